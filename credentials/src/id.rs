@@ -1,0 +1,79 @@
+//! Names of workers and of audit rows, made from random bytes that the caller brings.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::Timestamp;
+
+/// The name of one replica or instance of a service, as answers and audit rows carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct WorkerId(String);
+
+impl WorkerId {
+    /// The name as configured or as read back, unchanged.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// A name of its own for an instance that was given none: the prefix and six hexadecimal digits.
+    pub fn random(prefix: &str, random: [u8; 3]) -> Self {
+        Self(format!("{prefix}-{}", hex::encode(random)))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The identifier of one verification and of its audit row: a UUID of version 7 (RFC 9562, section 5.7).
+///
+/// Its text sorts by time, so the newest rows are neighbours in the index, and it tells nobody how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerificationId(uuid::Uuid);
+
+impl VerificationId {
+    /// The identifier for a verification at `time`. A time before 1970 counts as 1970.
+    pub fn new(time: Timestamp, random: [u8; 10]) -> Self {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+}
+
+impl fmt::Display for VerificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for VerificationId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unnamed_worker_gets_six_random_digits() {
+        assert_eq!(WorkerId::random("worker", [0xab, 0xc1, 0x23]).as_str(), "worker-abc123");
+    }
+
+    #[test]
+    fn verification_ids_are_version_7_uuids_that_sort_by_time() {
+        let id = |millis, random| VerificationId::new(Timestamp::from_millis(millis).unwrap(), random).to_string();
+        assert_eq!(id(1_759_966_200_000, [0; 10]), "0199c629-00c0-7000-8000-000000000000");
+        assert!(id(1, [0xff; 10]) < id(2, [0; 10]));
+        assert_ne!(id(1, [0; 10]), id(1, [1; 10]));
+    }
+}

@@ -1,0 +1,181 @@
+//! The HMAC key: the one thing that turns a credential into its hash.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::{Credential, CredentialHash, Error};
+
+/// What the fingerprint of a key is computed under, so that it can never equal the hash of a credential.
+const KEY_ID_CONTEXT: &[u8] = b"kube-credentials key id v1";
+
+/// An HMAC-SHA256 key of at least [`Secret::MIN_BYTES`] bytes (RFC 2104, section 3).
+///
+/// Holds only the key's expanded state, and shows none of it.
+#[derive(Clone)]
+pub struct Secret {
+    mac: Hmac<Sha256>,
+    key_id: KeyId,
+}
+
+impl Secret {
+    /// The least length of a key in bytes: that of the hash, as RFC 2104 advises.
+    pub const MIN_BYTES: usize = 32;
+
+    /// Takes the bytes of the text as the key, exactly as they are.
+    ///
+    /// # Errors
+    /// [`Error::SecretTooShort`] below [`Secret::MIN_BYTES`] bytes.
+    pub fn new(text: &str) -> Result<Self, Error> {
+        if text.len() < Self::MIN_BYTES {
+            return Err(Error::SecretTooShort);
+        }
+        Ok(Self { mac: keyed(text.as_bytes()), key_id: KeyId::of(text.as_bytes()) })
+    }
+
+    /// `HMAC-SHA256(secret bytes, credential bytes)`.
+    pub fn hash(&self, credential: &Credential) -> CredentialHash {
+        hmac(self.mac.clone(), credential.as_bytes()).into()
+    }
+
+    /// The fingerprint that tells this key from others.
+    pub fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+/// A fingerprint of a [`Secret`]: 8 bytes, written as 16 lowercase hexadecimal digits.
+///
+/// Derived one way (the first bytes of an HMAC-SHA256 of the key under a fixed label), so it may be shown.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId([u8; 8]);
+
+impl KeyId {
+    fn of(key: &[u8]) -> Self {
+        let fingerprint = hmac(keyed(KEY_ID_CONTEXT), key);
+        let mut short = [0; 8];
+        short.copy_from_slice(&fingerprint[..8]);
+        Self(short)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
+fn hmac(mut mac: Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 4231, section 4: key, data, HMAC-SHA256. Case 5 truncates its output and has no place here.
+    fn rfc_4231() -> [(Vec<u8>, Vec<u8>, &'static str); 6] {
+        [
+            (
+                vec![0x0b; 20],
+                b"Hi There".to_vec(),
+                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            ),
+            (
+                b"Jefe".to_vec(),
+                b"what do ya want for nothing?".to_vec(),
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                vec![0xaa; 20],
+                vec![0xdd; 50],
+                "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+            ),
+            (
+                (1..=25).collect(),
+                vec![0xcd; 50],
+                "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+            ),
+            (
+                vec![0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First".to_vec(),
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            ),
+            (
+                vec![0xaa; 131],
+                b"This is a test using a larger than block-size key and a larger than block-size data. \
+                  The key needs to be hashed before being used by the HMAC algorithm."
+                    .to_vec(),
+                "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+            ),
+        ]
+    }
+
+    #[test]
+    fn the_hmac_holds_the_vectors_of_rfc_4231() {
+        for (key, data, expected) in rfc_4231() {
+            assert_eq!(hex::encode(hmac(keyed(&key), &data)), expected);
+        }
+    }
+
+    #[test]
+    fn a_credential_is_hashed_as_hmac_sha256_of_its_bytes_under_the_bytes_of_the_secret() {
+        // printf %s 'MySecurePassword123!' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
+        let secret = Secret::new("0123456789abcdef0123456789abcdef").unwrap();
+        let hash = secret.hash(&Credential::new("MySecurePassword123!").unwrap());
+        assert_eq!(hash.to_string(), "5aa7dba528d776185f987f1b93443578c319759ef791fc2bb9d951d03c907843");
+    }
+
+    #[test]
+    fn a_secret_has_at_least_32_bytes() {
+        assert_eq!(Secret::new(&"x".repeat(31)).unwrap_err(), Error::SecretTooShort);
+        assert!(Secret::new(&"x".repeat(32)).is_ok());
+        assert!(Secret::new(&"é".repeat(16)).is_ok(), "bytes count, not characters");
+    }
+
+    #[test]
+    fn debug_output_shows_the_fingerprint_and_not_the_key() {
+        let secret = Secret::new("0123456789abcdef0123456789abcdef").unwrap();
+        assert_eq!(format!("{secret:?}"), format!("Secret {{ key_id: KeyId({}), .. }}", secret.key_id()));
+    }
+
+    #[test]
+    fn the_fingerprint_tells_keys_apart_and_is_stable() {
+        let key = |text: &str| Secret::new(text).unwrap().key_id();
+        // printf %s KEY | openssl dgst -sha256 -hmac 'kube-credentials key id v1', the first 16 digits.
+        assert_eq!(key("0123456789abcdef0123456789abcdef").to_string(), "7ec19c81b77ad985");
+        assert_ne!(key("0123456789abcdef0123456789abcdef"), key("0123456789abcdef0123456789abcdeF"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_a_hash_of_its_own_exact_bytes(a in ".{1,40}", b in ".{1,40}") {
+            let secret = Secret::new("0123456789abcdef0123456789abcdef").unwrap();
+            let hash = |text: &str| secret.hash(&Credential::new(text).unwrap());
+            prop_assert_eq!(hash(&a), hash(&a));
+            prop_assert_eq!(hash(&a) == hash(&b), a == b);
+            prop_assert_ne!(hash(&a), hash(&format!("{a} ")));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Points in time as the API and the databases know them.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::Error;
+
+/// A point in time, to the millisecond, in UTC.
+///
+/// Written as RFC 3339 with three decimals (`2025-10-08T23:30:00.000Z`), stored as whole milliseconds since the
+/// Unix epoch. Lies in the years 0 to 9999, the ones RFC 3339 can write.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(jiff::Timestamp);
+
+impl Timestamp {
+    /// The point that many milliseconds after (or, negative, before) 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`Error::NotATimestamp`] outside the years 0 to 9999.
+    pub fn from_millis(millis: i64) -> Result<Self, Error> {
+        /// 0000-01-01T00:00:00Z.
+        const FIRST: i64 = -62_167_219_200_000;
+        if millis < FIRST {
+            return Err(Error::NotATimestamp);
+        }
+        jiff::Timestamp::from_millisecond(millis).map(Self).map_err(|_| Error::NotATimestamp)
+    }
+
+    /// Whole milliseconds since the Unix epoch.
+    pub fn as_millis(self) -> i64 {
+        self.0.as_millisecond()
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    /// Reads an RFC 3339 timestamp with any offset; what is finer than a millisecond is cut off.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| Error::NotATimestamp)?;
+        Self::from_millis(time.as_millisecond())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({self})")
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_written_as_rfc_3339_utc_with_milliseconds() {
+        assert_eq!(Timestamp::from_millis(1_759_966_200_000).unwrap().to_string(), "2025-10-08T23:30:00.000Z");
+        assert_eq!(Timestamp::from_millis(0).unwrap().to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(-1).unwrap().to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn an_offset_is_converted_to_utc() {
+        let time: Timestamp = "2025-10-09T01:30:00.1239+02:00".parse().unwrap();
+        assert_eq!(time.to_string(), "2025-10-08T23:30:00.123Z");
+    }
+
+    #[test]
+    fn what_is_no_timestamp_is_refused() {
+        for text in ["", "now", "2025-10-08", "2025-10-08T23:30:00", "2025-13-08T23:30:00Z", "-000001-01-01T00:00:00Z"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(Error::NotATimestamp), "{text:?}");
+        }
+        assert_eq!(Timestamp::from_millis(i64::MAX), Err(Error::NotATimestamp));
+        assert_eq!(Timestamp::from_millis(i64::MIN), Err(Error::NotATimestamp));
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_parsing_gives_the_same_timestamp(millis in -62_167_219_200_000_i64..253_402_207_200_000) {
+            let time = Timestamp::from_millis(millis).unwrap();
+            prop_assert_eq!(time.to_string().len(), 24);
+            prop_assert_eq!(time.to_string().parse(), Ok(time));
+            prop_assert_eq!(time.as_millis(), millis);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What was answered is there after the host was killed.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::app::{Answer, Setup, needs_own_host};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_written() {
+    needs_own_host!();
+    let mut app = Setup::new().start().await;
+    let mut answered_issues: Vec<Value> = Vec::new();
+    let mut answered_verdicts: Vec<Value> = Vec::new();
+    for round in 0..3 {
+        let (issues, verdicts) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let killed = AtomicBool::new(false);
+        let writers = join_all((0..16).map(|writer| {
+            let (app, issues, verdicts, killed) = (&app, &issues, &verdicts, &killed);
+            async move {
+                for i in 0.. {
+                    let credential = format!("durable-{round}-{writer}-{i}");
+                    let body = json!({ "credential": credential });
+                    let issued = Answer::try_to(app.request(Method::POST, "/issue").json(&body)).await;
+                    let Ok(issued) = issued else { break };
+                    assert_eq!(issued.status, 201, "{}", issued.text());
+                    issues.lock().unwrap().push(issued.json());
+                    let verified = Answer::try_to(app.request(Method::POST, "/verify").json(&body)).await;
+                    let Ok(verified) = verified else { break };
+                    // Between the signal and the end, a chained call may already find nobody.
+                    if verified.status != 200 && killed.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    assert_eq!(verified.json()["isValid"], true, "{}", verified.text());
+                    verdicts.lock().unwrap().push(verified.json());
+                }
+            }
+        }));
+        let kill = app.killer();
+        let killer = async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            killed.store(true, Ordering::SeqCst);
+            kill();
+        };
+        tokio::join!(writers, killer);
+        answered_issues.extend(issues.into_inner().unwrap());
+        answered_verdicts.extend(verdicts.into_inner().unwrap());
+
+        app.restart().await;
+        for database in ["issuance", "verification"] {
+            assert_eq!(app.query::<String>(database, "PRAGMA integrity_check"), "ok");
+        }
+        for issued in &answered_issues {
+            let checked = app.check(issued["credential_hash"].as_str().unwrap()).await.json();
+            assert_eq!(checked["issued_at"], issued["issued_at"], "{issued}");
+            assert_eq!(checked["worker_id"], issued["worker_id"], "{issued}");
+        }
+        let database = app.database("verification");
+        let mut row = database.prepare("SELECT status FROM verifications WHERE id = ?").unwrap();
+        for verdict in &answered_verdicts {
+            let id = verdict["verificationId"].as_str().unwrap();
+            assert_eq!(row.query_row([id], |row| row.get::<_, String>(0)).unwrap(), "valid");
+        }
+    }
+    assert!(answered_issues.len() > 50, "only {} requests were answered", answered_issues.len());
+    assert!(answered_verdicts.len() > 50);
+}

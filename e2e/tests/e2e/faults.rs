@@ -1,0 +1,223 @@
+//! When something fails: 503, no verdict, no wrong state, the reason in the log only.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    app::{Setup, TestApp, needs_own_host},
+    mock::{Mock, nobody},
+};
+
+/// Verification alone, with issuance at this URL.
+async fn verification_with(issuance_url: &str) -> TestApp {
+    Setup::new().component("verification").variable("issuance_url", issuance_url).start().await
+}
+
+async fn assert_no_verdict(app: &TestApp, logged: &str) {
+    let answer = app.verify("anything").await;
+    answer.assert_problem(503, "unavailable");
+    app.wait_for_log(logged).await;
+    assert!(!answer.text().contains(logged), "{}", answer.text());
+    let health = app.get("/health/verification").await;
+    assert_eq!(health.status, 503);
+    assert_eq!(app.count("verification", "verifications"), 0);
+}
+
+#[tokio::test]
+async fn there_is_no_verdict_while_issuance_is_unreachable() {
+    needs_own_host!();
+    let app = verification_with(&nobody().await).await;
+    assert_no_verdict(&app, "the request failed").await;
+    let health = app.get("/health/verification").await.json();
+    assert_eq!(health["status"], "unhealthy");
+    assert!(health["checks"]["issuance"].as_str().unwrap().contains("issuance"), "{health}");
+    assert_eq!(health["checks"]["database"], "ok");
+}
+
+#[tokio::test]
+async fn there_is_no_verdict_when_issuance_is_slow() {
+    needs_own_host!();
+    let half = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"exists\"";
+    for mock in [Mock::stalling_after(b"").await, Mock::stalling_after(half).await] {
+        let app = verification_with(&mock.url).await;
+        let started = Instant::now();
+        let answer = app.verify("anything").await;
+        let elapsed = started.elapsed();
+        answer.assert_problem(503, "unavailable");
+        assert!((4..10).contains(&elapsed.as_secs()), "{elapsed:?}");
+        app.wait_for_log("no complete answer within 5s").await;
+        assert_eq!(app.count("verification", "verifications"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_issuance_does_not_hold_up_other_requests() {
+    needs_own_host!();
+    let mock = Mock::stalling_after(b"").await;
+    let app = verification_with(&mock.url).await;
+    let slow = futures_util::future::join_all((0..20).map(|_| app.verify("anything")));
+    let quick = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let started = Instant::now();
+        for _ in 0..20 {
+            app.verify("").await.assert_problem(400, "invalid-request");
+        }
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    };
+    let (slow, ()) = tokio::join!(slow, quick);
+    for answer in slow {
+        answer.assert_problem(503, "unavailable");
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_verdict_when_issuance_answers_nonsense() {
+    needs_own_host!();
+    let record = r#""worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
+    for body in [
+        "",
+        "null",
+        "[false]",
+        "[true, \"w\", \"2025-10-08T23:30:00.000Z\", \"active\"]",
+        "<html></html>",
+        "{}",
+        r#"{"exists": "true"}"#,
+        r#"{"exists": true}"#,
+        r#"{"exists": false, "exists": false}"#,
+        r#"{"exists": true, "worker_id": "w", "issued_at": "yesterday", "status": "active"}"#,
+        &format!(r#"{{"exists": true, {record}}}"#),
+        &format!(r#"{{"exists": true, {record}, "status": "suspended"}}"#),
+    ] {
+        let mock = Mock::answering_json(body).await;
+        let app = verification_with(&mock.url).await;
+        app.verify("anything").await.assert_problem(503, "unavailable");
+        assert_eq!(app.count("verification", "verifications"), 0, "{body}");
+    }
+    for head in [
+        "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
+        "HTTP/1.1 302 Found\r\nlocation: /check\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
+        "HTTP/1.1 200 OK\r\ncontent-length: 170\r\n\r\n{\"exists\": false}",
+        "SSH-2.0-OpenSSH_9.2\r\n",
+    ] {
+        let mock = Mock::answering(head).await;
+        let app = verification_with(&mock.url).await;
+        app.verify("anything").await.assert_problem(503, "unavailable");
+        assert_eq!(app.count("verification", "verifications"), 0, "{head}");
+    }
+    let endless = Mock::answering_json(&format!("{{\"exists\": false, \"x\": \"{}\"}}", "x".repeat(2_000_000))).await;
+    let app = verification_with(&endless.url).await;
+    assert_no_verdict(&app, "longer than").await;
+}
+
+#[tokio::test]
+async fn services_on_different_hosts_work_together() {
+    needs_own_host!();
+    let issuance = Setup::new().component("issuance").start().await;
+    let verification = verification_with(&issuance.base_url).await;
+    assert_eq!(issuance.issue("split").await.status, 201);
+    assert_eq!(verification.verify("split").await.json()["isValid"], true);
+    assert_eq!(verification.verify("other").await.json()["status"], "not_found");
+    assert_eq!(verification.get("/health/verification").await.status, 200);
+    // What the other one serves is not there.
+    assert_eq!(issuance.verify("split").await.status, 404);
+    assert_eq!(verification.issue("split").await.status, 404);
+}
+
+#[tokio::test]
+async fn there_is_no_verdict_when_the_audit_row_cannot_be_written() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.issue("a").await;
+    assert_eq!(app.verify("a").await.status, 200);
+    app.database("verification")
+        .execute_batch(
+            "CREATE TRIGGER refuse BEFORE INSERT ON verifications BEGIN SELECT raise(ABORT, 'disk on fire'); END",
+        )
+        .unwrap();
+    let answer = app.verify("a").await;
+    answer.assert_problem(503, "unavailable");
+    assert!(!answer.text().contains("fire"));
+    app.wait_for_log("disk on fire").await;
+    app.database("verification").execute_batch("DROP TRIGGER refuse").unwrap();
+    assert_eq!(app.verify("a").await.json()["isValid"], true);
+    assert_eq!(app.count("verification", "verifications"), 2);
+}
+
+#[tokio::test]
+async fn a_database_that_stays_locked_is_a_503_and_recovers() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.issue("before").await;
+    app.verify("before").await;
+    for (database, health) in [("issuance", "/health"), ("verification", "/health/verification")] {
+        let lock = app.database(database);
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let started = Instant::now();
+        let (write, healthy) = tokio::join!(
+            async {
+                match database {
+                    "issuance" => app.issue("during").await,
+                    _ => app.verify("before").await,
+                }
+            },
+            app.get(health)
+        );
+        write.assert_problem(503, "unavailable");
+        assert!(!write.text().contains("locked"));
+        app.wait_for_log("database is locked").await;
+        assert_eq!(healthy.status, 503);
+        assert!(healthy.json()["checks"]["database"].as_str().unwrap().contains("cannot be used"));
+        assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+        lock.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(app.get(health).await.status, 200);
+    }
+    assert_eq!(app.count("issuance", "credentials"), 1);
+    assert_eq!(app.count("verification", "verifications"), 1);
+    assert_eq!(app.issue("during").await.status, 201);
+    assert_eq!(app.verify("before").await.json()["isValid"], true);
+}
+
+#[tokio::test]
+async fn a_lock_that_ends_in_time_only_delays() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.issue("before").await;
+    let lock = app.database("issuance");
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (issued, ()) = tokio::join!(app.issue("waits"), async {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        lock.execute_batch("ROLLBACK").unwrap();
+    });
+    assert_eq!(issued.status, 201, "{}", issued.text());
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+    needs_own_host!();
+    let mut app = Setup::new().start().await;
+    app.issue("a").await;
+    app.database("issuance")
+        .execute("INSERT INTO schema_migrations VALUES (999, '0999_future', 0)", [])
+        .unwrap();
+    app.restart().await;
+    app.issue("b").await.assert_problem(503, "unavailable");
+    app.verify("a").await.assert_problem(503, "unavailable");
+    app.wait_for_log("schema version 999").await;
+    assert_eq!(app.get("/health").await.status, 503);
+    assert_eq!(app.count("issuance", "credentials"), 1);
+    assert_eq!(app.query::<i64>("issuance", "SELECT max(version) FROM schema_migrations"), 999);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_a_503_and_is_left_alone() {
+    needs_own_host!();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let path = folder.path().join("data/issuance.db");
+    let content = "this is not a database, and someone may want to keep it. ".repeat(100);
+    std::fs::write(&path, &content).unwrap();
+    let app = Setup::new().start_in(folder).await;
+    app.issue("a").await.assert_problem(503, "unavailable");
+    app.wait_for_log("not a database").await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+}

@@ -1,0 +1,127 @@
+//! What every answer has: paths, methods, headers, CORS, request ids.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::app::{Answer, Setup, TestApp, needs_own_host, unique};
+
+#[tokio::test]
+async fn an_unknown_path_below_a_route_is_a_404_problem() {
+    let app = TestApp::any().await;
+    for path in [
+        "/issue/",
+        "/issue/x",
+        "/check/x",
+        "/verify/x/y",
+        "/health/",
+        "/health/x",
+        "/health/issuance/x",
+        "/health/verification/x",
+    ] {
+        app.get(path).await.assert_problem(404, "not-found");
+        app.post(path, &json!({ "credential": "a" })).await.assert_problem(404, "not-found");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
+    let app = TestApp::any().await;
+    for (path, allow) in [
+        ("/issue", "POST"),
+        ("/check", "POST"),
+        ("/verify", "POST"),
+        ("/health", "GET,HEAD"),
+        ("/health/issuance", "GET,HEAD"),
+        ("/health/verification", "GET,HEAD"),
+    ] {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+            if allow.contains(method.as_str()) {
+                continue;
+            }
+            let answer = Answer::to(app.request(method.clone(), path)).await;
+            answer.assert_problem(405, "method-not-allowed");
+            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        }
+    }
+    let head = Answer::to(app.request(Method::HEAD, "/issue")).await;
+    assert_eq!((head.status, head.header("allow")), (405, Some("POST")));
+}
+
+#[tokio::test]
+async fn every_answer_has_its_length_and_the_security_headers() {
+    let app = TestApp::any().await;
+    let credential = unique("headers");
+    let answers = [
+        app.issue(&credential).await,
+        app.issue(&credential).await,
+        app.verify(&credential).await,
+        app.check("x").await,
+        app.issue("").await,
+        app.get("/issue").await,
+        app.get("/verify/x").await,
+        app.get("/health").await,
+        app.get("/health/verification").await,
+    ];
+    for answer in answers {
+        let length = answer.body.len().to_string();
+        assert_eq!(answer.header("content-length"), Some(length.as_str()), "{}", answer.text());
+        assert_eq!(answer.header("transfer-encoding"), None);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert!(answer.header("x-request-id").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_well_formed_request_id_is_echoed_and_any_other_replaced() {
+    let app = TestApp::any().await;
+    let longest = "x".repeat(128);
+    for path in ["/health", "/verify", "/issue/x"] {
+        for id in ["a", "A-z_0.9", &longest] {
+            let answer = Answer::to(app.request(Method::GET, path).header("x-request-id", id)).await;
+            assert_eq!(answer.header("x-request-id"), Some(id), "{path}");
+        }
+        let too_long = "x".repeat(129);
+        for id in ["", "a b", "a/b", "<script>", "a,b", &too_long] {
+            let answer = Answer::to(app.request(Method::GET, path).header("x-request-id", id)).await;
+            let made = answer.header("x-request-id").unwrap();
+            assert!(made != id && made.len() == 32, "{path} {id:?} {made}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_is_204_without_a_body() {
+    let app = TestApp::any().await;
+    for path in ["/issue", "/check", "/verify", "/health"] {
+        let request = app
+            .request(Method::OPTIONS, path)
+            .header("origin", "https://app.example")
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type, authorization");
+        let answer = Answer::to(request).await;
+        assert_eq!((answer.status, answer.body.len()), (204, 0), "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert!(answer.header("access-control-allow-methods").unwrap().contains("POST"));
+        let headers = answer.header("access-control-allow-headers").unwrap();
+        for header in ["content-type", "authorization", "x-request-id"] {
+            assert!(headers.contains(header), "{headers}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_configured_origins_are_allowed_also_on_errors() {
+    needs_own_host!();
+    let app = Setup::new().variable("cors_origin", "https://a.example,https://b.example").start().await;
+    for (origin, allowed) in [("https://a.example", true), ("https://b.example", true), ("https://evil.example", false)] {
+        for (method, path) in [(Method::GET, "/health"), (Method::GET, "/verify"), (Method::OPTIONS, "/issue")] {
+            let request = app.request(method, path).header("origin", origin);
+            let request = request.header("access-control-request-method", "POST");
+            let answer = Answer::to(request).await;
+            assert_eq!(answer.header("access-control-allow-origin"), allowed.then_some(origin), "{path}");
+            assert!(answer.header("vary").unwrap().contains("origin"));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! POST /issue.
+
+use serde_json::Value;
+
+use crate::app::{Setup, TestApp, needs_own_host, unique};
+
+fn is_lowercase_hex(value: &Value, length: usize) -> bool {
+    value.as_str().is_some_and(|text| {
+        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// `2025-10-08T23:30:00.000Z`.
+pub fn is_timestamp(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| {
+        let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        shape == "0000-00-00T00:00:00.000Z"
+    })
+}
+
+#[tokio::test]
+async fn issuing_answers_with_hash_time_worker_and_key_and_not_with_the_credential() {
+    let app = TestApp::any().await;
+    let credential = unique("issued");
+    let answer = app.issue(&credential).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let body = answer.json();
+    let mut members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["credential_hash", "issued_at", "key_id", "message", "worker_id"]);
+    assert!(is_lowercase_hex(&body["credential_hash"], 64), "{body}");
+    assert!(is_lowercase_hex(&body["key_id"], 16), "{body}");
+    assert!(is_timestamp(&body["issued_at"]), "{body}");
+    assert_eq!(body["message"], format!("credential issued by {}", body["worker_id"].as_str().unwrap()));
+    assert!(!answer.text().contains(&credential));
+}
+
+#[tokio::test]
+async fn a_credential_is_issued_once() {
+    let app = TestApp::any().await;
+    let credential = unique("once");
+    assert_eq!(app.issue(&credential).await.status, 201);
+    app.issue(&credential).await.assert_problem(409, "already-issued");
+    app.issue(&credential).await.assert_problem(409, "already-issued");
+}
+
+#[tokio::test]
+async fn credentials_that_differ_in_any_byte_are_different() {
+    let app = TestApp::any().await;
+    let stem = unique("Exact");
+    let variants = [
+        stem.clone(),
+        stem.to_lowercase(),
+        format!(" {stem}"),
+        format!("{stem} "),
+        format!("{stem}\n"),
+        format!("{stem}\0"),
+        format!("{stem}\u{e9}"),
+        format!("{stem}e\u{301}"),
+        format!("{stem}\u{200b}"),
+        format!("{stem}😀"),
+        format!("{stem}{}", "x".repeat(60_000)),
+    ];
+    for credential in &variants {
+        assert_eq!(app.issue(credential).await.status, 201, "{credential:?}");
+    }
+    for credential in &variants {
+        assert_eq!(app.issue(credential).await.status, 409, "{credential:?}");
+        assert_eq!(app.verify(credential).await.json()["isValid"], true, "{credential:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_hash_is_hmac_sha256_under_the_secret() {
+    needs_own_host!();
+    let app = Setup::new().variable("credential_secret", "0123456789abcdef0123456789abcdef").start().await;
+    let body = app.issue("MySecurePassword123!").await.json();
+    // printf %s 'MySecurePassword123!' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
+    assert_eq!(body["credential_hash"], "5aa7dba528d776185f987f1b93443578c319759ef791fc2bb9d951d03c907843");
+}
+
+#[tokio::test]
+async fn a_named_worker_signs_with_its_name_and_an_unnamed_one_with_a_random_id() {
+    needs_own_host!();
+    let app = Setup::new().variable("worker_id", "pod-7").start().await;
+    assert_eq!(app.issue("a").await.json()["message"], "credential issued by pod-7");
+    assert_eq!(app.verify("a").await.json()["message"], "credential verified by pod-7");
+
+    let app = Setup::new().start().await;
+    let body = app.issue("a").await.json();
+    let random = body["worker_id"].as_str().unwrap().strip_prefix("worker-").unwrap();
+    assert!(is_lowercase_hex(&random.into(), 6), "{body}");
+}

@@ -1,0 +1,103 @@
+//! POST /verify, and the audit rows it leaves.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    app::{Answer, Setup, TestApp, needs_own_host, unique},
+    issue::is_timestamp,
+};
+
+#[tokio::test]
+async fn what_was_issued_is_valid_with_who_and_when() {
+    let app = TestApp::any().await;
+    let credential = unique("valid");
+    let issued = app.issue(&credential).await.json();
+    let answer = app.verify(&credential).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let body = answer.json();
+    let mut members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(
+        members,
+        ["isValid", "issuedAt", "issuedBy", "message", "status", "verificationId", "verifiedAt"]
+    );
+    assert_eq!(body["isValid"], true);
+    assert_eq!(body["status"], "valid");
+    assert_eq!(body["issuedBy"], issued["worker_id"]);
+    assert_eq!(body["issuedAt"], issued["issued_at"]);
+    assert!(body["message"].as_str().unwrap().starts_with("credential verified by "), "{body}");
+    assert!(is_timestamp(&body["verifiedAt"]), "{body}");
+    assert!(body["verifiedAt"].as_str() >= body["issuedAt"].as_str(), "{body}");
+}
+
+#[tokio::test]
+async fn what_was_never_issued_is_not_found() {
+    let app = TestApp::any().await;
+    let answer = app.verify(&unique("never")).await;
+    assert_eq!(answer.status, 200);
+    let body = answer.json();
+    assert_eq!(body["isValid"], false);
+    assert_eq!(body["status"], "not_found");
+    assert!(body["message"].as_str().unwrap().contains("not found"), "{body}");
+    assert_eq!(body.get("issuedBy"), None);
+    assert_eq!(body.get("issuedAt"), None);
+}
+
+#[tokio::test]
+async fn every_verdict_leaves_one_audit_row_that_says_what_the_answer_said() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    let hash = app.issue("audited").await.json()["credential_hash"].clone();
+    for (credential, request_id) in [("audited", "audit.1"), ("unknown", "audit.2")] {
+        let request = app.request(Method::POST, "/verify").header("x-request-id", request_id);
+        let answer = Answer::to(request.json(&json!({ "credential": credential }))).await;
+        assert_eq!(answer.header("x-request-id"), Some(request_id));
+        let body = answer.json();
+
+        let row = app
+            .database("verification")
+            .query_row(
+                "SELECT json_object('id', id, 'hash', credential_hash, 'valid', is_valid, 'status', status, \
+                 'by', verified_by, 'at', strftime('%Y-%m-%dT%H:%M:%fZ', verified_at / 1000.0, 'unixepoch')) \
+                 FROM verifications WHERE request_id = ?",
+                [request_id],
+                |row| row.get::<_, String>(0),
+            )
+            .unwrap();
+        let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+        assert_eq!(row["id"], body["verificationId"]);
+        assert_eq!(row["status"], body["status"]);
+        assert_eq!(row["valid"], i32::from(body["isValid"] == true));
+        assert_eq!(row["at"], body["verifiedAt"]);
+        assert_eq!(row["hash"] == hash, credential == "audited");
+        assert!(row["by"].as_str().unwrap().starts_with("verification-worker-"), "{row}");
+    }
+    assert_eq!(app.count("verification", "verifications"), 2);
+}
+
+#[tokio::test]
+async fn a_request_that_gets_no_verdict_leaves_no_audit_row() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.verify("a").await;
+    app.verify("").await.assert_problem(400, "invalid-request");
+    app.post("/verify", &json!({ "credential": 1 })).await.assert_problem(400, "invalid-request");
+    app.get("/verify").await.assert_problem(405, "method-not-allowed");
+    assert_eq!(app.count("verification", "verifications"), 1);
+}
+
+#[tokio::test]
+async fn the_request_id_goes_along_to_issuance() {
+    needs_own_host!();
+    let app = Setup::new().variable("log_level", "info").start().await;
+    let request = app.request(Method::POST, "/verify").header("x-request-id", "follow-me");
+    Answer::to(request.json(&json!({ "credential": "a" }))).await;
+    let lines = |service: &str| {
+        let log = app.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line["service"] == service && line["request_id"] == "follow-me").count()
+    };
+    app.wait_for_log("\"service\":\"verification\"").await;
+    assert_eq!((lines("issuance"), lines("verification")), (1, 1), "{}", app.log());
+}

@@ -1,0 +1,352 @@
+//! The application: its components compiled, each with its pool of instances, and requests on their way to them.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
+use wasmtime::{
+    Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreContextMut,
+    component::{Component, GuestTaskId, ResourceTable},
+};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi_http::{
+    WasiHttpCtx,
+    handler::{
+        ErrorCode, HandlerState, Instance, Proxy, ProxyHandler, ShouldAccept, ViewFn, WorkerExpiration,
+        WorkerState, WorkerStatus,
+    },
+    p3::{WasiHttpView, bindings::ServicePre},
+};
+
+use crate::{
+    allowed_hosts::{AllowedHosts, chained_component},
+    guest::{Guest, linker},
+    manifest::{Manifest, RuntimeConfig},
+    outbound::Outbound,
+    routes::{Match, Routes},
+    sqlite::Databases,
+    variables::{ComponentVariables, Variables},
+};
+
+/// Spin's defaults for WASI 0.3 components.
+const MAX_REQUESTS_PER_INSTANCE: usize = 128;
+const MAX_CONCURRENT_REQUESTS_PER_INSTANCE: usize = 16;
+const MAX_IDLE_TIME: Duration = Duration::from_secs(1);
+
+/// What is under this prefix Spin answers itself.
+const WELL_KNOWN: &str = "/.well-known/spin/";
+
+/// A body on its way into a component.
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, ErrorCode>;
+/// A body on its way out of one.
+pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, wasmtime::Error>;
+
+/// A running application.
+pub(crate) struct App {
+    routes: Routes,
+    components: HashMap<String, ProxyHandler<Pool>>,
+}
+
+impl App {
+    /// Compiles the components and checks that all they ask for is there.
+    ///
+    /// # Errors
+    /// One line that names the component and what is missing.
+    pub(crate) fn load(
+        manifest: &Manifest,
+        folder: &Path,
+        runtime_config: &RuntimeConfig,
+        variables: &Variables,
+    ) -> Result<Arc<Self>> {
+        let engine = engine()?;
+        let linker = linker(&engine).map_err(one_line)?;
+        let files = Arc::new(database_files(manifest, folder, runtime_config)?);
+        let routes = Routes::new(&manifest.trigger.http)?;
+
+        let mut pools = Vec::new();
+        for (id, component) in &manifest.component {
+            let source = folder.join(&component.source);
+            ensure!(
+                source.exists(),
+                "component {id}: there is no {}; build it first (cargo xtask up, or spin build)",
+                source.display()
+            );
+            let allowed = AllowedHosts::new(&component.allowed_outbound_hosts, variables)
+                .with_context(|| format!("component {id}"))?;
+            check_chaining(id, &component.allowed_outbound_hosts, manifest)?;
+            let compiled = Component::from_file(&engine, &source)
+                .and_then(|compiled| ServicePre::new(linker.instantiate_pre(&compiled)?))
+                .map_err(one_line)
+                .with_context(|| format!("component {id}: {} cannot run here", source.display()))?;
+            let databases =
+                Databases { granted: component.sqlite_databases.iter().cloned().collect(), files: Arc::clone(&files) };
+            pools.push((
+                id.clone(),
+                Pool {
+                    service: compiled,
+                    environment: component.environment.clone().into_iter().collect(),
+                    databases,
+                    variables: ComponentVariables::new(&component.variables, variables)
+                        .with_context(|| format!("component {id}"))?,
+                    outbound: Outbound { allowed, app: Weak::new() },
+                },
+            ));
+        }
+        Ok(Arc::new_cyclic(|app| Self {
+            routes,
+            components: pools
+                .into_iter()
+                .map(|(id, mut pool)| {
+                    pool.outbound.app = Weak::clone(app);
+                    (id, ProxyHandler::new(pool))
+                })
+                .collect(),
+        }))
+    }
+
+    /// Every public route with its component.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.routes.list()
+    }
+
+    /// Answers a request from outside.
+    pub(crate) async fn answer(&self, mut request: Request<RequestBody>, client: SocketAddr) -> Response<ResponseBody> {
+        if let Some(page) = request.uri().path().strip_prefix(WELL_KNOWN) {
+            return match page {
+                "health" => Response::new(Full::from("OK").map_err(|never| match never {}).boxed_unsync()),
+                _ => empty(StatusCode::NOT_FOUND),
+            };
+        }
+        let Some(found) = self.routes.find(request.uri().path()) else {
+            return empty(StatusCode::NOT_FOUND);
+        };
+        // `Host` may not name a component: that would look like a chained request.
+        let headers = request.headers_mut();
+        headers.remove(header::CONNECTION);
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
+        if host.as_deref().is_some_and(|host| chained_component(host).is_some()) {
+            headers.remove(header::HOST);
+        }
+        match self.call(&found, request, Some(client)).await {
+            Ok(response) => response,
+            Err(error) => {
+                eprintln!("component {}: {error:?}", found.component);
+                empty(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+
+    /// Hands a request to an instance of a component. A chained request has no client.
+    pub(crate) async fn call(
+        &self,
+        target: &Match,
+        mut request: Request<RequestBody>,
+        client: Option<SocketAddr>,
+    ) -> wasmtime::Result<Response<ResponseBody>> {
+        let pool = self
+            .components
+            .get(&target.component)
+            .ok_or_else(|| wasmtime::format_err!("there is no component {:?} running here", target.component))?;
+        complete_uri(&mut request)?;
+        add_spin_headers(&mut request, target, client);
+        pool.handle((), request).await
+    }
+}
+
+fn empty(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+fn engine() -> Result<Engine> {
+    let mut pooling = PoolingAllocationConfig::default();
+    pooling.total_memories(1000).total_component_instances(1000).total_stacks(1000);
+    let mut config = Config::new();
+    config
+        .wasm_component_model_async(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    // Compiling takes a second or more; a second start finds the result in the user's cache folder. Without such a
+    // folder the host works all the same.
+    match Cache::from_file(None) {
+        Ok(cache) => drop(config.cache(Some(cache))),
+        Err(error) => eprintln!("compiled components are not cached: {error}"),
+    }
+    Engine::new(&config).map_err(one_line).context("wasmtime cannot start")
+}
+
+/// Wasmtime's error with its causes, on one line.
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn one_line(error: wasmtime::Error) -> anyhow::Error {
+    let causes: Vec<_> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
+    anyhow::anyhow!("{}", causes.join(": "))
+}
+
+/// The file of every database that a component asks for, its folder made.
+fn database_files(
+    manifest: &Manifest,
+    folder: &Path,
+    runtime_config: &RuntimeConfig,
+) -> Result<HashMap<String, PathBuf>> {
+    let mut files = HashMap::new();
+    for (id, component) in &manifest.component {
+        for label in &component.sqlite_databases {
+            let file = match runtime_config.database(label) {
+                Some(file) => file.to_owned(),
+                // The one label that Spin provides without any config.
+                None if label == "default" => folder.join(".spin/sqlite_db.db"),
+                None => anyhow::bail!(
+                    "component {id} uses the database {label:?}, which no runtime config defines: \
+                     pass --runtime-config-file runtime-config.toml"
+                ),
+            };
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            }
+            files.insert(label.clone(), file);
+        }
+    }
+    Ok(files)
+}
+
+/// As Spin: a component may not name, without a variable, a component that `--component-id` left out.
+fn check_chaining(id: &str, hosts: &[String], manifest: &Manifest) -> Result<()> {
+    for host in hosts.iter().filter_map(|host| host.parse::<Uri>().ok()?.host().map(ToOwned::to_owned)) {
+        if let Some(chained) = chained_component(&host) {
+            ensure!(
+                manifest.component.contains_key(chained),
+                "component {id} chains to the component {chained:?}, which is not selected"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Gives the request the absolute URI that components see: the authority comes from it or from `Host`.
+fn complete_uri(request: &mut Request<RequestBody>) -> wasmtime::Result<()> {
+    let mut parts = request.uri().clone().into_parts();
+    if parts.authority.is_none() {
+        let host = request.headers().get(header::HOST);
+        let host = host.ok_or_else(|| wasmtime::format_err!("the request has no Host header"))?;
+        parts.authority = Some(host.as_bytes().try_into()?);
+    }
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    *request.uri_mut() = Uri::from_parts(parts)?;
+    Ok(())
+}
+
+/// The headers in which Spin tells a component how its request was routed.
+fn add_spin_headers(request: &mut Request<RequestBody>, target: &Match, client: Option<SocketAddr>) {
+    let client = client.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let prefix = target.route.strip_suffix("/...").unwrap_or(&target.route);
+    let full_url = request.uri().to_string();
+    for (name, value) in [
+        ("spin-path-info", target.path_info.as_str()),
+        ("spin-full-url", &full_url),
+        ("spin-matched-route", &target.route),
+        ("spin-base-path", "/"),
+        ("spin-raw-component-route", &target.route),
+        ("spin-component-route", prefix),
+        ("spin-client-addr", &client.to_string()),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            request.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// How instances of one component are made, and for how long they are kept: with wasmtime's pool, as in Spin.
+struct Pool {
+    service: ServicePre<Guest>,
+    environment: Vec<(String, String)>,
+    databases: Databases,
+    variables: ComponentVariables,
+    outbound: Outbound,
+}
+
+impl HandlerState for Pool {
+    type StoreData = Guest;
+    type WorkerExpiration = IdleTime;
+    type WorkerState = Worker;
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, IdleTime, Worker>> {
+        let guest = Guest {
+            table: ResourceTable::new(),
+            wasi: WasiCtxBuilder::new().inherit_stdout().inherit_stderr().envs(&self.environment).build(),
+            http: WasiHttpCtx::new(),
+            outbound: self.outbound.clone(),
+            databases: self.databases.clone(),
+            variables: self.variables.clone(),
+        };
+        let mut store = Store::new(self.service.engine(), guest);
+        let service = self.service.instantiate_async(&mut store).await?;
+        Ok(Instance {
+            store,
+            proxy: Proxy::P3(service),
+            view: ViewFn::P3(Guest::http),
+            expiration: IdleTime(Box::pin(tokio::time::sleep(MAX_IDLE_TIME))),
+            state: Worker,
+        })
+    }
+}
+
+/// Ends an instance that had no request for a while.
+struct IdleTime(Pin<Box<tokio::time::Sleep>>);
+
+impl WorkerExpiration for IdleTime {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>, status: WorkerStatus, since: Instant) -> Poll<()> {
+        if status != WorkerStatus::Idle {
+            return Poll::Pending;
+        }
+        let deadline = (since + MAX_IDLE_TIME).into();
+        if self.0.deadline() != deadline {
+            self.0.as_mut().reset(deadline);
+        }
+        self.0.as_mut().poll(context)
+    }
+}
+
+/// One instance at work.
+struct Worker;
+
+impl WorkerState for Worker {
+    type StoreData = Guest;
+    type RequestId = ();
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        if total >= MAX_REQUESTS_PER_INSTANCE {
+            ShouldAccept::Never
+        } else if concurrent >= MAX_CONCURRENT_REQUESTS_PER_INSTANCE {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        _: StoreContextMut<'_, Guest>,
+        (): (),
+        _: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        // No limit on a request's time, as in Spin.
+        Box::pin(std::future::pending())
+    }
+
+    fn drop(&self, _: Store<Guest>, result: wasmtime::Result<()>) {
+        if let Err(error) = result {
+            eprintln!("an instance failed: {error:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The embedded host: runs this project's `spin.toml` on a machine that has only Rust.
+//!
+//! It is for trying, developing and testing; [Spin](https://spinframework.dev) is for serving. It runs the same
+//! manifest, runtime config, `.env` and wasm files on the same wasmtime, with the same instance pool, and offers
+//! components what Spin offers them of HTTP, SQLite and variables. What it does not support it refuses at start.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::{
+    app::App,
+    manifest::{Manifest, RuntimeConfig},
+    variables::Variables,
+};
+
+mod allowed_hosts;
+mod app;
+mod guest;
+mod manifest;
+mod outbound;
+mod routes;
+mod server;
+mod sqlite;
+mod variables;
+
+/// The interfaces of `wit/`, as Rust.
+mod bindings {
+    #![allow(unsafe_code, unused_qualifications, unreachable_pub, clippy::all, reason = "generated")]
+
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "host",
+        imports: { default: async | trappable },
+        with: { "spin:sqlite/sqlite.connection": crate::sqlite::Connection },
+    });
+}
+
+/// Runs a Spin application of HTTP components without Spin, for trying, developing and testing.
+///
+/// Variables come from SPIN_VARIABLE_<NAME> in the environment, then from .env in the working folder.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The application's manifest.
+    #[arg(short, long, value_name = "FILE", default_value = "spin.toml")]
+    from: PathBuf,
+
+    /// Where the databases are.
+    #[arg(long, value_name = "FILE")]
+    runtime_config_file: Option<PathBuf>,
+
+    /// The address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+
+    /// Runs only this component; may be given several times.
+    #[arg(short, long, value_name = "ID")]
+    component_id: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let mut manifest = Manifest::read(&arguments.from)?;
+    if !arguments.component_id.is_empty() {
+        manifest.select(&arguments.component_id)?;
+    }
+    let runtime_config = match &arguments.runtime_config_file {
+        Some(path) => RuntimeConfig::read(path)?,
+        None => RuntimeConfig::default(),
+    };
+    let variables = Variables::resolve(&manifest.variables, |key| std::env::var(key).ok(), Path::new(".env"))?;
+    let folder = arguments.from.parent().unwrap_or(Path::new(""));
+    let app = App::load(&manifest, folder, &runtime_config, &variables)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(server::serve(app, arguments.listen));
+    // Statements that still run are left to end with the process: SQLite's files stand that.
+    runtime.shutdown_background();
+    result
+}

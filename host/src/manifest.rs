@@ -1,0 +1,294 @@
+//! `spin.toml` and the runtime config, as far as this host supports them. All else is refused, with its line.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// A Spin manifest of version 2, limited to HTTP triggers and local components.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    pub(crate) spin_manifest_version: u32,
+    #[allow(dead_code, reason = "checked for its form only")]
+    application: Application,
+    #[serde(default)]
+    pub(crate) variables: BTreeMap<String, Variable>,
+    pub(crate) trigger: Triggers,
+    pub(crate) component: BTreeMap<String, Component>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "checked for its form only")]
+struct Application {
+    name: String,
+    version: Option<String>,
+    description: Option<String>,
+    authors: Option<Vec<String>>,
+}
+
+/// An application variable. What `secret` asks of Spin, not to show the value, this host never does anyway.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Variable {
+    pub(crate) default: Option<String>,
+    #[serde(default)]
+    pub(crate) required: bool,
+    #[allow(dead_code, reason = "checked for its form only")]
+    #[serde(default)]
+    secret: bool,
+    #[allow(dead_code, reason = "checked for its form only")]
+    description: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Triggers {
+    pub(crate) http: Vec<HttpTrigger>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpTrigger {
+    #[allow(dead_code, reason = "checked for its form only")]
+    id: Option<String>,
+    pub(crate) route: Route,
+    pub(crate) component: String,
+}
+
+/// Where a component is reached: a path pattern, or from other components only.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a route is a string or { private = true }")]
+pub(crate) enum Route {
+    Path(String),
+    Private { private: bool },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Component {
+    /// A path relative to the manifest.
+    pub(crate) source: PathBuf,
+    #[serde(default)]
+    pub(crate) sqlite_databases: Vec<String>,
+    #[serde(default)]
+    pub(crate) allowed_outbound_hosts: Vec<String>,
+    #[serde(default)]
+    pub(crate) variables: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) environment: BTreeMap<String, String>,
+    #[allow(dead_code, reason = "for `spin build`")]
+    #[serde(default)]
+    build: toml::Table,
+    #[allow(dead_code, reason = "checked for its form only")]
+    description: Option<String>,
+}
+
+/// Spin's runtime config, limited to local SQLite databases.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RuntimeConfig {
+    #[serde(default)]
+    sqlite_database: BTreeMap<String, SqliteDatabase>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SqliteDatabase {
+    #[serde(rename = "type")]
+    #[allow(dead_code, reason = "there is one type")]
+    kind: DatabaseType,
+    path: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DatabaseType {
+    Spin,
+}
+
+impl Manifest {
+    /// Reads the manifest and checks that its parts fit together.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let manifest: Self = read_toml(path)?;
+        manifest.check().with_context(|| path.display().to_string())?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(self.spin_manifest_version == 2, "spin_manifest_version is not 2");
+        for (name, variable) in &self.variables {
+            ensure!(
+                variable.required != variable.default.is_some(),
+                "variables.{name} must be either required or have a default"
+            );
+        }
+        for trigger in &self.trigger.http {
+            ensure!(
+                self.component.contains_key(&trigger.component),
+                "a trigger names the component {:?}, which is not there",
+                trigger.component
+            );
+            if let Route::Private { private: false } = trigger.route {
+                bail!("the route of {:?} must be a string or {{ private = true }}", trigger.component);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps only the components with these ids, and their triggers, as `spin up --component-id` does.
+    pub(crate) fn select(&mut self, ids: &[String]) -> Result<()> {
+        for id in ids {
+            ensure!(self.component.contains_key(id), "--component-id {id}: there is no such component");
+        }
+        self.component.retain(|id, _| ids.contains(id));
+        self.trigger.http.retain(|trigger| ids.contains(&trigger.component));
+        Ok(())
+    }
+}
+
+impl RuntimeConfig {
+    /// Reads the runtime config; paths in it are relative to it.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let mut config: Self = read_toml(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for database in config.sqlite_database.values_mut() {
+            database.path = folder.join(&database.path);
+        }
+        Ok(config)
+    }
+
+    /// The file of the database with this label.
+    pub(crate) fn database(&self, label: &str) -> Option<&Path> {
+        self.sqlite_database.get(label).map(|database| database.path.as_path())
+    }
+}
+
+/// Reads a TOML file; an error is one line that names the file, the line in it and what is wrong there.
+fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse_toml(&text).map_err(|message| anyhow::anyhow!("{}, {message}", path.display()))
+}
+
+fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        let message = match error.message().split('`').collect::<Vec<_>>()[..] {
+            ["unknown field ", field, ..] | ["unknown variant ", field, ..] => {
+                format!("the embedded host does not support `{field}` here; Spin may")
+            }
+            _ => error.message().lines().collect::<Vec<_>>().join(", "),
+        };
+        format!("line {line}: {message}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKING: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "app"
+[variables]
+secret = { required = true, secret = true }
+[[trigger.http]]
+route = "/a/..."
+component = "a"
+[[trigger.http]]
+route = { private = true }
+component = "b"
+[component.a]
+source = "a.wasm"
+sqlite_databases = ["a"]
+allowed_outbound_hosts = ["http://b.spin.internal"]
+variables = { secret = "{{ secret }}" }
+build = { command = "make", watch = ["src"] }
+[component.b]
+source = "b.wasm"
+"#;
+
+    fn parse(text: &str) -> Result<Manifest> {
+        let manifest: Manifest = parse_toml(text).map_err(anyhow::Error::msg)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn refusal(from: &str, to: &str) -> String {
+        assert!(WORKING.contains(from));
+        let error = parse(&WORKING.replace(from, to)).unwrap_err();
+        let message = format!("{error:#}");
+        assert!(!message.contains('\n'), "{message}");
+        message
+    }
+
+    #[test]
+    fn a_manifest_with_what_is_supported_is_taken() {
+        let manifest = parse(WORKING).unwrap();
+        assert_eq!(manifest.component["a"].sqlite_databases, ["a"]);
+        assert!(matches!(manifest.trigger.http[1].route, Route::Private { private: true }));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_with_its_line() {
+        for (from, to, expected) in [
+            ("sqlite_databases = [\"a\"]", "key_value_stores = [\"a\"]", "line 15: the embedded host does not support `key_value_stores` here"),
+            ("sqlite_databases = [\"a\"]", "ai_models = [\"a\"]", "line 15: the embedded host does not support `ai_models` here"),
+            ("sqlite_databases = [\"a\"]", "files = [\"a\"]", "line 15: the embedded host does not support `files` here"),
+            ("[[trigger.http]]\nroute = \"/a/...\"", "[[trigger.redis]]\nchannel = \"a\"", "the embedded host does not support `redis` here"),
+            ("source = \"a.wasm\"", "source = { url = \"x\", digest = \"y\" }", "line 14: invalid type: map"),
+            ("component = \"a\"", "component = \"a\"\nexecutor = { type = \"wagi\" }", "line 10: the embedded host does not support `executor` here"),
+            ("spin_manifest_version = 2", "spin_manifest_version = 1", "spin_manifest_version is not 2"),
+            ("name = \"app\"", "name = ", "line 4: "),
+        ] {
+            let message = refusal(from, to);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_together_are_refused() {
+        for (from, to, expected) in [
+            ("component = \"a\"", "component = \"c\"", "\"c\", which is not there"),
+            ("{ private = true }", "{ private = false }", "must be a string or { private = true }"),
+            ("{ private = true }", "7", "a route is a string or { private = true }"),
+            ("{ required = true, secret = true }", "{ secret = true }", "variables.secret must be either required"),
+            ("{ required = true, secret = true }", "{ required = true, default = \"\" }", "variables.secret must be either"),
+        ] {
+            let message = refusal(from, to);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn selecting_components_drops_the_others_and_their_triggers() {
+        let mut manifest = parse(WORKING).unwrap();
+        manifest.select(&["a".to_owned()]).unwrap();
+        assert_eq!(manifest.component.len(), 1);
+        assert_eq!(manifest.trigger.http.len(), 1);
+        assert!(manifest.select(&["c".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_runtime_config_names_local_databases_only() {
+        let config: RuntimeConfig =
+            parse_toml("[sqlite_database.a]\ntype = \"spin\"\npath = \"data/a.db\"").unwrap();
+        assert_eq!(config.database("a"), Some(Path::new("data/a.db")));
+        assert_eq!(config.database("b"), None);
+        for (text, expected) in [
+            ("[sqlite_database.a]\ntype = \"libsql\"\nurl = \"http://x\"", "line 2: the embedded host does not support `libsql` here"),
+            ("[sqlite_database.a]\ntype = \"spin\"", "missing field `path`"),
+            ("[key_value_store.default]\ntype = \"redis\"", "line 1: the embedded host does not support `key_value_store` here"),
+            ("[[config_provider]]\ntype = \"vault\"", "line 1: the embedded host does not support `config_provider` here"),
+        ] {
+            let message = parse_toml::<RuntimeConfig>(text).unwrap_err();
+            assert!(message.contains(expected) && !message.contains('\n'), "{message}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The HTTP/1.1 server: connections in, and a shutdown that lets requests in flight finish.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use wasmtime_wasi_http::{handler::ErrorCode, p3::bindings::http::types};
+
+use crate::app::App;
+
+/// How long requests in flight may take to finish after a signal.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(30);
+
+/// Serves the application until SIGINT or SIGTERM.
+pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+
+    let base_url = format!("http://{}", listener.local_addr()?);
+    println!("Serving {base_url}");
+    println!("Available Routes:");
+    for (route, component) in app.routes() {
+        match route.strip_suffix("/...") {
+            Some(prefix) => println!("  {component}: {base_url}{prefix} (wildcard)"),
+            None => println!("  {component}: {base_url}{route}"),
+        }
+    }
+
+    let connections = GracefulShutdown::new();
+    loop {
+        let (stream, client) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Such as too many open files: it passes.
+                    eprintln!("cannot accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        };
+        // Head and body of an answer may leave in two segments; the second must not wait for an ACK.
+        if let Err(error) = stream.set_nodelay(true) {
+            eprintln!("cannot set TCP_NODELAY: {error}");
+        }
+        let app = Arc::clone(&app);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let app = Arc::clone(&app);
+            async move {
+                let request = request.map(|body| body.map_err(body_error).boxed_unsync());
+                Ok::<_, Infallible>(app.answer(request, client).await)
+            }
+        });
+        let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+        let connection = connections.watch(connection);
+        // An error here is the client's: it went away or did not speak HTTP.
+        tokio::spawn(async move { drop(connection.await) });
+    }
+
+    drop(listener);
+    eprintln!("Shutting down: waiting for requests in flight (again to stop at once)");
+    tokio::select! {
+        () = connections.shutdown() => {}
+        () = tokio::time::sleep(SHUTDOWN_TIME) => eprintln!("Some requests did not finish within {SHUTDOWN_TIME:?}"),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn body_error(error: hyper::Error) -> ErrorCode {
+    ErrorCode::P3(if error.is_incomplete_message() || error.is_closed() {
+        types::ErrorCode::ConnectionTerminated
+    } else {
+        types::ErrorCode::InternalError(Some(error.to_string()))
+    })
+}

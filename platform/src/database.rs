@@ -1,0 +1,194 @@
+//! A service's own SQLite database, through Spin's SQLite interface.
+
+use std::time::{Duration, Instant};
+
+use spin_sdk::sqlite::Connection;
+pub use spin_sdk::sqlite::{RowResult as Row, Value};
+use tokio::sync::OnceCell;
+
+use crate::{clock, random};
+
+/// One step of a schema: a numbered file of SQL statements. See [`migrations!`](crate::migrations).
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// The file's name without `.sql`.
+    pub name: &'static str,
+    /// The file's text.
+    pub sql: &'static str,
+}
+
+/// A database with one connection per instance, opened by the first request that needs it and shared by all.
+///
+/// Requests of one instance run between each other's awaits on the same connection. So every statement must be
+/// complete in itself: no transaction, and nothing that asks about the statement before.
+pub struct Database {
+    label: &'static str,
+    migrations: &'static [Migration],
+    connection: OnceCell<Connection>,
+}
+
+/// Why a statement was not carried out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The host does not open the database.
+    #[error("the database {label} cannot be opened: {reason}")]
+    Open {
+        /// The label in `spin.toml`.
+        label: &'static str,
+        /// What the host said.
+        reason: String,
+    },
+    /// The schema was made by a later version of this program, and is left alone.
+    #[error("the database has schema version {found}, this program knows up to {known}")]
+    NewerSchema {
+        /// The version that was found.
+        found: u64,
+        /// The last version known here.
+        known: u64,
+    },
+    /// A statement failed, as when the database is locked for longer than the busy timeout, full or not writable.
+    #[error("a statement failed: {0}")]
+    Statement(String),
+    /// A row is not what the schema says it is.
+    #[error("a row does not have the expected columns")]
+    UnexpectedRow,
+}
+
+impl Database {
+    /// The database under a label of `spin.toml`, with its schema's migrations in order.
+    pub const fn new(label: &'static str, migrations: &'static [Migration]) -> Self {
+        Self { label, migrations, connection: OnceCell::const_new() }
+    }
+
+    /// Runs one statement to its end and returns its rows. Once this returns `Ok`, what it wrote is durable.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]; nothing of the statement took effect then.
+    pub async fn query(
+        &self,
+        statement: &str,
+        parameters: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let connection = self.connection.get_or_try_init(|| self.open()).await?;
+        run(connection, statement, parameters).await
+    }
+
+    async fn open(&self) -> Result<Connection, DatabaseError> {
+        let connection = Connection::open(self.label)
+            .await
+            .map_err(|error| DatabaseError::Open { label: self.label, reason: error.to_string() })?;
+        self.migrate(&connection).await?;
+        Ok(connection)
+    }
+
+    /// Brings the schema up to date. Several instances may do so at once, each any number of times.
+    async fn migrate(&self, connection: &Connection) -> Result<(), DatabaseError> {
+        /// How long to try again. A try itself waits for locks, up to SQLite's busy timeout of 5 s.
+        const PATIENCE: Duration = Duration::from_secs(2);
+
+        // The usual case costs one read. It fails on an empty database, where the table is still missing.
+        if let Ok(version) = schema_version(connection).await {
+            if version == self.known_version() {
+                return Ok(());
+            }
+        }
+        let started = Instant::now();
+        loop {
+            match self.try_to_migrate(connection).await {
+                Err(DatabaseError::Statement(reason)) if started.elapsed() < PATIENCE => {
+                    // Switching to WAL and first writes collide where instances start at once, without SQLite waiting.
+                    tracing::debug!(database = self.label, reason, "migration will be tried again");
+                    let [jitter] = random::bytes().unwrap_or([0]);
+                    clock::sleep(Duration::from_millis(10 + u64::from(jitter) / 2)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_to_migrate(&self, connection: &Connection) -> Result<(), DatabaseError> {
+        // Lives in the file's header, so once is enough. A database that does not know it (libSQL) does without.
+        if let Err(error) = run(connection, "PRAGMA journal_mode=WAL", []).await {
+            tracing::debug!(database = self.label, %error, "no WAL for now");
+        }
+        // Nobody else uses this connection yet: here, and only here, a transaction may span awaits.
+        run(connection, "BEGIN IMMEDIATE", []).await?;
+        let result = self.apply_missing(connection).await;
+        let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        run(connection, end, []).await?;
+        result
+    }
+
+    async fn apply_missing(&self, connection: &Connection) -> Result<(), DatabaseError> {
+        run(
+            connection,
+            "CREATE TABLE IF NOT EXISTS schema_migrations \
+             (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)",
+            [],
+        )
+        .await?;
+        let found = schema_version(connection).await?;
+        if found > self.known_version() {
+            return Err(DatabaseError::NewerSchema { found, known: self.known_version() });
+        }
+        for (version, migration) in (1_i64..).zip(self.migrations).skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+            for statement in migration.statements() {
+                run(connection, statement, []).await?;
+            }
+            run(
+                connection,
+                "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)",
+                [version.into(), migration.name.into(), clock::now().map_or(0, |now| now.as_millis()).into()],
+            )
+            .await?;
+            tracing::info!(database = self.label, migration = migration.name, "migrated");
+        }
+        Ok(())
+    }
+
+    fn known_version(&self) -> u64 {
+        self.migrations.len() as u64
+    }
+}
+
+impl Migration {
+    /// The statements of the file. Spin runs one at a time; in these files each ends with `;` at a line's end.
+    pub fn statements(&self) -> impl Iterator<Item = &'static str> {
+        self.sql.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+    }
+}
+
+/// The number of migrations that the database has seen.
+async fn schema_version(connection: &Connection) -> Result<u64, DatabaseError> {
+    let rows = run(connection, "SELECT coalesce(max(version), 0) FROM schema_migrations", []).await?;
+    rows.first().and_then(|row| row.get(0)).ok_or(DatabaseError::UnexpectedRow)
+}
+
+async fn run(
+    connection: &Connection,
+    statement: &str,
+    parameters: impl IntoIterator<Item = Value>,
+) -> Result<Vec<Row>, DatabaseError> {
+    let failed = |error: spin_sdk::sqlite::Error| DatabaseError::Statement(error.to_string());
+    // `collect` drains the rows and then awaits the outcome: that is where errors arrive, and when a write is done.
+    connection.execute(statement, parameters).await.map_err(failed)?.collect().await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_is_split_into_its_statements() {
+        let migration = Migration {
+            name: "0001_two",
+            sql: "-- A comment; with a semicolon.\nCREATE TABLE a (\n  b TEXT\n);\n\nCREATE INDEX c ON a (b);\n",
+        };
+        let statements: Vec<_> = migration.statements().collect();
+        assert_eq!(statements.len(), 2);
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        for statement in statements {
+            database.execute(statement, []).unwrap();
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What every answer of a service has, whatever its route: problems, CORS, request ids, headers, a log line.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    middleware::{self, Next},
+    response::Response,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::{Problem, RequestId, Settings};
+
+/// Completes a service's routes: every path and method gets an answer, and every answer what this module adds.
+///
+/// Handlers find the request's [`RequestId`] among its extensions.
+pub fn wrap(routes: Router, settings: &Settings) -> Router {
+    let settings = Arc::new(settings.clone());
+    routes
+        .fallback(async || Problem::no_such_path())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(cors(&settings.cors_origin))
+        .layer(middleware::from_fn_with_state(settings, complete))
+}
+
+/// Gives the request an id, runs it, and gives the answer its document, its headers and its line in the log.
+async fn complete(State(settings): State<Arc<Settings>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = RequestId::of(request.headers());
+    let method = request.method().clone();
+    // The route, not the path: a path that matches none may hold anything, a credential too.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(request_id.clone());
+
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        if let Some(reason) = problem.reason() {
+            tracing::error!(
+                service = settings.service,
+                worker = settings.worker_id.as_str(),
+                request_id = request_id.as_str(),
+                status = response.status().as_u16(),
+                reason,
+                "request failed"
+            );
+        }
+        response = with_document(response, problem, &request_id);
+    }
+    if method == Method::OPTIONS && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    add_headers(response.headers_mut(), &request_id);
+    tracing::info!(
+        service = settings.service,
+        worker = settings.worker_id.as_str(),
+        request_id = request_id.as_str(),
+        method = method.as_str(),
+        route = route.as_ref().map_or("none", MatchedPath::as_str),
+        status = response.status().as_u16(),
+        micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+/// The problem's document, with the headers (CORS) that the empty response has gathered on its way.
+fn with_document(empty: Response, problem: Problem, request_id: &RequestId) -> Response {
+    let mut response = problem.into_document(request_id);
+    for (name, value) in empty.headers() {
+        if name != header::CONTENT_LENGTH {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
+}
+
+fn add_headers(headers: &mut HeaderMap, request_id: &RequestId) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(request_id) = request_id.to_header_value() {
+        headers.insert(RequestId::HEADER, request_id);
+    }
+}
+
+/// CORS for `*` or a comma-separated list of origins. What is no origin is left out, and the log says so.
+fn cors(origins: &str) -> CorsLayer {
+    /// How long a browser may remember the answer to a preflight; Chromium's own limit is two hours.
+    const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
+
+    let allowed = if origins.trim() == "*" {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.split(',').map(str::trim).filter(|origin| !origin.is_empty()).filter_map(
+            |origin| {
+                let value = HeaderValue::from_str(origin).ok().filter(|_| is_origin(origin));
+                if value.is_none() {
+                    tracing::warn!(origin, "cors_origin has an entry that is no origin (scheme://host[:port])");
+                }
+                value
+            },
+        ))
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, RequestId::HEADER])
+        .expose_headers([RequestId::HEADER, header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .max_age(MAX_AGE)
+}
+
+/// Whether the text is an origin as browsers send it (RFC 6454, section 6.2): a scheme, a host, perhaps a port.
+fn is_origin(text: &str) -> bool {
+    text.parse::<http::Uri>().is_ok_and(|uri| {
+        uri.scheme().is_some() && uri.authority().is_some() && !text.ends_with('/') && uri.path() == "/" && uri.query().is_none()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, routing};
+    use credentials::{Secret, WorkerId};
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn app(cors_origin: &str) -> Router {
+        let settings = Settings {
+            service: "test",
+            worker_id: WorkerId::named("worker-1"),
+            secret: Secret::new(&"s".repeat(32)),
+            cors_origin: cors_origin.to_owned(),
+        };
+        let routes = Router::new()
+            .route("/ok", routing::get(async || "fine"))
+            .route("/write", routing::post(async || "written"))
+            .route("/fault", routing::get(async || Problem::internal("disk on fire")))
+            .route("/down", routing::get(async || Problem::unavailable("Not now.", "lock held by pid 7")));
+        wrap(routes, &settings)
+    }
+
+    async fn send(app: Router, method: &str, path: &str, headers: &[(&str, &str)]) -> (http::response::Parts, String) {
+        let mut request = http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, body) = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn header<'a>(head: &'a http::response::Parts, name: &str) -> Option<&'a str> {
+        assert!(head.headers.get_all(name).iter().count() <= 1, "{name} is there more than once");
+        head.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[tokio::test]
+    async fn every_answer_has_the_security_headers_a_length_and_the_request_id() {
+        for (method, path, status) in
+            [("GET", "/ok", 200), ("GET", "/none", 404), ("GET", "/write", 405), ("GET", "/fault", 500), ("GET", "/down", 503)]
+        {
+            let (head, body) = send(app("*"), method, path, &[("x-request-id", "abc.1")]).await;
+            assert_eq!(head.status, status, "{path}");
+            assert_eq!(header(&head, "cache-control"), Some("no-store"));
+            assert_eq!(header(&head, "x-content-type-options"), Some("nosniff"));
+            assert_eq!(header(&head, "x-request-id"), Some("abc.1"));
+            assert_eq!(header(&head, "access-control-allow-origin"), Some("*"));
+            assert_eq!(header(&head, "content-length"), Some(body.len().to_string().as_str()), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_is_a_problem_document_that_keeps_its_reason_to_itself() {
+        let (head, body) = send(app("*"), "GET", "/down", &[("x-request-id", "r1")]).await;
+        assert_eq!(header(&head, "content-type"), Some("application/problem+json"));
+        assert_eq!(header(&head, "retry-after"), Some("1"));
+        assert!(!body.contains("pid 7"), "{body}");
+        let document: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            document,
+            serde_json::json!({
+                "type": "urn:kube-credentials:problem:unavailable",
+                "title": "Service unavailable",
+                "status": 503,
+                "detail": "Not now.",
+                "message": "Not now.",
+                "request_id": "r1",
+            })
+        );
+        let (_, body) = send(app("*"), "GET", "/fault", &[]).await;
+        assert!(!body.contains("fire"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
+        let (head, body) = send(app("*"), "DELETE", "/ok", &[]).await;
+        assert_eq!(head.status, 405);
+        assert_eq!(header(&head, "allow"), Some("GET,HEAD"));
+        assert!(body.contains("urn:kube-credentials:problem:method-not-allowed"));
+        let (head, _) = send(app("*"), "GET", "/write", &[]).await;
+        assert_eq!(header(&head, "allow"), Some("POST"));
+    }
+
+    #[tokio::test]
+    async fn a_preflight_is_204_and_allows_what_the_api_needs() {
+        let preflight = [
+            ("origin", "https://app.example"),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type,authorization"),
+        ];
+        let (head, body) = send(app("*"), "OPTIONS", "/write", &preflight).await;
+        assert_eq!((head.status.as_u16(), body.as_str()), (204, ""));
+        assert_eq!(header(&head, "access-control-allow-origin"), Some("*"));
+        assert_eq!(header(&head, "access-control-allow-methods"), Some("GET,HEAD,POST,OPTIONS"));
+        assert_eq!(header(&head, "access-control-allow-headers"), Some("content-type,authorization,x-request-id"));
+        assert_eq!(header(&head, "access-control-max-age"), Some("3600"));
+    }
+
+    #[tokio::test]
+    async fn of_a_list_of_origins_only_the_one_that_asks_is_allowed() {
+        let list = "https://a.example, https://b.example:8443, not an origin, https://c.example/path";
+        for origin in ["https://a.example", "https://b.example:8443"] {
+            let (head, _) = send(app(list), "GET", "/ok", &[("origin", origin)]).await;
+            assert_eq!(header(&head, "access-control-allow-origin"), Some(origin));
+            assert!(header(&head, "vary").unwrap().contains("origin"));
+        }
+        for origin in ["https://evil.example", "https://c.example/path", "https://c.example", "not an origin", "null"] {
+            let (head, _) = send(app(list), "GET", "/none", &[("origin", origin)]).await;
+            assert_eq!(header(&head, "access-control-allow-origin"), None, "{origin}");
+        }
+    }
+}

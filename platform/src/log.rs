@@ -1,0 +1,33 @@
+//! The log: JSON lines on stderr, which Spin shows and collects per component.
+
+use std::io;
+
+use tracing::level_filters::LevelFilter;
+
+/// Starts the log at the level that the variable `log_level` names. Only the first call of an instance counts.
+///
+/// A name that is none counts as `warn`, and the log says so.
+pub(crate) fn start(level: &str) {
+    let known = match level {
+        "off" => Some(LevelFilter::OFF),
+        "error" => Some(LevelFilter::ERROR),
+        "warn" => Some(LevelFilter::WARN),
+        "info" => Some(LevelFilter::INFO),
+        "debug" => Some(LevelFilter::DEBUG),
+        _ => None,
+    };
+    // A second start, as in tests that share a process, changes nothing.
+    let _ = tracing::subscriber::set_global_default(
+        tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(io::stderr)
+            .with_max_level(known.unwrap_or(LevelFilter::WARN))
+            .finish(),
+    );
+    if known.is_none() {
+        tracing::warn!(log_level = level, "log_level is none of off, error, warn, info, debug: using warn");
+    }
+}

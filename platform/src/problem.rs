@@ -1,0 +1,207 @@
+//! Errors as clients see them: problem documents (RFC 9457), with a private reason beside for the log.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::{DatabaseError, RequestId};
+
+/// How long a client should wait before it tries again after a 503, in seconds (`Retry-After`).
+const RETRY_AFTER_SECONDS: u16 = 1;
+
+/// An error on its way to a client.
+///
+/// What the client is told (`detail`, `errors`) and what only the log is told (`reason`) are kept apart. The
+/// [edge](crate::edge) adds the request id, writes the document and logs the reason.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    kind: Kind,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    reason: Option<String>,
+}
+
+/// One thing that is wrong with the input, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// A path such as `body.credential`.
+    pub(crate) location: String,
+    /// What is wrong there; never the value that was sent.
+    pub(crate) message: String,
+}
+
+/// The kinds of problems, each with its type, title and status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    MalformedJson,
+    InvalidRequest,
+    NotFound,
+    MethodNotAllowed,
+    AlreadyIssued,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    InternalError,
+    Unavailable,
+}
+
+impl Kind {
+    /// The last part of `type`, the `title` and the status.
+    fn describe(self) -> (&'static str, &'static str, StatusCode) {
+        match self {
+            Self::MalformedJson => ("malformed-json", "Malformed JSON", StatusCode::BAD_REQUEST),
+            Self::InvalidRequest => ("invalid-request", "Invalid request", StatusCode::BAD_REQUEST),
+            Self::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
+            Self::MethodNotAllowed => {
+                ("method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED)
+            }
+            Self::AlreadyIssued => ("already-issued", "Already issued", StatusCode::CONFLICT),
+            Self::PayloadTooLarge => {
+                ("payload-too-large", "Payload too large", StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Self::UnsupportedMediaType => {
+                ("unsupported-media-type", "Unsupported media type", StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            }
+            Self::InternalError => {
+                ("internal-error", "Internal error", StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Self::Unavailable => {
+                ("unavailable", "Service unavailable", StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
+    }
+}
+
+impl Problem {
+    fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new(), reason: None }
+    }
+
+    /// 400: the body is not JSON, or not UTF-8.
+    pub(crate) fn malformed_json(message: String) -> Self {
+        Self::new(Kind::MalformedJson, format!("The body is not valid JSON: {message}."))
+            .with_error("body", message)
+    }
+
+    /// 400: the body is JSON, but not what the route takes. `location` is a path such as `body.credential`.
+    pub fn invalid(location: impl Into<String>, message: impl Into<String>) -> Self {
+        let (location, message) = (location.into(), message.into());
+        Self::new(Kind::InvalidRequest, format!("{location}: {message}.")).with_error(location, message)
+    }
+
+    /// 404: there is no such path.
+    pub(crate) fn no_such_path() -> Self {
+        Self::new(Kind::NotFound, "There is nothing at this path.")
+    }
+
+    /// 405: the path exists, the method does not. The router adds `Allow`.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(Kind::MethodNotAllowed, "This path does not take this method; see the Allow header.")
+    }
+
+    /// 409: the credential was issued before.
+    pub fn already_issued() -> Self {
+        Self::new(Kind::AlreadyIssued, "This credential has been issued before.")
+    }
+
+    /// 413: the body is longer than [`MAX_BODY_BYTES`](crate::MAX_BODY_BYTES).
+    pub(crate) fn payload_too_large(limit: usize) -> Self {
+        Self::new(Kind::PayloadTooLarge, format!("The body is longer than {limit} bytes."))
+    }
+
+    /// 415: the body says it is something else than JSON.
+    pub(crate) fn unsupported_media_type() -> Self {
+        Self::new(Kind::UnsupportedMediaType, "The body must be sent as content-type: application/json.")
+    }
+
+    /// 500: a fault of this program. Only the log is told the reason.
+    pub fn internal(reason: impl ToString) -> Self {
+        Self::new(Kind::InternalError, "Something went wrong here; the log says more under this request id.")
+            .because(reason)
+    }
+
+    /// 503: something this service needs does not work, and no answer was reached. Only the log is told the reason.
+    pub fn unavailable(detail: &'static str, reason: impl ToString) -> Self {
+        Self::new(Kind::Unavailable, detail).because(reason)
+    }
+
+    fn with_error(mut self, location: impl Into<String>, message: impl Into<String>) -> Self {
+        self.errors.push(FieldError { location: location.into(), message: message.into() });
+        self
+    }
+
+    fn because(mut self, reason: impl ToString) -> Self {
+        self.reason = Some(reason.to_string());
+        self
+    }
+
+    /// What only the log is told.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The document with its status and headers.
+    pub(crate) fn into_document(self, request_id: &RequestId) -> Response {
+        let (name, title, status) = self.kind.describe();
+        let document = Document {
+            r#type: format!("urn:kube-credentials:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            message: &self.detail,
+            request_id: request_id.as_str(),
+            errors: &self.errors,
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let content_type = HeaderValue::from_static("application/problem+json");
+        let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    /// An empty response that carries the problem to the edge, which knows the request id.
+    fn into_response(self) -> Response {
+        let (_, _, status) = self.kind.describe();
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// RFC 9457, section 3, with the extension members of this API.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    /// Equal to `detail`: what clients of the original services read.
+    message: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        Self::unavailable("The database could not be used; nothing was decided or changed.", error)
+    }
+}
+
+impl From<credentials::Error> for Problem {
+    /// For what the domain refuses of this program's own making, such as the clock; input is refused by [`Json`](crate::Json).
+    fn from(error: credentials::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<getrandom::Error> for Problem {
+    fn from(error: getrandom::Error) -> Self {
+        Self::internal(error)
+    }
+}

@@ -1,0 +1,74 @@
+//! The adapter between Spin and a service's router.
+
+use std::future::Future;
+
+use axum::Router;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use spin_sdk::http::Request;
+use tokio::sync::OnceCell;
+use tower::ServiceExt;
+
+use crate::{Problem, Settings, SettingsError, edge, log};
+
+/// A service as one instance of its component runs it: the router is built by the first request, and kept.
+///
+/// Requests that arrive meanwhile wait for the first one. In a component such a wait ends only because wit-bindgen is
+/// built with `inter-task-wakeup`; without it they would hang.
+#[derive(Debug)]
+pub struct Service(OnceCell<Router>);
+
+impl Service {
+    /// A service that has not been started.
+    pub const fn new() -> Self {
+        Self(OnceCell::const_new())
+    }
+
+    /// Answers one request. `start` makes the service's whole router; where it fails, this request gets a 503 and
+    /// the next one tries again.
+    pub async fn answer<F>(&self, request: Request, start: impl FnOnce() -> F) -> Response<Full<Bytes>>
+    where
+        F: Future<Output = Result<Router, SettingsError>>,
+    {
+        let router = match self.0.get_or_try_init(start).await {
+            Ok(router) => router.clone(),
+            Err(error) => unusable(&error),
+        };
+        let mut request = request.map(axum::body::Body::new);
+        // Answered like a GET, body and all: the host's HTTP server leaves the body out and keeps its length.
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
+        let Ok(response) = router.oneshot(request).await;
+        let (mut head, body) = response.into_parts();
+        // Known bodies only, so this neither waits nor fails.
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        // Without its length a response is sent in chunks, and its second segment waits for a delayed ACK.
+        if head.status == StatusCode::NO_CONTENT {
+            head.headers.remove(header::CONTENT_LENGTH);
+        } else {
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        Response::from_parts(head, Full::new(body))
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A router for an instance whose settings cannot be read: 503 to everything.
+fn unusable(error: &SettingsError) -> Router {
+    log::start("warn");
+    let problem = Problem::unavailable("The service is not configured.", error);
+    let settings = Settings {
+        service: "unconfigured",
+        worker_id: credentials::WorkerId::named("none"),
+        secret: Err(credentials::Error::SecretTooShort),
+        cors_origin: String::new(),
+    };
+    edge::wrap(Router::new().fallback(move || async { problem }), &settings)
+}

@@ -1,0 +1,137 @@
+//! The project's own commands: `cargo xtask up` runs everything, `cargo xtask test` tests everything.
+
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::up::HostChoice;
+
+mod up;
+
+/// What the components are compiled for.
+const WASM_TARGET: &str = "wasm32-wasip2";
+/// The components, as Cargo packages.
+const COMPONENTS: [&str; 2] = ["issuance", "verification"];
+/// The embedded host, as Cargo package and as program.
+const HOST: &str = "kube-credentials-host";
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Runs and tests Kube Credentials.")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Builds everything and serves it, with Spin if there is one, else with the embedded host.
+    Up {
+        /// The address to listen on; port 0 takes a free one.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
+        listen: SocketAddr,
+        /// What to run it with.
+        #[arg(long, value_enum, default_value_t = HostChoice::Auto)]
+        host: HostChoice,
+    },
+    /// Builds everything and runs all tests, from the domain's to those over HTTP against the built components.
+    Test {
+        /// Only tests whose names contain this.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Up { listen, host } => up::up(listen, host),
+        Task::Test { filter } => test(filter.as_deref()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(filter: Option<&str>) -> Result<()> {
+    build_components()?;
+    build_host()?;
+    step("running the tests");
+    run(cargo().args(["test", "--workspace"]).args(filter))
+}
+
+/// Compiles the components to wasm, the target added first where it is missing.
+fn build_components() -> Result<()> {
+    add_wasm_target()?;
+    step(&format!("building the components ({})", COMPONENTS.join(", ")));
+    let mut build = cargo();
+    build.args(["build", "--release", "--target", WASM_TARGET]);
+    for component in COMPONENTS {
+        build.args(["--package", component]);
+    }
+    run(&mut build)
+}
+
+fn build_host() -> Result<()> {
+    step("building the embedded host (wasmtime: several minutes the first time)");
+    run(cargo().args(["build", "--package", HOST]))
+}
+
+fn add_wasm_target() -> Result<()> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    if Path::new(&sysroot).join("lib/rustlib").join(WASM_TARGET).exists() {
+        return Ok(());
+    }
+    step(&format!("adding the Rust target {WASM_TARGET}"));
+    run(Command::new("rustup").args(["target", "add", WASM_TARGET]))
+        .with_context(|| format!("this Rust cannot compile to {WASM_TARGET}, and rustup could not add it"))
+}
+
+/// The folder of the workspace.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Where Cargo puts what it builds.
+fn target_folder() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace());
+    cargo
+}
+
+/// Says what is being done. On stderr, as Cargo does.
+fn step(what: &str) {
+    eprintln!("==> {what}");
+}
+
+/// Runs a command to its end; an error names it.
+fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot run {name}; is it installed?"))?;
+    if !status.success() {
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+        bail!("`{} {}` failed ({status})", Path::new(&name).file_name().unwrap_or_default().display(), arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// What a command prints, trimmed.
+fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot run {name}; is it installed?"))?;
+    if !output.status.success() {
+        bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
