@@ -47,10 +47,10 @@ impl Outbound {
             eprintln!("a component asked for {}, which its allowed_outbound_hosts do not allow", request.uri());
             return Err(ErrorCode::HttpRequestDenied.into());
         }
-        request.headers_mut().remove(header::HOST);
         let host = request.uri().host().unwrap_or_default();
         if let Some(component) = chained_component(host) {
             let target = Match::chained(component, request.uri().path());
+            request.headers_mut().remove(header::HOST);
             return self.chain(target, request).await;
         }
         let (response, done) = default_send_request(request, options).await?;
