@@ -87,7 +87,9 @@ mod tests {
     fn only_64_lowercase_hexadecimal_digits_are_a_hash() {
         let digits = "0123456789abcdef".repeat(4);
         assert!(digits.parse::<CredentialHash>().is_ok());
-        for text in ["", &digits[1..], &format!("{digits}0"), &digits.to_uppercase(), &format!(" {}", &digits[1..])] {
+        for text in
+            ["", &digits[1..], &format!("{digits}0"), &digits.to_uppercase(), &format!(" {}", &digits[1..])]
+        {
             assert_eq!(text.parse::<CredentialHash>(), Err(Error::NotAHash), "{text:?}");
         }
     }

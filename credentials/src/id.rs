@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn verification_ids_are_version_7_uuids_that_sort_by_time() {
-        let id = |millis, random| VerificationId::new(Timestamp::from_millis(millis).unwrap(), random).to_string();
+        let id =
+            |millis, random| VerificationId::new(Timestamp::from_millis(millis).unwrap(), random).to_string();
         assert_eq!(id(1_759_966_200_000, [0; 10]), "0199c629-00c0-7000-8000-000000000000");
         assert!(id(1, [0xff; 10]) < id(2, [0; 10]));
         assert_ne!(id(1, [0; 10]), id(1, [1; 10]));

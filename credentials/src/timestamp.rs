@@ -75,7 +75,10 @@ mod tests {
 
     #[test]
     fn a_timestamp_is_written_as_rfc_3339_utc_with_milliseconds() {
-        assert_eq!(Timestamp::from_millis(1_759_966_200_000).unwrap().to_string(), "2025-10-08T23:30:00.000Z");
+        assert_eq!(
+            Timestamp::from_millis(1_759_966_200_000).unwrap().to_string(),
+            "2025-10-08T23:30:00.000Z"
+        );
         assert_eq!(Timestamp::from_millis(0).unwrap().to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp::from_millis(-1).unwrap().to_string(), "1969-12-31T23:59:59.999Z");
     }
@@ -88,7 +91,14 @@ mod tests {
 
     #[test]
     fn what_is_no_timestamp_is_refused() {
-        for text in ["", "now", "2025-10-08", "2025-10-08T23:30:00", "2025-13-08T23:30:00Z", "-000001-01-01T00:00:00Z"] {
+        for text in [
+            "",
+            "now",
+            "2025-10-08",
+            "2025-10-08T23:30:00",
+            "2025-13-08T23:30:00Z",
+            "-000001-01-01T00:00:00Z",
+        ] {
             assert_eq!(text.parse::<Timestamp>(), Err(Error::NotATimestamp), "{text:?}");
         }
         assert_eq!(Timestamp::from_millis(i64::MAX), Err(Error::NotATimestamp));

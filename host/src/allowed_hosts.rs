@@ -46,8 +46,9 @@ impl AllowedHosts {
             if is_template && matches!(filled.as_str(), "" | "http://" | "https://") {
                 continue;
             }
-            let host = AllowedHost::parse(&filled)
-                .with_context(|| format!("allowed_outbound_hosts has {entry:?}, which comes to {filled:?}"))?;
+            let host = AllowedHost::parse(&filled).with_context(|| {
+                format!("allowed_outbound_hosts has {entry:?}, which comes to {filled:?}")
+            })?;
             hosts.push(host);
         }
         Ok(Self(hosts))
@@ -69,7 +70,10 @@ impl AllowedHost {
             Some((host, port)) if !port.ends_with(']') => (host, port),
             _ => (rest, ""),
         };
-        ensure!(scheme == "*" || scheme.bytes().all(|byte| byte.is_ascii_alphabetic()), "the scheme is malformed");
+        ensure!(
+            scheme == "*" || scheme.bytes().all(|byte| byte.is_ascii_alphabetic()),
+            "the scheme is malformed"
+        );
         Ok(Self {
             scheme: (scheme != "*").then(|| scheme.to_owned()),
             host: HostPattern::parse(host)?,
@@ -135,7 +139,8 @@ mod tests {
 
     fn allowed(entry: &str) -> Result<AllowedHosts> {
         let declared: BTreeMap<_, _> =
-            toml::from_str("url = { default = \"http://127.0.0.1:4000/\" }\nnone = { default = \"\" }").unwrap();
+            toml::from_str("url = { default = \"http://127.0.0.1:4000/\" }\nnone = { default = \"\" }")
+                .unwrap();
         let variables = Variables::resolve(&declared, |_| None, Path::new("no such file")).unwrap();
         AllowedHosts::new(&[entry.to_owned()], &variables)
     }
@@ -177,9 +182,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_refused_at_start() {
-        for entry in ["a.example", "", "http://a.example/path", "http://10.0.0.0/8", "ftp://a.example", "http://a.*.example",
-            "http://a.example:x", "http://self", "{{ unknown }}", "h ttp://a.example"]
-        {
+        for entry in [
+            "a.example",
+            "",
+            "http://a.example/path",
+            "http://10.0.0.0/8",
+            "ftp://a.example",
+            "http://a.*.example",
+            "http://a.example:x",
+            "http://self",
+            "{{ unknown }}",
+            "h ttp://a.example",
+        ] {
             assert!(allowed(entry).is_err(), "{entry:?}");
         }
     }

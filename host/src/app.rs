@@ -89,8 +89,10 @@ impl App {
                 .and_then(|compiled| ServicePre::new(linker.instantiate_pre(&compiled)?))
                 .map_err(one_line)
                 .with_context(|| format!("component {id}: {} cannot run here", source.display()))?;
-            let databases =
-                Databases { granted: component.sqlite_databases.iter().cloned().collect(), files: Arc::clone(&files) };
+            let databases = Databases {
+                granted: component.sqlite_databases.iter().cloned().collect(),
+                files: Arc::clone(&files),
+            };
             pools.push((
                 id.clone(),
                 Pool {
@@ -121,7 +123,11 @@ impl App {
     }
 
     /// Answers a request from outside.
-    pub(crate) async fn answer(&self, mut request: Request<RequestBody>, client: SocketAddr) -> Response<ResponseBody> {
+    pub(crate) async fn answer(
+        &self,
+        mut request: Request<RequestBody>,
+        client: SocketAddr,
+    ) -> Response<ResponseBody> {
         if let Some(page) = request.uri().path().strip_prefix(WELL_KNOWN) {
             return match page {
                 "health" => Response::new(Full::from("OK").map_err(|never| match never {}).boxed_unsync()),
@@ -154,10 +160,9 @@ impl App {
         mut request: Request<RequestBody>,
         client: Option<SocketAddr>,
     ) -> wasmtime::Result<Response<ResponseBody>> {
-        let pool = self
-            .components
-            .get(&target.component)
-            .ok_or_else(|| wasmtime::format_err!("there is no component {:?} running here", target.component))?;
+        let pool = self.components.get(&target.component).ok_or_else(|| {
+            wasmtime::format_err!("there is no component {:?} running here", target.component)
+        })?;
         complete_uri(&mut request)?;
         add_spin_headers(&mut request, target, client);
         pool.handle((), request).await
@@ -174,9 +179,7 @@ fn engine() -> Result<Engine> {
     let mut pooling = PoolingAllocationConfig::default();
     pooling.total_memories(1000).total_component_instances(1000).total_stacks(1000);
     let mut config = Config::new();
-    config
-        .wasm_component_model_async(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    config.wasm_component_model_async(true).allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
     // Compiling takes a second or more; a second start finds the result in the user's cache folder. Without such a
     // folder the host works all the same.
     match Cache::from_file(None) {
@@ -212,7 +215,8 @@ fn database_files(
                 ),
             };
             if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("cannot make {}", folder.display()))?;
             }
             files.insert(label.clone(), file);
         }
@@ -305,7 +309,12 @@ impl HandlerState for Pool {
 struct IdleTime(Pin<Box<tokio::time::Sleep>>);
 
 impl WorkerExpiration for IdleTime {
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>, status: WorkerStatus, since: Instant) -> Poll<()> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        status: WorkerStatus,
+        since: Instant,
+    ) -> Poll<()> {
         if status != WorkerStatus::Idle {
             return Poll::Pending;
         }

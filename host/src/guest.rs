@@ -49,7 +49,10 @@ impl HasData for GuestData {
 impl variables::Host for Guest {}
 
 impl<T: Send> variables::HostWithStore<T> for GuestData {
-    async fn get(accessor: &Accessor<T, Self>, name: String) -> wasmtime::Result<Result<String, variables::Error>> {
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        name: String,
+    ) -> wasmtime::Result<Result<String, variables::Error>> {
         Ok(accessor.with(|mut access| access.get().variables.get(&name)))
     }
 }

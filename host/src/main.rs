@@ -83,7 +83,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(path) => RuntimeConfig::read(path)?,
         None => RuntimeConfig::default(),
     };
-    let variables = Variables::resolve(&manifest.variables, |key| std::env::var(key).ok(), Path::new(".env"))?;
+    let variables =
+        Variables::resolve(&manifest.variables, |key| std::env::var(key).ok(), Path::new(".env"))?;
     let folder = arguments.from.parent().unwrap_or(Path::new(""));
     let app = App::load(&manifest, folder, &runtime_config, &variables)?;
 

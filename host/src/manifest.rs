@@ -103,7 +103,13 @@ struct SqliteDatabase {
     #[serde(rename = "type")]
     #[allow(dead_code, reason = "there is one type")]
     kind: DatabaseType,
+    #[serde(default)]
     path: PathBuf,
+    /// These two go with libSQL: known here so that it is the type that gets refused.
+    #[serde(rename = "url")]
+    _url: Option<String>,
+    #[serde(rename = "token")]
+    _token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,11 +162,19 @@ impl RuntimeConfig {
     /// Reads the runtime config; paths in it are relative to it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let mut config: Self = read_toml(path)?;
+        config.check().with_context(|| path.display().to_string())?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for database in config.sqlite_database.values_mut() {
             database.path = folder.join(&database.path);
         }
         Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        for (label, database) in &self.sqlite_database {
+            ensure!(!database.path.as_os_str().is_empty(), "sqlite_database.{label} has no path");
+        }
+        Ok(())
     }
 
     /// The file of the database with this label.
@@ -238,12 +252,32 @@ source = "b.wasm"
     #[test]
     fn what_is_not_supported_is_refused_with_its_line() {
         for (from, to, expected) in [
-            ("sqlite_databases = [\"a\"]", "key_value_stores = [\"a\"]", "line 15: the embedded host does not support `key_value_stores` here"),
-            ("sqlite_databases = [\"a\"]", "ai_models = [\"a\"]", "line 15: the embedded host does not support `ai_models` here"),
-            ("sqlite_databases = [\"a\"]", "files = [\"a\"]", "line 15: the embedded host does not support `files` here"),
-            ("[[trigger.http]]\nroute = \"/a/...\"", "[[trigger.redis]]\nchannel = \"a\"", "the embedded host does not support `redis` here"),
+            (
+                "sqlite_databases = [\"a\"]",
+                "key_value_stores = [\"a\"]",
+                "line 15: the embedded host does not support `key_value_stores` here",
+            ),
+            (
+                "sqlite_databases = [\"a\"]",
+                "ai_models = [\"a\"]",
+                "line 15: the embedded host does not support `ai_models` here",
+            ),
+            (
+                "sqlite_databases = [\"a\"]",
+                "files = [\"a\"]",
+                "line 15: the embedded host does not support `files` here",
+            ),
+            (
+                "[[trigger.http]]\nroute = \"/a/...\"",
+                "[[trigger.redis]]\nchannel = \"a\"",
+                "the embedded host does not support `redis` here",
+            ),
             ("source = \"a.wasm\"", "source = { url = \"x\", digest = \"y\" }", "line 14: invalid type: map"),
-            ("component = \"a\"", "component = \"a\"\nexecutor = { type = \"wagi\" }", "line 10: the embedded host does not support `executor` here"),
+            (
+                "component = \"a\"",
+                "component = \"a\"\nexecutor = { type = \"wagi\" }",
+                "line 10: the embedded host does not support `executor` here",
+            ),
             ("spin_manifest_version = 2", "spin_manifest_version = 1", "spin_manifest_version is not 2"),
             ("name = \"app\"", "name = ", "line 4: "),
         ] {
@@ -258,8 +292,16 @@ source = "b.wasm"
             ("component = \"a\"", "component = \"c\"", "\"c\", which is not there"),
             ("{ private = true }", "{ private = false }", "must be a string or { private = true }"),
             ("{ private = true }", "7", "a route is a string or { private = true }"),
-            ("{ required = true, secret = true }", "{ secret = true }", "variables.secret must be either required"),
-            ("{ required = true, secret = true }", "{ required = true, default = \"\" }", "variables.secret must be either"),
+            (
+                "{ required = true, secret = true }",
+                "{ secret = true }",
+                "variables.secret must be either required",
+            ),
+            (
+                "{ required = true, secret = true }",
+                "{ required = true, default = \"\" }",
+                "variables.secret must be either",
+            ),
         ] {
             let message = refusal(from, to);
             assert!(message.contains(expected), "{message}");
@@ -282,13 +324,23 @@ source = "b.wasm"
         assert_eq!(config.database("a"), Some(Path::new("data/a.db")));
         assert_eq!(config.database("b"), None);
         for (text, expected) in [
-            ("[sqlite_database.a]\ntype = \"libsql\"\nurl = \"http://x\"", "line 2: the embedded host does not support `libsql` here"),
-            ("[sqlite_database.a]\ntype = \"spin\"", "missing field `path`"),
-            ("[key_value_store.default]\ntype = \"redis\"", "line 1: the embedded host does not support `key_value_store` here"),
-            ("[[config_provider]]\ntype = \"vault\"", "line 1: the embedded host does not support `config_provider` here"),
+            (
+                "[sqlite_database.a]\ntype = \"libsql\"\nurl = \"http://x\"",
+                "line 2: the embedded host does not support `libsql` here",
+            ),
+            (
+                "[key_value_store.default]\ntype = \"redis\"",
+                "line 1: the embedded host does not support `key_value_store` here",
+            ),
+            (
+                "[[config_provider]]\ntype = \"vault\"",
+                "line 1: the embedded host does not support `config_provider` here",
+            ),
         ] {
             let message = parse_toml::<RuntimeConfig>(text).unwrap_err();
             assert!(message.contains(expected) && !message.contains('\n'), "{message}");
         }
+        let pathless: RuntimeConfig = parse_toml("[sqlite_database.a]\ntype = \"spin\"").unwrap();
+        assert!(pathless.check().unwrap_err().to_string().contains("sqlite_database.a has no path"));
     }
 }

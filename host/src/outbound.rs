@@ -44,7 +44,10 @@ impl Outbound {
     async fn send(self, mut request: Request<Body>, options: Option<RequestOptions>) -> Sent {
         let allowed = Url::parse(&request.uri().to_string()).is_ok_and(|url| self.allowed.allow(&url));
         if !allowed {
-            eprintln!("a component asked for {}, which its allowed_outbound_hosts do not allow", request.uri());
+            eprintln!(
+                "a component asked for {}, which its allowed_outbound_hosts do not allow",
+                request.uri()
+            );
             return Err(ErrorCode::HttpRequestDenied.into());
         }
         let host = request.uri().host().unwrap_or_default();
@@ -62,7 +65,8 @@ impl Outbound {
         let Some(app) = self.app.upgrade() else {
             return Err(TrappableError::trap(wasmtime::format_err!("the application is shutting down")));
         };
-        let response = app.call(&target, request.map(|body| body.map_err(Into::into).boxed_unsync()), None).await;
+        let response =
+            app.call(&target, request.map(|body| body.map_err(Into::into).boxed_unsync()), None).await;
         let response = response.map_err(TrappableError::trap)?;
         let response = response.map(|body| body.map_err(error_code).boxed_unsync());
         Ok((response, Box::new(std::future::ready(Ok(())))))

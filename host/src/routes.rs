@@ -80,7 +80,9 @@ mod tests {
     fn routes(list: &[(&str, &str)]) -> Result<Routes> {
         let triggers: Vec<HttpTrigger> = list
             .iter()
-            .map(|(route, component)| toml::from_str(&format!("route = {route}\ncomponent = \"{component}\"")).unwrap())
+            .map(|(route, component)| {
+                toml::from_str(&format!("route = {route}\ncomponent = \"{component}\"")).unwrap()
+            })
             .collect();
         Routes::new(&triggers)
     }

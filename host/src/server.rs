@@ -64,7 +64,8 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
                 Ok::<_, Infallible>(app.answer(request, client).await)
             }
         });
-        let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+        let connection =
+            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         // An error here is the client's: it went away or did not speak HTTP.
         tokio::spawn(async move { drop(connection.await) });

@@ -121,10 +121,11 @@ fn run(
 ) -> Result<(), Error> {
     let gone = |()| Error::Io("the component no longer listens".to_owned());
     let mut statement = connection.prepare_cached(statement).map_err(io_error)?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(ToOwned::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(ToOwned::to_owned).collect();
     let width = columns.len();
     on_columns(columns).map_err(gone)?;
-    let mut rows = statement.query(params_from_iter(parameters.into_iter().map(parameter))).map_err(io_error)?;
+    let mut rows =
+        statement.query(params_from_iter(parameters.into_iter().map(parameter))).map_err(io_error)?;
     while let Some(row) = rows.next().map_err(io_error)? {
         let values = (0..width).map(|column| row.get_ref(column).map(value)).collect::<Result<_, _>>();
         on_row(RowResult { values: values.map_err(io_error)? }).map_err(gone)?;
@@ -227,9 +228,10 @@ impl<T: Send> sqlite::HostConnectionWithStore<T> for GuestData {
         connection: Resource<Connection>,
         statement: String,
         parameters: Vec<Value>,
-    ) -> wasmtime::Result<Result<(Vec<String>, StreamReader<RowResult>, FutureReader<Result<(), Error>>), Error>> {
-        let connection =
-            accessor.with(|mut access| access.get().table.get(&connection).cloned())?;
+    ) -> wasmtime::Result<
+        Result<(Vec<String>, StreamReader<RowResult>, FutureReader<Result<(), Error>>), Error>,
+    > {
+        let connection = accessor.with(|mut access| access.get().table.get(&connection).cloned())?;
         let running = match connection.start(statement, parameters).await {
             Ok(running) => running,
             Err(error) => return Ok(Err(error)),
@@ -249,7 +251,10 @@ impl<T: Send> sqlite::HostConnectionWithStore<T> for GuestData {
         Ok(connection.with(|connection| Ok(connection.last_insert_rowid())).await?)
     }
 
-    async fn changes_async(accessor: &Accessor<T, Self>, connection: Resource<Connection>) -> wasmtime::Result<u64> {
+    async fn changes_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+    ) -> wasmtime::Result<u64> {
         let connection = accessor.with(|mut access| access.get().table.get(&connection).cloned())?;
         Ok(connection.with(|connection| Ok(connection.changes())).await?)
     }
@@ -345,7 +350,8 @@ mod tests {
     async fn more_rows_than_are_buffered_arrive_all_and_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let connection = databases(folder.path()).open("mine").unwrap();
-        let statement = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n";
+        let statement =
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n";
         let rows = query(&connection, statement).await.unwrap();
         let numbers: Vec<_> = rows
             .iter()
@@ -361,7 +367,9 @@ mod tests {
     async fn an_error_arrives_as_the_outcome() {
         let folder = tempfile::tempdir().unwrap();
         let connection = databases(folder.path()).open("mine").unwrap();
-        let Err(Error::Io(text)) = query(&connection, "SELEC 1").await else { panic!("this is no statement") };
+        let Err(Error::Io(text)) = query(&connection, "SELEC 1").await else {
+            panic!("this is no statement")
+        };
         assert!(text.contains("syntax error"), "{text}");
     }
 

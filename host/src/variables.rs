@@ -7,10 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{
-    bindings::spin::variables::variables,
-    manifest::Variable,
-};
+use crate::{bindings::spin::variables::variables, manifest::Variable};
 
 /// The value of every application variable.
 #[derive(Debug)]
@@ -32,7 +29,8 @@ impl Variables {
         for (name, variable) in declared {
             check_name(name).map_err(anyhow::Error::msg)?;
             let key = format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase());
-            let value = environment(&key).or_else(|| dotenv.get(&key).cloned()).or_else(|| variable.default.clone());
+            let value =
+                environment(&key).or_else(|| dotenv.get(&key).cloned()).or_else(|| variable.default.clone());
             match value {
                 Some(value) => drop(values.insert(name.clone(), value)),
                 None => missing.push(key),
@@ -94,7 +92,8 @@ impl ComponentVariables {
 
 /// Spin's rule for names: lower-case letters, digits and single underscores, a letter first, no underscore last.
 fn check_name(name: &str) -> Result<(), String> {
-    let characters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let characters =
+        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     let ends = name.starts_with(|first: char| first.is_ascii_lowercase()) && !name.ends_with('_');
     if characters && ends && !name.contains("__") {
         Ok(())

@@ -172,7 +172,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_usable_secret_nothing_is_issued_or_checked() {
-        for (path, body) in [("/issue", r#"{"credential": "a"}"#), ("/check", r#"{"credential_hash": "a"}"#)] {
+        for (path, body) in [("/issue", r#"{"credential": "a"}"#), ("/check", r#"{"credential_hash": "a"}"#)]
+        {
             let (status, problem) = post(path, body, "too short").await;
             assert_eq!((status, &problem["detail"]), (503, &"The service is not configured.".into()));
         }

@@ -87,10 +87,8 @@ impl Database {
         const PATIENCE: Duration = Duration::from_secs(2);
 
         // The usual case costs one read. It fails on an empty database, where the table is still missing.
-        if let Ok(version) = schema_version(connection).await {
-            if version == self.known_version() {
-                return Ok(());
-            }
+        if schema_version(connection).await.is_ok_and(|version| version == self.known_version()) {
+            return Ok(());
         }
         let started = Instant::now();
         loop {
@@ -131,7 +129,9 @@ impl Database {
         if found > self.known_version() {
             return Err(DatabaseError::NewerSchema { found, known: self.known_version() });
         }
-        for (version, migration) in (1_i64..).zip(self.migrations).skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+        for (version, migration) in
+            (1_i64..).zip(self.migrations).skip(usize::try_from(found).unwrap_or(usize::MAX))
+        {
             for statement in migration.statements() {
                 run(connection, statement, []).await?;
             }

@@ -96,7 +96,10 @@ fn cors(origins: &str) -> CorsLayer {
             |origin| {
                 let value = HeaderValue::from_str(origin).ok().filter(|_| is_origin(origin));
                 if value.is_none() {
-                    tracing::warn!(origin, "cors_origin has an entry that is no origin (scheme://host[:port])");
+                    tracing::warn!(
+                        origin,
+                        "cors_origin has an entry that is no origin (scheme://host[:port])"
+                    );
                 }
                 value
             },
@@ -113,7 +116,11 @@ fn cors(origins: &str) -> CorsLayer {
 /// Whether the text is an origin as browsers send it (RFC 6454, section 6.2): a scheme, a host, perhaps a port.
 fn is_origin(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.scheme().is_some() && uri.authority().is_some() && !text.ends_with('/') && uri.path() == "/" && uri.query().is_none()
+        uri.scheme().is_some()
+            && uri.authority().is_some()
+            && !text.ends_with('/')
+            && uri.path() == "/"
+            && uri.query().is_none()
     })
 }
 
@@ -142,7 +149,12 @@ mod tests {
         wrap(routes, &settings)
     }
 
-    async fn send(app: Router, method: &str, path: &str, headers: &[(&str, &str)]) -> (http::response::Parts, String) {
+    async fn send(
+        app: Router,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (http::response::Parts, String) {
         let mut request = http::Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -159,9 +171,13 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_has_the_security_headers_a_length_and_the_request_id() {
-        for (method, path, status) in
-            [("GET", "/ok", 200), ("GET", "/none", 404), ("GET", "/write", 405), ("GET", "/fault", 500), ("GET", "/down", 503)]
-        {
+        for (method, path, status) in [
+            ("GET", "/ok", 200),
+            ("GET", "/none", 404),
+            ("GET", "/write", 405),
+            ("GET", "/fault", 500),
+            ("GET", "/down", 503),
+        ] {
             let (head, body) = send(app("*"), method, path, &[("x-request-id", "abc.1")]).await;
             assert_eq!(head.status, status, "{path}");
             assert_eq!(header(&head, "cache-control"), Some("no-store"));
@@ -215,7 +231,10 @@ mod tests {
         assert_eq!((head.status.as_u16(), body.as_str()), (204, ""));
         assert_eq!(header(&head, "access-control-allow-origin"), Some("*"));
         assert_eq!(header(&head, "access-control-allow-methods"), Some("GET,HEAD,POST,OPTIONS"));
-        assert_eq!(header(&head, "access-control-allow-headers"), Some("content-type,authorization,x-request-id"));
+        assert_eq!(
+            header(&head, "access-control-allow-headers"),
+            Some("content-type,authorization,x-request-id")
+        );
         assert_eq!(header(&head, "access-control-max-age"), Some("3600"));
     }
 
@@ -227,7 +246,9 @@ mod tests {
             assert_eq!(header(&head, "access-control-allow-origin"), Some(origin));
             assert!(header(&head, "vary").unwrap().contains("origin"));
         }
-        for origin in ["https://evil.example", "https://c.example/path", "https://c.example", "not an origin", "null"] {
+        for origin in
+            ["https://evil.example", "https://c.example/path", "https://c.example", "not an origin", "null"]
+        {
             let (head, _) = send(app(list), "GET", "/none", &[("origin", origin)]).await;
             assert_eq!(header(&head, "access-control-allow-origin"), None, "{origin}");
         }

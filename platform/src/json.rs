@@ -237,7 +237,11 @@ mod tests {
             (br#"{"credential": "a", "expires_att": 1}"#, "body.expires_att", "is not a known member"),
             (br#"{"credential": "a", "items": 1}"#, "body.items", "must be a sequence"),
             (br#"{"credential": "a", "items": [{"name": "x"}, {}]}"#, "body.items[1].name", "is required"),
-            (br#"{"credential": "a", "items": [{"name": "x", "nam": 1}]}"#, "body.items[0].nam", "is not a known member"),
+            (
+                br#"{"credential": "a", "items": [{"name": "x", "nam": 1}]}"#,
+                "body.items[0].nam",
+                "is not a known member",
+            ),
             (br#"["secret"]"#, "body", "must be a JSON object"),
             (br#""secret""#, "body", "must be a JSON object"),
             (b"null", "body", "must be a JSON object"),
@@ -268,7 +272,10 @@ mod tests {
             let text = String::from_utf8_lossy(body);
             let (status, location, message) = refused(body).await;
             assert_eq!((status, location.as_str()), (400, "body"), "{text}");
-            assert!(message.contains("at line 1") || message == "it is empty" || message.contains("line"), "{text}: {message}");
+            assert!(
+                message.contains("at line 1") || message == "it is empty" || message.contains("line"),
+                "{text}: {message}"
+            );
         }
     }
 
@@ -278,7 +285,9 @@ mod tests {
         for content_type in [None, Some("application/json"), Some("Application/JSON; charset=utf-8")] {
             assert!(extract(content_type, BODY).await.is_ok(), "{content_type:?}");
         }
-        for content_type in ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"] {
+        for content_type in
+            ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"]
+        {
             let problem = extract(Some(content_type), BODY).await.unwrap_err();
             assert_eq!(problem["status"], 415, "{content_type:?}");
         }

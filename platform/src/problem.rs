@@ -63,12 +63,8 @@ impl Kind {
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", "Unsupported media type", StatusCode::UNSUPPORTED_MEDIA_TYPE)
             }
-            Self::InternalError => {
-                ("internal-error", "Internal error", StatusCode::INTERNAL_SERVER_ERROR)
-            }
-            Self::Unavailable => {
-                ("unavailable", "Service unavailable", StatusCode::SERVICE_UNAVAILABLE)
-            }
+            Self::InternalError => ("internal-error", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Unavailable => ("unavailable", "Service unavailable", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }

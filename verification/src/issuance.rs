@@ -42,7 +42,8 @@ impl Issuance {
         request_id: &RequestId,
     ) -> Result<Option<IssueRecord>, IssuanceError> {
         let url = format!("{}/check", self.base_url);
-        let answer = outbound::post(&url, request_id, &CheckRequest { credential_hash: hash }, TIMEOUT).await?;
+        let answer =
+            outbound::post(&url, request_id, &CheckRequest { credential_hash: hash }, TIMEOUT).await?;
         if answer.status != StatusCode::OK {
             return Err(IssuanceError::Status(answer.status));
         }

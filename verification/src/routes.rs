@@ -8,7 +8,9 @@ use axum::{
     routing::{get, post},
 };
 use credentials::{Credential, Timestamp, Verdict, VerificationId};
-use platform::{Check, Health, Json, Problem, RequestId, Settings, SettingsError, clock, edge, random, variable};
+use platform::{
+    Check, Health, Json, Problem, RequestId, Settings, SettingsError, clock, edge, random, variable,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -107,7 +109,11 @@ async fn health(
     let checks = [
         Check::secret(&app.settings),
         Check::outcome("database", app.store.probe().await, "the database cannot be used"),
-        Check::outcome("issuance", app.issuance.probe(&request_id).await, "issuance does not answer, or is unhealthy"),
+        Check::outcome(
+            "issuance",
+            app.issuance.probe(&request_id).await,
+            "issuance does not answer, or is unhealthy",
+        ),
     ];
     Ok(Health::new(&app.settings, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
 }

@@ -44,6 +44,9 @@ impl Store {
 
     /// Whether the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database.query("UPDATE verifications SET request_id = request_id WHERE false", []).await.map(drop)
+        self.database
+            .query("UPDATE verifications SET request_id = request_id WHERE false", [])
+            .await
+            .map(drop)
     }
 }

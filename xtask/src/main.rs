@@ -121,7 +121,11 @@ fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {name}; is it installed?"))?;
     if !status.success() {
         let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
-        bail!("`{} {}` failed ({status})", Path::new(&name).file_name().unwrap_or_default().display(), arguments.join(" "));
+        bail!(
+            "`{} {}` failed ({status})",
+            Path::new(&name).file_name().unwrap_or_default().display(),
+            arguments.join(" ")
+        );
     }
     Ok(())
 }

@@ -257,10 +257,8 @@ impl Setup {
     fn write_files(&self, folder: &Path) {
         let workspace = workspace();
         let mut manifest = fs::read_to_string(workspace.join("spin.toml")).unwrap();
-        manifest = manifest.replace(
-            "source = \"target/",
-            &format!("source = \"{}/", wasm_target_folder().display()),
-        );
+        manifest = manifest
+            .replace("source = \"target/", &format!("source = \"{}/", wasm_target_folder().display()));
         for (from, to) in &self.manifest_edits {
             assert!(manifest.contains(from), "spin.toml no longer has {from:?}");
             manifest = manifest.replace(from, to);
@@ -279,7 +277,14 @@ impl Setup {
         };
         command
             .current_dir(folder)
-            .args(["--from", "spin.toml", "--runtime-config-file", "runtime-config.toml", "--listen", "127.0.0.1:0"])
+            .args([
+                "--from",
+                "spin.toml",
+                "--runtime-config-file",
+                "runtime-config.toml",
+                "--listen",
+                "127.0.0.1:0",
+            ])
             .args(self.components.iter().flat_map(|id| ["--component-id", id]))
             .envs(&self.variables);
         Process::spawn(&mut command)

@@ -26,7 +26,9 @@ async fn what_was_not_issued_or_is_no_hash_does_not_exist() {
     let app = TestApp::any().await;
     let issued = app.issue(&unique("upper")).await.json();
     let upper = issued["credential_hash"].as_str().unwrap().to_uppercase();
-    for hash in ["0".repeat(64), upper, String::new(), "x".to_owned(), "0".repeat(63), "' OR 1=1 --".to_owned()] {
+    for hash in
+        ["0".repeat(64), upper, String::new(), "x".to_owned(), "0".repeat(63), "' OR 1=1 --".to_owned()]
+    {
         let answer = app.check(&hash).await;
         assert_eq!((answer.status, answer.json()), (200, json!({ "exists": false })), "{hash:?}");
     }

@@ -14,8 +14,11 @@ async fn of_fifty_identical_issues_at_once_exactly_one_wins() {
     let app = Setup::new().start().await;
     for round in 0..4 {
         let credential = format!("contested-{round}");
-        let mut statuses: Vec<_> =
-            join_all((0..50).map(|_| app.issue(&credential))).await.iter().map(|answer| answer.status).collect();
+        let mut statuses: Vec<_> = join_all((0..50).map(|_| app.issue(&credential)))
+            .await
+            .iter()
+            .map(|answer| answer.status)
+            .collect();
         statuses.sort_unstable();
         assert_eq!((statuses[0], &statuses[1..]), (201, &[409; 49][..]));
     }
@@ -73,7 +76,9 @@ async fn every_answer_belongs_to_its_request() {
         assert_eq!(verified.json()["isValid"], issued.contains_key(&i), "{credential}");
         if let Some(record) = issued.get(&i) {
             assert_eq!(verified.json()["issuedAt"], record["issued_at"]);
-            let checked = ask("/check", format!("check-{i}"), json!({ "credential_hash": record["credential_hash"] })).await;
+            let checked =
+                ask("/check", format!("check-{i}"), json!({ "credential_hash": record["credential_hash"] }))
+                    .await;
             assert_eq!(checked.json()["issued_at"], record["issued_at"]);
         }
         let again = ask("/issue", format!("issue-{i}"), json!({ "credential": credential })).await;
@@ -88,7 +93,8 @@ async fn every_answer_belongs_to_its_request() {
 
     // One audit row for each verdict, with the request's own id, hash and status.
     let database = app.database("verification");
-    let mut statement = database.prepare("SELECT request_id, credential_hash, status FROM verifications").unwrap();
+    let mut statement =
+        database.prepare("SELECT request_id, credential_hash, status FROM verifications").unwrap();
     let rows: Vec<(String, String, String)> = statement
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .unwrap()
@@ -100,7 +106,10 @@ async fn every_answer_belongs_to_its_request() {
     for i in 0..240 {
         let (hash, status) = &by_request[&format!("verify-{i}")];
         match issued.get(&i) {
-            Some(record) => assert_eq!((hash.as_str().into(), status.as_str()), (record["credential_hash"].clone(), "valid")),
+            Some(record) => assert_eq!(
+                (hash.as_str().into(), status.as_str()),
+                (record["credential_hash"].clone(), "valid")
+            ),
             None => assert_eq!(status, "not_found"),
         }
     }

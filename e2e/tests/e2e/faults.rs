@@ -104,7 +104,8 @@ async fn there_is_no_verdict_when_issuance_answers_nonsense() {
         app.verify("anything").await.assert_problem(503, "unavailable");
         assert_eq!(app.count("verification", "verifications"), 0, "{head}");
     }
-    let endless = Mock::answering_json(&format!("{{\"exists\": false, \"x\": \"{}\"}}", "x".repeat(2_000_000))).await;
+    let endless =
+        Mock::answering_json(&format!("{{\"exists\": false, \"x\": \"{}\"}}", "x".repeat(2_000_000))).await;
     let app = verification_with(&endless.url).await;
     assert_no_verdict(&app, "longer than").await;
 }

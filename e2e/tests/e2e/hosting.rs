@@ -29,7 +29,9 @@ async fn a_component_reaches_only_databases_it_was_granted() {
 async fn a_component_reaches_only_hosts_it_was_granted() {
     needs_own_host!();
     let mock = Mock::answering_json(r#"{"exists": false}"#).await;
-    for (granted, reached) in [(mock.url.as_str(), true), ("http://127.0.0.1:1", false), ("https://*:*", false)] {
+    for (granted, reached) in
+        [(mock.url.as_str(), true), ("http://127.0.0.1:1", false), ("https://*:*", false)]
+    {
         let app = Setup::new()
             .component("verification")
             .variable("issuance_url", &mock.url)

@@ -115,8 +115,12 @@ async fn a_preflight_is_204_without_a_body() {
 async fn only_configured_origins_are_allowed_also_on_errors() {
     needs_own_host!();
     let app = Setup::new().variable("cors_origin", "https://a.example,https://b.example").start().await;
-    for (origin, allowed) in [("https://a.example", true), ("https://b.example", true), ("https://evil.example", false)] {
-        for (method, path) in [(Method::GET, "/health"), (Method::GET, "/verify"), (Method::OPTIONS, "/issue")] {
+    for (origin, allowed) in
+        [("https://a.example", true), ("https://b.example", true), ("https://evil.example", false)]
+    {
+        for (method, path) in
+            [(Method::GET, "/health"), (Method::GET, "/verify"), (Method::OPTIONS, "/issue")]
+        {
             let request = app.request(method, path).header("origin", origin);
             let request = request.header("access-control-request-method", "POST");
             let answer = Answer::to(request).await;

@@ -60,11 +60,19 @@ async fn json_of_the_wrong_shape_is_refused_with_the_place_that_is_wrong() {
             (format!("{{\"{member}\": 12345}}"), &location, "must be a string"),
             (format!("{{\"{member}\": [\"a\"]}}"), &location, "must be a string"),
             (format!("{{\"{member}\": \"a\", \"{member}\": \"a\"}}"), &location, "must not be given twice"),
-            (format!("{{\"{member}\": \"a\", \"expires_att\": 1}}"), "body.expires_att", "is not a known member"),
+            (
+                format!("{{\"{member}\": \"a\", \"expires_att\": 1}}"),
+                "body.expires_att",
+                "is not a known member",
+            ),
         ] {
             let answer = post_bytes(&app, path, body.clone()).await;
             let problem = answer.assert_problem(400, "invalid-request");
-            assert_eq!(problem["errors"], json!([{ "location": location, "message": message }]), "{path} {body}");
+            assert_eq!(
+                problem["errors"],
+                json!([{ "location": location, "message": message }]),
+                "{path} {body}"
+            );
             assert!(!answer.text().contains("12345"), "the value is not repeated");
         }
     }
@@ -87,7 +95,8 @@ async fn a_body_must_say_it_is_json_or_say_nothing() {
     let app = TestApp::any().await;
     for (path, member) in ROUTES {
         let body = |name| json!({ member: unique(name) }).to_string();
-        for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"] {
+        for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"]
+        {
             let request = app.request(Method::POST, path).header("content-type", content_type);
             Answer::to(request.body(body("type"))).await.assert_problem(415, "unsupported-media-type");
         }
@@ -118,7 +127,8 @@ async fn a_body_of_64_kib_passes_and_a_longer_one_is_413_however_it_is_sent() {
             declared.assert_problem(413, "payload-too-large");
 
             let body = body_of(member, length).into_bytes();
-            let chunks: Vec<_> = body.chunks(10_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
+            let chunks: Vec<_> =
+                body.chunks(10_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
             let chunked = post_bytes(&app, path, Body::wrap_stream(futures_util::stream::iter(chunks))).await;
             chunked.assert_problem(413, "payload-too-large");
         }
@@ -130,7 +140,8 @@ async fn raw(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.base_url.strip_prefix("http://").unwrap()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = vec![0; 8192];
-    let length = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await.unwrap().unwrap();
+    let length =
+        tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await.unwrap().unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
