@@ -29,20 +29,24 @@ key = "{{ key }}"
 
 const RUNTIME_CONFIG: &str = "[sqlite_database.db]\ntype = \"spin\"\npath = \"db.sqlite\"\n";
 
-/// The smallest component: it exports nothing.
-const EMPTY_COMPONENT: &str = "(component)";
+/// `(component)`: the smallest one, which exports nothing.
+const EMPTY_COMPONENT: &[u8] = b"\0asm\r\0\x01\0";
+
+/// `(component (import "spin:key-value/key-value@3.0.0" (instance (export "open" (func)))))`
+const NEEDY_COMPONENT: &[u8] = b"\0asm\r\0\x01\0\x07\x11\x01B\x02\x01@\0\x01\0\x04\0\x04open\x01\0\
+                                 \n#\x01\0\x1espin:key-value/key-value@3.0.0\x05\0";
 
 struct Application {
     folder: TempDir,
 }
 
 impl Application {
-    fn new(manifest: &str, component: Option<&str>) -> Self {
+    fn new(manifest: &str, component: Option<&[u8]>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("spin.toml"), manifest).unwrap();
         fs::write(folder.path().join("runtime-config.toml"), RUNTIME_CONFIG).unwrap();
         if let Some(component) = component {
-            fs::write(folder.path().join("a.wasm"), wat::parse_str(component).unwrap()).unwrap();
+            fs::write(folder.path().join("a.wasm"), component).unwrap();
         }
         Self { folder }
     }
@@ -151,8 +155,7 @@ fn a_component_that_answers_no_requests() {
 
 #[test]
 fn a_component_that_needs_an_interface_that_is_not_here() {
-    let needy = r#"(component (import "spin:key-value/key-value@3.0.0" (instance (export "open" (func)))))"#;
-    let app = Application::new(MANIFEST, Some(needy));
+    let app = Application::new(MANIFEST, Some(NEEDY_COMPONENT));
     assert_mentions(&app.refusal(CONFIGURED, KEY), &["cannot run here", "spin:key-value/key-value@3.0.0"]);
 }
 

@@ -1,6 +1,9 @@
 //! A service's own SQLite database, through Spin's SQLite interface.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use spin_sdk::sqlite::Connection;
 pub use spin_sdk::sqlite::{RowResult as Row, Value};
@@ -25,6 +28,8 @@ pub struct Database {
     label: &'static str,
     migrations: &'static [Migration],
     connection: OnceCell<Connection>,
+    /// When opening last failed, and why.
+    failure: Mutex<Option<(Instant, DatabaseError)>>,
 }
 
 /// Why a statement was not carried out.
@@ -57,7 +62,7 @@ pub enum DatabaseError {
 impl Database {
     /// The database under a label of `spin.toml`, with its schema's migrations in order.
     pub const fn new(label: &'static str, migrations: &'static [Migration]) -> Self {
-        Self { label, migrations, connection: OnceCell::const_new() }
+        Self { label, migrations, connection: OnceCell::const_new(), failure: Mutex::new(None) }
     }
 
     /// Runs one statement to its end and returns its rows. Once this returns `Ok`, what it wrote is durable.
@@ -73,7 +78,23 @@ impl Database {
         run(connection, statement, parameters).await
     }
 
+    /// Opens the database, unless that has failed just now: requests that waited for the one that tried would else
+    /// try one after another, each for as long as the first.
     async fn open(&self) -> Result<Connection, DatabaseError> {
+        const PAUSE: Duration = Duration::from_secs(1);
+
+        let failure = || self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, error)) = failure().as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
+            return Err(error.clone());
+        }
+        let opened = self.try_to_open().await;
+        if let Err(error) = &opened {
+            *failure() = Some((Instant::now(), error.clone()));
+        }
+        opened
+    }
+
+    async fn try_to_open(&self) -> Result<Connection, DatabaseError> {
         let connection = Connection::open(self.label)
             .await
             .map_err(|error| DatabaseError::Open { label: self.label, reason: error.to_string() })?;

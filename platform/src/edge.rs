@@ -92,18 +92,14 @@ fn cors(origins: &str) -> CorsLayer {
     let allowed = if origins.trim() == "*" {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(origins.split(',').map(str::trim).filter(|origin| !origin.is_empty()).filter_map(
-            |origin| {
-                let value = HeaderValue::from_str(origin).ok().filter(|_| is_origin(origin));
-                if value.is_none() {
-                    tracing::warn!(
-                        origin,
-                        "cors_origin has an entry that is no origin (scheme://host[:port])"
-                    );
-                }
-                value
-            },
-        ))
+        let entries = origins.split(',').map(|entry| entry.trim().trim_end_matches('/'));
+        AllowOrigin::list(entries.filter(|entry| !entry.is_empty()).filter_map(|origin| {
+            let value = HeaderValue::from_str(origin).ok().filter(|_| is_origin(origin));
+            if value.is_none() {
+                tracing::warn!(origin, "cors_origin has an entry that is no origin (scheme://host[:port])");
+            }
+            value
+        }))
     };
     CorsLayer::new()
         .allow_origin(allowed)
@@ -116,11 +112,7 @@ fn cors(origins: &str) -> CorsLayer {
 /// Whether the text is an origin as browsers send it (RFC 6454, section 6.2): a scheme, a host, perhaps a port.
 fn is_origin(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.scheme().is_some()
-            && uri.authority().is_some()
-            && !text.ends_with('/')
-            && uri.path() == "/"
-            && uri.query().is_none()
+        uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/" && uri.query().is_none()
     })
 }
 
@@ -240,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_a_list_of_origins_only_the_one_that_asks_is_allowed() {
-        let list = "https://a.example, https://b.example:8443, not an origin, https://c.example/path";
+        let list = "https://a.example, https://b.example:8443/, not an origin, https://c.example/path";
         for origin in ["https://a.example", "https://b.example:8443"] {
             let (head, _) = send(app(list), "GET", "/ok", &[("origin", origin)]).await;
             assert_eq!(header(&head, "access-control-allow-origin"), Some(origin));

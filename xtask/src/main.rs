@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 fn test(filter: Option<&str>) -> Result<()> {
     build_components()?;
     build_host()?;
-    step("running the tests");
+    step("building and running the tests");
     run(cargo().args(["test", "--workspace"]).args(filter))
 }
 
@@ -81,7 +81,8 @@ fn build_components() -> Result<()> {
 
 fn build_host() -> Result<()> {
     step("building the embedded host (wasmtime: several minutes the first time)");
-    run(cargo().args(["build", "--package", HOST]))
+    // As part of the whole workspace, which the tests are too: so both agree on features, and share what they build.
+    run(cargo().args(["build", "--workspace", "--bin", HOST]))
 }
 
 fn add_wasm_target() -> Result<()> {

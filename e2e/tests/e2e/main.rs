@@ -15,5 +15,6 @@ mod http;
 mod input;
 mod issue;
 mod mock;
+mod readme;
 mod secrecy;
 mod verify;

@@ -1,0 +1,115 @@
+//! README.md and .env.example say what is true.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::app::{Answer, Setup, TestApp, needs_own_host};
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(file)).unwrap()
+}
+
+/// Each `$ curl …` line of README's console blocks with the line below it.
+fn curl_examples() -> Vec<(String, String)> {
+    let readme = read("README.md");
+    let mut examples = Vec::new();
+    for block in readme.split("```console\n").skip(1) {
+        let mut lines = block.split("```").next().unwrap().lines();
+        while let Some(line) = lines.next() {
+            if let Some(command) = line.strip_prefix("$ curl ") {
+                examples.push((command.to_owned(), lines.next().unwrap().to_owned()));
+            }
+        }
+    }
+    examples
+}
+
+async fn run_curl(app: &TestApp, command: &str) -> Answer {
+    let words = shell_words::split(command).unwrap();
+    let mut words = words.iter().map(String::as_str);
+    let (mut path, mut header, mut body) = (None, None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "-s" => {}
+            "-H" => header = words.next().unwrap().split_once(": "),
+            "-d" => body = Some(words.next().unwrap().to_owned()),
+            url => path = url.strip_prefix("localhost:3000"),
+        }
+    }
+    let method = if body.is_some() { Method::POST } else { Method::GET };
+    let mut request = app.request(method, path.expect("an example calls localhost:3000"));
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    Answer::to(request.body(body.unwrap_or_default())).await
+}
+
+/// Whether two answers are the same but for names, times and random values.
+fn assert_alike(expected: &Value, actual: &Value, command: &str) {
+    /// The members whose values differ from run to run.
+    const VOLATILE: [&str; 10] = [
+        "credential_hash",
+        "issued_at",
+        "issuedAt",
+        "issuedBy",
+        "key_id",
+        "request_id",
+        "timestamp",
+        "verificationId",
+        "verifiedAt",
+        "worker_id",
+    ];
+    let (expected, actual) = (expected.as_object().unwrap(), actual.as_object().unwrap());
+    let members = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(expected), members(actual), "{command}");
+    for (name, value) in expected {
+        let text =
+            |value: &Value| value.as_str().map(|text| text.split("worker-").next().unwrap().to_owned());
+        if VOLATILE.contains(&name.as_str()) || name == "worker" {
+            assert!(value.is_string() && actual[name].is_string(), "{command}: {name}");
+        } else if value.is_string() {
+            assert_eq!(text(value), text(&actual[name]), "{command}: {name}");
+        } else {
+            assert_eq!(value, &actual[name], "{command}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_curl_examples_give_the_answers_that_stand_below_them() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    let examples = curl_examples();
+    assert!(examples.len() >= 7, "README.md has lost its examples");
+    for (command, expected) in examples {
+        let answer = run_curl(&app, &command).await;
+        assert_alike(&serde_json::from_str(&expected).unwrap(), &answer.json(), &command);
+    }
+}
+
+#[test]
+fn every_variable_is_in_the_readme_and_in_the_example_with_its_default() {
+    let manifest = read("spin.toml");
+    let variables = manifest.split("[variables]\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let (readme, example) = (read("README.md"), read(".env.example"));
+    let mut names = BTreeSet::new();
+    for line in variables.lines() {
+        let (name, definition) = line.split_once(" = ").unwrap();
+        let default = definition.split('"').nth(1).unwrap_or_default();
+        let documented = match default {
+            "" => format!("| `{name}` | "),
+            default => format!("| `{name}` | `{default}` |"),
+        };
+        assert!(readme.contains(&documented), "README.md lacks {documented}");
+        let variable = format!("SPIN_VARIABLE_{}={default}\n", name.to_ascii_uppercase());
+        assert!(example.contains(&variable), ".env.example lacks {variable}");
+        names.insert(name.to_ascii_uppercase());
+    }
+    assert!(names.len() >= 5, "{names:?}");
+    let listed =
+        example.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix("SPIN_VARIABLE_"));
+    let listed: BTreeSet<_> = listed.map(|line| line.split('=').next().unwrap().to_owned()).collect();
+    assert_eq!(listed, names);
+}
