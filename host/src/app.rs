@@ -11,9 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
+    uri::{Authority, Scheme},
+};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use wasmtime::{
     Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreContextMut,
@@ -123,19 +126,22 @@ impl App {
     }
 
     /// Answers a request from outside.
+    ///
+    /// # Errors
+    /// As in Spin, a request without one clear authority gets no answer: its connection is closed.
     pub(crate) async fn answer(
         &self,
         mut request: Request<RequestBody>,
         client: SocketAddr,
-    ) -> Response<ResponseBody> {
+    ) -> Result<Response<ResponseBody>> {
         if let Some(page) = request.uri().path().strip_prefix(WELL_KNOWN) {
-            return match page {
+            return Ok(match page {
                 "health" => Response::new(Full::from("OK").map_err(|never| match never {}).boxed_unsync()),
                 _ => empty(StatusCode::NOT_FOUND),
-            };
+            });
         }
         let Some(found) = self.routes.find(request.uri().path()) else {
-            return empty(StatusCode::NOT_FOUND);
+            return Ok(empty(StatusCode::NOT_FOUND));
         };
         // `Host` may not name a component: that would look like a chained request.
         let headers = request.headers_mut();
@@ -144,13 +150,16 @@ impl App {
         if host.as_deref().is_some_and(|host| chained_component(host).is_some()) {
             headers.remove(header::HOST);
         }
-        match self.call(&found, request, Some(client)).await {
-            Ok(response) => response,
-            Err(error) => {
-                eprintln!("component {}: {error:?}", found.component);
-                empty(StatusCode::INTERNAL_SERVER_ERROR)
-            }
+        complete_uri(&mut request)?;
+        // Spin passes headers on as text.
+        if request.headers().values().any(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
+            eprintln!("a request has a header that is not UTF-8");
+            return Ok(empty(StatusCode::INTERNAL_SERVER_ERROR));
         }
+        Ok(self.call(&found, request, Some(client)).await.unwrap_or_else(|error| {
+            eprintln!("component {}: {error:?}", found.component);
+            empty(StatusCode::INTERNAL_SERVER_ERROR)
+        }))
     }
 
     /// Hands a request to an instance of a component. A chained request has no client.
@@ -163,7 +172,6 @@ impl App {
         let pool = self.components.get(&target.component).ok_or_else(|| {
             wasmtime::format_err!("there is no component {:?} running here", target.component)
         })?;
-        complete_uri(&mut request)?;
         add_spin_headers(&mut request, target, client);
         pool.handle((), request).await
     }
@@ -209,7 +217,7 @@ fn database_files(
                 Some(file) => file.to_owned(),
                 // The one label that Spin provides without any config.
                 None if label == "default" => folder.join(".spin/sqlite_db.db"),
-                None => anyhow::bail!(
+                None => bail!(
                     "component {id} uses the database {label:?}, which no runtime config defines: \
                      pass --runtime-config-file runtime-config.toml"
                 ),
@@ -237,15 +245,19 @@ fn check_chaining(id: &str, hosts: &[String], manifest: &Manifest) -> Result<()>
     Ok(())
 }
 
-/// Gives the request the absolute URI that components see: the authority comes from it or from `Host`.
-fn complete_uri(request: &mut Request<RequestBody>) -> wasmtime::Result<()> {
+/// Gives the request the absolute URI that components see: the authority comes from it or from `Host`, which must agree.
+fn complete_uri(request: &mut Request<RequestBody>) -> Result<()> {
     let mut parts = request.uri().clone().into_parts();
-    if parts.authority.is_none() {
-        let host = request.headers().get(header::HOST);
-        let host = host.ok_or_else(|| wasmtime::format_err!("the request has no Host header"))?;
-        parts.authority = Some(host.as_bytes().try_into()?);
-    }
-    parts.scheme = Some(http::uri::Scheme::HTTP);
+    let host =
+        request.headers().get(header::HOST).map(|host| Authority::try_from(host.as_bytes())).transpose()?;
+    parts.authority = match (parts.authority, host) {
+        (Some(authority), Some(host)) if authority != host => {
+            bail!("the Host header and the URI do not agree")
+        }
+        (Some(authority), _) | (None, Some(authority)) => Some(authority),
+        (None, None) => bail!("the request has no Host header"),
+    };
+    parts.scheme = Some(Scheme::HTTP);
     *request.uri_mut() = Uri::from_parts(parts)?;
     Ok(())
 }

@@ -159,14 +159,10 @@ impl Manifest {
 }
 
 impl RuntimeConfig {
-    /// Reads the runtime config; paths in it are relative to it.
+    /// Reads the runtime config. As in Spin, paths of databases in it are relative to the working folder.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let mut config: Self = read_toml(path)?;
+        let config: Self = read_toml(path)?;
         config.check().with_context(|| path.display().to_string())?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for database in config.sqlite_database.values_mut() {
-            database.path = folder.join(&database.path);
-        }
         Ok(config)
     }
 

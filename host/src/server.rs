@@ -1,6 +1,6 @@
 //! The HTTP/1.1 server: connections in, and a shutdown that lets requests in flight finish.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use http::Request;
@@ -61,7 +61,7 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
             let app = Arc::clone(&app);
             async move {
                 let request = request.map(|body| body.map_err(body_error).boxed_unsync());
-                Ok::<_, Infallible>(app.answer(request, client).await)
+                app.answer(request, client).await.inspect_err(|error| eprintln!("{error:#}"))
             }
         });
         let connection =

@@ -71,12 +71,15 @@ async fn a_chained_host_name_is_no_way_in_from_outside() {
     needs_own_host!();
     let app = Setup::new().start().await;
     let address = app.base_url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = "GET /elsewhere HTTP/1.1\r\nhost: issuance.spin.internal\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    for (path, expected) in [("/health", ""), ("/elsewhere", "HTTP/1.1 404")] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nhost: issuance.spin.internal\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(expected) && !answer.contains("200"), "{path}: {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
