@@ -9,8 +9,8 @@ use crate::Error;
 
 /// Any non-empty string, exactly as it was sent: no trimming, case folding or Unicode normalisation.
 ///
-/// It exists only for as long as it takes to hash it. It can be neither printed nor serialised, and its
-/// memory is wiped when it is dropped.
+/// It can be neither printed nor serialised, and its own memory is wiped when it is dropped; handlers drop it as soon
+/// as it is hashed. The buffers that a request arrives in are not wiped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Zeroizing<String>);
 

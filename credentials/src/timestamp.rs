@@ -38,9 +38,35 @@ impl FromStr for Timestamp {
 
     /// Reads an RFC 3339 timestamp with any offset; what is finer than a millisecond is cut off.
     fn from_str(text: &str) -> Result<Self, Error> {
+        if !has_rfc_3339_shape(text) {
+            return Err(Error::NotATimestamp);
+        }
         let time: jiff::Timestamp = text.parse().map_err(|_| Error::NotATimestamp)?;
         Self::from_millis(time.as_millisecond())
     }
+}
+
+/// Whether a text has the shape of RFC 3339, section 5.6. The parser takes more of ISO 8601 than that: times without
+/// seconds, commas, names of time zones.
+fn has_rfc_3339_shape(text: &str) -> bool {
+    /// The text after a shape, in which `0` stands for any digit.
+    fn after<'a>(shape: &str, text: &'a [u8]) -> Option<&'a [u8]> {
+        let (front, rest) = text.split_at_checked(shape.len())?;
+        let fits = |(byte, shape): (&u8, u8)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            letter => byte.eq_ignore_ascii_case(&letter),
+        };
+        front.iter().zip(shape.bytes()).all(fits).then_some(rest)
+    }
+    let Some(mut rest) = after("0000-00-00T00:00:00", text.as_bytes()) else { return false };
+    if let Some((b'.', fraction)) = rest.split_first() {
+        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 {
+            return false;
+        }
+        rest = &fraction[digits..];
+    }
+    ["Z", "+00:00", "-00:00"].into_iter().any(|offset| after(offset, rest) == Some(b""))
 }
 
 impl fmt::Display for Timestamp {
@@ -87,6 +113,10 @@ mod tests {
     fn an_offset_is_converted_to_utc() {
         let time: Timestamp = "2025-10-09T01:30:00.1239+02:00".parse().unwrap();
         assert_eq!(time.to_string(), "2025-10-08T23:30:00.123Z");
+        assert_eq!(
+            "2025-10-08t23:30:00z".parse::<Timestamp>().unwrap().to_string(),
+            "2025-10-08T23:30:00.000Z"
+        );
     }
 
     #[test]
@@ -98,6 +128,15 @@ mod tests {
             "2025-10-08T23:30:00",
             "2025-13-08T23:30:00Z",
             "-000001-01-01T00:00:00Z",
+            "10000-01-01T00:00:00Z",
+            "2025-10-08T23:30Z",
+            "2025-10-08T23:30:00,5Z",
+            "2025-10-08T23:30:00.Z",
+            "2025-10-08T23:30:00+02",
+            "2025-10-08T23:30:00+02:00[Europe/Paris]",
+            "2025-10-08 23:30:00Z",
+            "2025-02-30T00:00:00Z",
+            " 2025-10-08T23:30:00Z",
         ] {
             assert_eq!(text.parse::<Timestamp>(), Err(Error::NotATimestamp), "{text:?}");
         }

@@ -156,24 +156,28 @@ impl App {
             eprintln!("a request has a header that is not UTF-8");
             return Ok(empty(StatusCode::INTERNAL_SERVER_ERROR));
         }
-        Ok(self.call(&found, request, Some(client)).await.unwrap_or_else(|error| {
-            eprintln!("component {}: {error:?}", found.component);
-            empty(StatusCode::INTERNAL_SERVER_ERROR)
-        }))
+        self.call(&found, request, Some(client)).await
     }
 
-    /// Hands a request to an instance of a component. A chained request has no client.
+    /// Hands a request to an instance of a component; one that fails gives an empty 500. A chained request has no client.
+    ///
+    /// # Errors
+    /// There is no such component.
     pub(crate) async fn call(
         &self,
         target: &Match,
         mut request: Request<RequestBody>,
         client: Option<SocketAddr>,
-    ) -> wasmtime::Result<Response<ResponseBody>> {
-        let pool = self.components.get(&target.component).ok_or_else(|| {
-            wasmtime::format_err!("there is no component {:?} running here", target.component)
-        })?;
+    ) -> Result<Response<ResponseBody>> {
+        let pool = self
+            .components
+            .get(&target.component)
+            .with_context(|| format!("there is no component {:?} running here", target.component))?;
         add_spin_headers(&mut request, target, client);
-        pool.handle((), request).await
+        Ok(pool.handle((), request).await.unwrap_or_else(|error| {
+            eprintln!("component {}: {error:?}", target.component);
+            empty(StatusCode::INTERNAL_SERVER_ERROR)
+        }))
     }
 }
 

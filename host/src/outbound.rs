@@ -60,14 +60,14 @@ impl Outbound {
         Ok((response.map(BodyExt::boxed_unsync), Box::new(done)))
     }
 
-    /// Service chaining. As in Spin, calling a component that is not running is a trap, not an error to handle.
+    /// Service chaining. As in Spin, a component that fails answers 500, and calling one that is not there is a trap.
     async fn chain(self, target: Match, request: Request<Body>) -> Sent {
         let Some(app) = self.app.upgrade() else {
             return Err(TrappableError::trap(wasmtime::format_err!("the application is shutting down")));
         };
         let response =
             app.call(&target, request.map(|body| body.map_err(Into::into).boxed_unsync()), None).await;
-        let response = response.map_err(TrappableError::trap)?;
+        let response = response.map_err(|error| TrappableError::trap(wasmtime::format_err!("{error:#}")))?;
         let response = response.map(|body| body.map_err(error_code).boxed_unsync());
         Ok((response, Box::new(std::future::ready(Ok(())))))
     }

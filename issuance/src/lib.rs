@@ -12,7 +12,7 @@ mod entry {
     use platform::Service;
     use spin_sdk::http::{IntoResponse, Request};
 
-    static SERVICE: Service = Service::new();
+    static SERVICE: Service = Service::new("issuance");
 
     #[spin_sdk::http_service]
     async fn handle(request: Request) -> impl IntoResponse {

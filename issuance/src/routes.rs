@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
     http::StatusCode,
     routing::{get, post},
 };
 use credentials::{Credential, CredentialHash, IssueRecord, Timestamp};
-use platform::{Check, Health, Json, Problem, Settings, SettingsError, clock, edge};
+use platform::{Check, Health, Json, Problem, RequestId, Settings, SettingsError, clock, edge};
 use serde::{Deserialize, Serialize};
 
 use crate::store::Store;
@@ -61,6 +61,7 @@ async fn issue(
 ) -> Result<(StatusCode, Json<IssueResponse>), Problem> {
     let secret = app.settings.secret()?;
     let hash = secret.hash(&request.credential);
+    drop(request);
     let record = IssueRecord { issued_by: app.settings.worker_id.clone(), issued_at: clock::now()? };
     if !app.store.insert(&hash, secret.key_id(), &record).await? {
         return Err(Problem::already_issued());
@@ -117,12 +118,15 @@ async fn check(
 }
 
 /// GET /health and GET /health/issuance: whether this service can do its work.
-async fn health(State(app): State<Arc<App>>) -> Result<Health, Problem> {
+async fn health(
+    State(app): State<Arc<App>>,
+    Extension(request_id): Extension<RequestId>,
+) -> Result<Health, Problem> {
     let checks = [
         Check::secret(&app.settings),
         Check::outcome("database", app.store.probe().await, "the database cannot be used"),
     ];
-    Ok(Health::new(&app.settings, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
+    Ok(Health::new(&app.settings, &request_id, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
 
 use spin_sdk::sqlite::Connection;
 pub use spin_sdk::sqlite::{RowResult as Row, Value};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::{clock, random};
 
@@ -28,9 +28,14 @@ pub struct Database {
     label: &'static str,
     migrations: &'static [Migration],
     connection: OnceCell<Connection>,
+    /// Lets one statement at a time onto the connection, as the host does too; but here a wait has an end.
+    turn: Semaphore,
     /// When opening last failed, and why.
     failure: Mutex<Option<(Instant, DatabaseError)>>,
 }
+
+/// How long a request waits for its turn on the connection. Its statement may then wait as long again, for SQLite's lock.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a statement was not carried out.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -54,6 +59,9 @@ pub enum DatabaseError {
     /// A statement failed, as when the database is locked for longer than the busy timeout, full or not writable.
     #[error("a statement failed: {0}")]
     Statement(String),
+    /// The statements before this one took too long; it was not started.
+    #[error("no turn on the connection within {MAX_WAIT:?}")]
+    Busy,
     /// A row is not what the schema says it is.
     #[error("a row does not have the expected columns")]
     UnexpectedRow,
@@ -62,7 +70,13 @@ pub enum DatabaseError {
 impl Database {
     /// The database under a label of `spin.toml`, with its schema's migrations in order.
     pub const fn new(label: &'static str, migrations: &'static [Migration]) -> Self {
-        Self { label, migrations, connection: OnceCell::const_new(), failure: Mutex::new(None) }
+        Self {
+            label,
+            migrations,
+            connection: OnceCell::const_new(),
+            turn: Semaphore::const_new(1),
+            failure: Mutex::new(None),
+        }
     }
 
     /// Runs one statement to its end and returns its rows. Once this returns `Ok`, what it wrote is durable.
@@ -75,6 +89,9 @@ impl Database {
         parameters: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
         let connection = self.connection.get_or_try_init(|| self.open()).await?;
+        // While the database is locked, each statement waits for it as long as SQLite does: one after another, requests
+        // would wait for minutes. Who gives up here has started nothing.
+        let _turn = clock::within(MAX_WAIT, self.turn.acquire()).await.ok_or(DatabaseError::Busy)?;
         run(connection, statement, parameters).await
     }
 
@@ -132,9 +149,14 @@ impl Database {
         }
         // Nobody else uses this connection yet: here, and only here, a transaction may span awaits.
         run(connection, "BEGIN IMMEDIATE", []).await?;
-        let result = self.apply_missing(connection).await;
-        let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        run(connection, end, []).await?;
+        let mut result = self.apply_missing(connection).await;
+        if result.is_ok() {
+            result = run(connection, "COMMIT", []).await.map(drop);
+        }
+        if result.is_err() {
+            // May fail in its turn: after some errors SQLite has rolled back by itself. It is the first error that counts.
+            let _ = run(connection, "ROLLBACK", []).await;
+        }
         result
     }
 

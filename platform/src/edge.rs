@@ -17,19 +17,36 @@ use crate::{Problem, RequestId, Settings};
 ///
 /// Handlers find the request's [`RequestId`] among its extensions.
 pub fn wrap(routes: Router, settings: &Settings) -> Router {
-    let settings = Arc::new(settings.clone());
-    routes
-        .fallback(async || Problem::no_such_path())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(cors(&settings.cors_origin))
-        .layer(middleware::from_fn_with_state(settings, complete))
+    let edge = Edge { service: settings.service, worker: settings.worker_id.to_string() };
+    edge.wrap(routes, &settings.cors_origin)
+}
+
+/// Who answers, as its log lines tell.
+pub(crate) struct Edge {
+    pub(crate) service: &'static str,
+    pub(crate) worker: String,
+}
+
+/// The method that the client sent, where the router is given another.
+#[derive(Clone, Debug)]
+pub(crate) struct SentMethod(pub(crate) Method);
+
+impl Edge {
+    pub(crate) fn wrap(self, routes: Router, cors_origin: &str) -> Router {
+        routes
+            .fallback(async || Problem::no_such_path())
+            .method_not_allowed_fallback(async || Problem::method_not_allowed())
+            .layer(cors(cors_origin))
+            .layer(middleware::from_fn_with_state(Arc::new(self), complete))
+    }
 }
 
 /// Gives the request an id, runs it, and gives the answer its document, its headers and its line in the log.
-async fn complete(State(settings): State<Arc<Settings>>, mut request: Request, next: Next) -> Response {
+async fn complete(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = RequestId::of(request.headers());
-    let method = request.method().clone();
+    let sent = request.extensions_mut().remove::<SentMethod>();
+    let method = sent.map_or_else(|| request.method().clone(), |SentMethod(method)| method);
     // The route, not the path: a path that matches none may hold anything, a credential too.
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(request_id.clone());
@@ -38,8 +55,8 @@ async fn complete(State(settings): State<Arc<Settings>>, mut request: Request, n
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         if let Some(reason) = problem.reason() {
             tracing::error!(
-                service = settings.service,
-                worker = settings.worker_id.as_str(),
+                service = edge.service,
+                worker = edge.worker,
                 request_id = request_id.as_str(),
                 status = response.status().as_u16(),
                 reason,
@@ -53,8 +70,8 @@ async fn complete(State(settings): State<Arc<Settings>>, mut request: Request, n
     }
     add_headers(response.headers_mut(), &request_id);
     tracing::info!(
-        service = settings.service,
-        worker = settings.worker_id.as_str(),
+        service = edge.service,
+        worker = edge.worker,
         request_id = request_id.as_str(),
         method = method.as_str(),
         route = route.as_ref().map_or("none", MatchedPath::as_str),

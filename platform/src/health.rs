@@ -8,15 +8,16 @@ use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Json, Settings};
+use crate::{Json, RequestId, Settings};
 
-/// One thing a service needs: its name, and what is wrong with it, if anything, in words fit for anyone.
-#[derive(Clone, Copy, Debug)]
+/// One thing a service needs, and what is wrong with it, if anything.
+#[derive(Clone, Debug)]
 pub struct Check {
-    /// What was checked.
-    pub name: &'static str,
-    /// What is wrong, if anything.
-    pub failure: Option<&'static str>,
+    name: &'static str,
+    /// What is wrong, in words fit for anyone.
+    failure: Option<&'static str>,
+    /// The same for the log only.
+    reason: Option<String>,
 }
 
 /// The health of a service: 200 and `healthy` when every check passes, else 503, `unhealthy` and the checks.
@@ -38,8 +39,24 @@ struct HealthBody {
 }
 
 impl Health {
-    /// Sums up the checks of a service in the given version at the given time.
-    pub fn new(settings: &Settings, version: &'static str, timestamp: Timestamp, checks: &[Check]) -> Self {
+    /// Sums up the checks of a service in the given version at the given time; what failed goes to the log.
+    pub fn new(
+        settings: &Settings,
+        request_id: &RequestId,
+        version: &'static str,
+        timestamp: Timestamp,
+        checks: &[Check],
+    ) -> Self {
+        for check in checks.iter().filter(|check| check.failure.is_some()) {
+            tracing::error!(
+                service = settings.service,
+                worker = settings.worker_id.as_str(),
+                request_id = request_id.as_str(),
+                check = check.name,
+                reason = check.reason.as_deref().or(check.failure),
+                "health check failed"
+            );
+        }
         let healthy = checks.iter().all(|check| check.failure.is_none());
         let describe = |check: &Check| (check.name.to_owned(), check.failure.unwrap_or("ok").into());
         Self {
@@ -60,16 +77,13 @@ impl Check {
     /// The check that `credential_secret` can be used.
     pub fn secret(settings: &Settings) -> Self {
         let failure = settings.secret.is_err().then_some("credential_secret must have at least 32 bytes");
-        Self { name: "secret", failure }
+        Self { name: "secret", failure, reason: None }
     }
 
     /// What trying something came to. The error itself goes to the log only, `failure` to whoever asks.
     pub fn outcome(name: &'static str, result: Result<(), impl Display>, failure: &'static str) -> Self {
-        let failure = result.err().map(|error| {
-            tracing::error!(check = name, reason = %error, "health check failed");
-            failure
-        });
-        Self { name, failure }
+        let reason = result.err().map(|error| error.to_string());
+        Self { name, failure: reason.is_some().then_some(failure), reason }
     }
 }
 

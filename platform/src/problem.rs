@@ -39,6 +39,7 @@ enum Kind {
     InvalidRequest,
     NotFound,
     MethodNotAllowed,
+    RequestTimeout,
     AlreadyIssued,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -56,6 +57,7 @@ impl Kind {
             Self::MethodNotAllowed => {
                 ("method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED)
             }
+            Self::RequestTimeout => ("request-timeout", "Request timeout", StatusCode::REQUEST_TIMEOUT),
             Self::AlreadyIssued => ("already-issued", "Already issued", StatusCode::CONFLICT),
             Self::PayloadTooLarge => {
                 ("payload-too-large", "Payload too large", StatusCode::PAYLOAD_TOO_LARGE)
@@ -94,6 +96,11 @@ impl Problem {
     /// 405: the path exists, the method does not. The router adds `Allow`.
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(Kind::MethodNotAllowed, "This path does not take this method; see the Allow header.")
+    }
+
+    /// 408: the body did not arrive in time.
+    pub(crate) fn request_timeout() -> Self {
+        Self::new(Kind::RequestTimeout, "The body did not arrive in time.")
     }
 
     /// 409: the credential was issued before.

@@ -10,19 +10,22 @@ use spin_sdk::http::Request;
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
 
-use crate::{Problem, Settings, SettingsError, edge, log};
+use crate::{Problem, SettingsError, edge, log};
 
 /// A service as one instance of its component runs it: the router is built by the first request, and kept.
 ///
 /// Requests that arrive meanwhile wait for the first one. In a component such a wait ends only because wit-bindgen is
 /// built with `inter-task-wakeup`; without it they would hang.
 #[derive(Debug)]
-pub struct Service(OnceCell<Router>);
+pub struct Service {
+    name: &'static str,
+    router: OnceCell<Router>,
+}
 
 impl Service {
-    /// A service that has not been started.
-    pub const fn new() -> Self {
-        Self(OnceCell::const_new())
+    /// The service with this name, not yet started.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, router: OnceCell::const_new() }
     }
 
     /// Answers one request. `start` makes the service's whole router; where it fails, this request gets a 503 and
@@ -31,14 +34,15 @@ impl Service {
     where
         F: Future<Output = Result<Router, SettingsError>>,
     {
-        let router = match self.0.get_or_try_init(start).await {
+        let router = match self.router.get_or_try_init(start).await {
             Ok(router) => router.clone(),
-            Err(error) => unusable(&error),
+            Err(error) => self.unusable(&error),
         };
         let mut request = request.map(axum::body::Body::new);
         // Answered like a GET, body and all: the host's HTTP server leaves the body out and keeps its length.
         if request.method() == Method::HEAD {
             *request.method_mut() = Method::GET;
+            request.extensions_mut().insert(edge::SentMethod(Method::HEAD));
         }
         let Ok(response) = router.oneshot(request).await;
         let (mut head, body) = response.into_parts();
@@ -52,23 +56,13 @@ impl Service {
         }
         Response::from_parts(head, Full::new(body))
     }
-}
 
-impl Default for Service {
-    fn default() -> Self {
-        Self::new()
+    /// A router for an instance whose settings cannot be read: 503 to everything, readable from any origin.
+    fn unusable(&self, error: &SettingsError) -> Router {
+        log::start("warn");
+        let problem = Problem::unavailable("The service is not configured.", error);
+        let answer = axum::routing::any(move || async { problem });
+        let routes = Router::new().route("/", answer.clone()).route("/{*path}", answer);
+        edge::Edge { service: self.name, worker: "none".to_owned() }.wrap(routes, "*")
     }
-}
-
-/// A router for an instance whose settings cannot be read: 503 to everything.
-fn unusable(error: &SettingsError) -> Router {
-    log::start("warn");
-    let problem = Problem::unavailable("The service is not configured.", error);
-    let settings = Settings {
-        service: "unconfigured",
-        worker_id: credentials::WorkerId::named("none"),
-        secret: Err(credentials::Error::SecretTooShort),
-        cors_origin: String::new(),
-    };
-    edge::wrap(Router::new().fallback(move || async { problem }), &settings)
 }

@@ -88,11 +88,11 @@ enum Status {
 impl CheckAnswer {
     fn record(self) -> Result<Option<IssueRecord>, IssuanceError> {
         match (self.exists, self.worker_id, self.issued_at, self.status) {
-            (false, _, _, _) => Ok(None),
+            (false, None, None, None) => Ok(None),
             (true, Some(worker_id), Some(issued_at), Some(Status::Active)) => {
                 Ok(Some(IssueRecord { issued_by: WorkerId::named(worker_id), issued_at }))
             }
-            _ => Err(IssuanceError::Nonsense("the answer lacks what goes with `exists`".to_owned())),
+            _ => Err(IssuanceError::Nonsense("the answer contradicts itself".to_owned())),
         }
     }
 }

@@ -14,7 +14,7 @@ mod entry {
     use platform::Service;
     use spin_sdk::http::{IntoResponse, Request};
 
-    static SERVICE: Service = Service::new();
+    static SERVICE: Service = Service::new("verification");
 
     #[spin_sdk::http_service]
     async fn handle(request: Request) -> impl IntoResponse {

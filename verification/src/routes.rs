@@ -70,6 +70,7 @@ async fn verify(
     Json(request): Json<VerifyRequest>,
 ) -> Result<Json<VerifyResponse>, Problem> {
     let credential_hash = app.settings.secret()?.hash(&request.credential);
+    drop(request);
     let verdict = Verdict::of(app.issuance.check(&credential_hash, &request_id).await?);
 
     let verified_at = clock::now()?;
@@ -115,7 +116,7 @@ async fn health(
             "issuance does not answer, or is unhealthy",
         ),
     ];
-    Ok(Health::new(&app.settings, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
+    Ok(Health::new(&app.settings, &request_id, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
 }
 
 #[cfg(test)]

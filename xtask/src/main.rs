@@ -100,14 +100,14 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Where Cargo puts what it builds.
+/// Where Cargo puts what it builds: where `spin.toml` looks for it, whatever CARGO_TARGET_DIR says.
 fn target_folder() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+    workspace().join("target")
 }
 
 fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace());
+    cargo.current_dir(workspace()).env("CARGO_TARGET_DIR", target_folder());
     cargo
 }
 

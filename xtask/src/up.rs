@@ -2,11 +2,12 @@
 
 use std::{
     fs::OpenOptions,
-    io::{BufRead, BufReader, ErrorKind, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Write},
     net::SocketAddr,
     os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -58,6 +59,8 @@ pub(crate) fn up(listen: SocketAddr, choice: HostChoice) -> Result<()> {
 
 /// Runs the host until it ends or this process is asked to end, and says how to call it once it serves.
 fn serve(command: &mut Command) -> Result<()> {
+    static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
+
     let name = command.get_program().to_string_lossy().into_owned();
     // In a process group of its own: Ctrl-C reaches this process only, which passes it on once.
     let mut host = command
@@ -67,43 +70,48 @@ fn serve(command: &mut Command) -> Result<()> {
         .with_context(|| format!("cannot run {name}"))?;
     let pid = Pid::from_raw(i32::try_from(host.id())?);
     ctrlc::set_handler(move || {
+        ASKED_TO_END.store(true, Ordering::SeqCst);
         // Nothing to do where the host has ended already.
         let _ = kill(pid, Signal::SIGINT);
     })?;
 
-    let stdout = host.stdout.take().context("the host has no standard output")?;
-    let mut base_url = None;
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        println!("{line}");
-        if base_url.is_none() {
-            base_url = line.trim_start().strip_prefix("Serving ").map(|url| url.trim().to_owned());
-            // Spin and the embedded host print this line once they listen, and then their routes.
-            if let Some(url) = base_url.clone() {
-                thread::spawn(move || {
-                    thread::sleep(Duration::from_millis(300));
-                    print_curl_lines(&url);
-                });
-            }
+    let mut stdout = BufReader::new(host.stdout.take().context("the host has no standard output")?);
+    let mut served = false;
+    let mut line = Vec::new();
+    while stdout.read_until(b'\n', &mut line)? > 0 {
+        // Whoever reads this output may have gone (`| head`): the host goes on.
+        let _ = io::stdout().write_all(&line);
+        let text = String::from_utf8_lossy(&line).into_owned();
+        line.clear();
+        // Spin and the embedded host print this line once they listen, and then their routes.
+        if let (false, Some(url)) = (served, text.trim().strip_prefix("Serving ")) {
+            served = true;
+            let curl_lines = curl_lines(url);
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(300));
+                let _ = io::stdout().write_all(curl_lines.as_bytes());
+            });
         }
     }
     let status = host.wait()?;
-    if base_url.is_none() {
-        bail!("the application did not start ({status})");
+    match (served, ASKED_TO_END.load(Ordering::SeqCst)) {
+        (_, true) => Ok(()),
+        (false, false) => bail!("the application did not start ({status})"),
+        (true, false) => bail!("the host has ended by itself ({status})"),
     }
-    Ok(())
 }
 
-fn print_curl_lines(base_url: &str) {
-    println!(
+fn curl_lines(base_url: &str) -> String {
+    format!(
         r#"
 Kube Credentials answers at {base_url} (Ctrl-C ends it). Try:
 
   curl {base_url}/issue -H 'content-type: application/json' -d '{{"credential": "MySecurePassword123!"}}'
   curl {base_url}/verify -H 'content-type: application/json' -d '{{"credential": "MySecurePassword123!"}}'
   curl {base_url}/health/verification
+
 "#
-    );
+    )
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -163,9 +163,9 @@ impl TestApp {
         }
     }
 
-    /// Asks the host to end, as Ctrl-C does; it may take its time.
-    pub fn interrupt(&self) {
-        self.own().process.signal(Signal::SIGINT);
+    /// Asks the host to end; it may take its time.
+    pub fn signal(&self, signal: Signal) {
+        self.own().process.signal(signal);
     }
 
     /// Waits for the host to end by itself, and gives its exit code.

@@ -83,6 +83,7 @@ async fn there_is_no_verdict_when_issuance_answers_nonsense() {
         r#"{"exists": "true"}"#,
         r#"{"exists": true}"#,
         r#"{"exists": false, "exists": false}"#,
+        &format!(r#"{{"exists": false, {record}, "status": "active"}}"#),
         r#"{"exists": true, "worker_id": "w", "issued_at": "yesterday", "status": "active"}"#,
         &format!(r#"{{"exists": true, {record}}}"#),
         &format!(r#"{{"exists": true, {record}, "status": "suspended"}}"#),
@@ -176,6 +177,27 @@ async fn a_database_that_stays_locked_is_a_503_and_recovers() {
     assert_eq!(app.count("verification", "verifications"), 1);
     assert_eq!(app.issue("during").await.status, 201);
     assert_eq!(app.verify("before").await.json()["isValid"], true);
+}
+
+#[tokio::test]
+async fn while_a_database_is_locked_no_request_waits_much_longer_than_another() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.issue("before").await;
+    let lock = app.database("issuance");
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let started = Instant::now();
+    let writes = futures_util::future::join_all((0..32).map(|i| {
+        let app = &app;
+        async move { app.issue(&format!("during-{i}")).await }
+    }));
+    for answer in writes.await {
+        answer.assert_problem(503, "unavailable");
+    }
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    lock.execute_batch("ROLLBACK").unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(app.count("issuance", "credentials"), 1, "what was answered with 503 was not written later");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -71,15 +72,31 @@ async fn a_chained_host_name_is_no_way_in_from_outside() {
     needs_own_host!();
     let app = Setup::new().start().await;
     let address = app.base_url.strip_prefix("http://").unwrap();
-    for (path, expected) in [("/health", ""), ("/elsewhere", "HTTP/1.1 404")] {
+    for (path, expected) in [("/health", None), ("/elsewhere", Some("HTTP/1.1 404 Not Found"))] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let head =
             format!("GET {path} HTTP/1.1\r\nhost: issuance.spin.internal\r\nconnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with(expected) && !answer.contains("200"), "{path}: {answer}");
+        assert_eq!(answer.lines().next(), expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_component_without_its_settings_answers_503_and_verification_gives_no_verdict() {
+    needs_own_host!();
+    let granted =
+        "cors_origin = \"{{ cors_origin }}\"\nlog_level = \"{{ log_level }}\"\n\n[component.issuance.build]";
+    let not_granted = "log_level = \"{{ log_level }}\"\n\n[component.issuance.build]";
+    let app = Setup::new().edit_manifest(granted, not_granted).start().await;
+    for path in ["/issue", "/issue/x", "/health"] {
+        let answer = app.get(path).await;
+        answer.assert_problem(503, "unavailable");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    }
+    app.wait_for_log("the variable cors_origin cannot be read").await;
+    app.verify("a").await.assert_problem(503, "unavailable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,13 +106,19 @@ async fn a_request_in_flight_is_finished_before_the_host_ends() {
         eprintln!("left out: Spin ends at once");
         return;
     }
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        assert_in_flight_is_finished_after(signal).await;
+    }
+}
+
+async fn assert_in_flight_is_finished_after(signal: Signal) {
     let mut app = Setup::new().start().await;
     app.issue("before").await;
     let lock = app.database("issuance");
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (answer, ()) = tokio::join!(app.issue("in flight"), async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        app.interrupt();
+        app.signal(signal);
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(TcpStream::connect(app.base_url.strip_prefix("http://").unwrap()).await.is_err());
         lock.execute_batch("ROLLBACK").unwrap();
