@@ -15,6 +15,21 @@ pub enum Error {
     /// The HMAC key is shorter than [`Secret::MIN_BYTES`].
     #[error("must have at least {} bytes", Secret::MIN_BYTES)]
     SecretTooShort,
+    /// More retired secrets than [`KeyRing::MAX_RETIRED`](crate::KeyRing::MAX_RETIRED).
+    #[error("must be at most {} secrets", crate::KeyRing::MAX_RETIRED)]
+    TooManySecrets,
+    /// The metadata is no JSON object, has a member twice or a string that is not Unicode, or is nested too deep.
+    #[error("must be a JSON object without duplicate members, at most 64 levels deep")]
+    NotMetadata,
+    /// The metadata is longer than [`Metadata::MAX_BYTES`](crate::Metadata::MAX_BYTES).
+    #[error("must be at most {} bytes", crate::Metadata::MAX_BYTES)]
+    MetadataTooLong,
+    /// The reason is longer than [`Reason::MAX_CHARACTERS`](crate::Reason::MAX_CHARACTERS).
+    #[error("must be at most {} characters", crate::Reason::MAX_CHARACTERS)]
+    ReasonTooLong,
+    /// The point at which a credential expires is not in the future.
+    #[error("must be in the future")]
+    NotInTheFuture,
     /// The time is no RFC 3339 timestamp, or lies outside the years 0 to 9999.
     #[error("must be an RFC 3339 timestamp")]
     NotATimestamp,

@@ -46,6 +46,11 @@ impl VerificationId {
         let millis = u64::try_from(time.as_millis()).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
+
+    /// The first of all identifiers at `time`: those of later verifications sort after it, those of earlier before.
+    pub fn first_at(time: Timestamp) -> Self {
+        Self::new(time, [0; 10])
+    }
 }
 
 impl fmt::Display for VerificationId {
@@ -76,5 +81,7 @@ mod tests {
         assert_eq!(id(1_759_966_200_000, [0; 10]), "0199c629-00c0-7000-8000-000000000000");
         assert!(id(1, [0xff; 10]) < id(2, [0; 10]));
         assert_ne!(id(1, [0; 10]), id(1, [1; 10]));
+        let first = VerificationId::first_at(Timestamp::from_millis(2).unwrap()).to_string();
+        assert!(id(1, [0xff; 10]) < first && first <= id(2, [0; 10]));
     }
 }

@@ -5,16 +5,28 @@
 
 mod credential;
 mod error;
+mod expiry;
+mod generated;
 mod hash;
 mod id;
+mod key_ring;
+mod metadata;
+mod reason;
+mod record;
 mod secret;
 mod timestamp;
 mod verdict;
 
 pub use credential::Credential;
 pub use error::Error;
+pub use expiry::TtlSeconds;
+pub use generated::{generate, is_well_formed};
 pub use hash::CredentialHash;
 pub use id::{VerificationId, WorkerId};
-pub use secret::{KeyId, Secret};
+pub use key_ring::KeyRing;
+pub use metadata::Metadata;
+pub use reason::Reason;
+pub use record::{IssueRecord, Status};
+pub use secret::{KeyId, Secret, Tag};
 pub use timestamp::Timestamp;
-pub use verdict::{IssueRecord, Verdict};
+pub use verdict::Verdict;

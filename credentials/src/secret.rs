@@ -7,6 +7,9 @@ use sha2::Sha256;
 
 use crate::{Credential, CredentialHash, Error};
 
+/// What tags are computed under.
+const TAG_CONTEXT: &[u8] = b"kube-credentials tag key v1";
+
 /// What the fingerprint of a key is computed under, so that it can never equal the hash of a credential.
 const KEY_ID_CONTEXT: &[u8] = b"kube-credentials key id v1";
 
@@ -16,8 +19,12 @@ const KEY_ID_CONTEXT: &[u8] = b"kube-credentials key id v1";
 #[derive(Clone)]
 pub struct Secret {
     mac: Hmac<Sha256>,
+    tag_mac: Hmac<Sha256>,
     key_id: KeyId,
 }
+
+/// A short authentication tag: 8 bytes of an HMAC-SHA256.
+pub type Tag = [u8; 8];
 
 impl Secret {
     /// The least length of a key in bytes: that of the hash, as RFC 2104 advises.
@@ -31,12 +38,20 @@ impl Secret {
         if text.len() < Self::MIN_BYTES {
             return Err(Error::SecretTooShort);
         }
-        Ok(Self { mac: keyed(text.as_bytes()), key_id: KeyId::of(text.as_bytes()) })
+        let key = text.as_bytes();
+        let tag_key = hmac(keyed(TAG_CONTEXT), key);
+        Ok(Self { mac: keyed(key), tag_mac: keyed(&tag_key), key_id: KeyId::of(key) })
     }
 
     /// `HMAC-SHA256(secret bytes, credential bytes)`.
     pub fn hash(&self, credential: &Credential) -> CredentialHash {
         hmac(self.mac.clone(), credential.as_bytes()).into()
+    }
+
+    /// A tag that only a holder of this key can make for this message, under a key of its own: no tag tells anything
+    /// about the hash of a credential.
+    pub fn tag(&self, message: &[u8]) -> Tag {
+        first_8(hmac(self.tag_mac.clone(), message))
     }
 
     /// The fingerprint that tells this key from others.
@@ -59,10 +74,7 @@ pub struct KeyId([u8; 8]);
 
 impl KeyId {
     fn of(key: &[u8]) -> Self {
-        let fingerprint = hmac(keyed(KEY_ID_CONTEXT), key);
-        let mut short = [0; 8];
-        short.copy_from_slice(&fingerprint[..8]);
-        Self(short)
+        Self(first_8(hmac(keyed(KEY_ID_CONTEXT), key)))
     }
 }
 
@@ -76,6 +88,12 @@ impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyId({self})")
     }
+}
+
+fn first_8(bytes: [u8; 32]) -> [u8; 8] {
+    let mut short = [0; 8];
+    short.copy_from_slice(&bytes[..8]);
+    short
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
@@ -152,6 +170,15 @@ mod tests {
         assert_eq!(Secret::new(&"x".repeat(31)).unwrap_err(), Error::SecretTooShort);
         assert!(Secret::new(&"x".repeat(32)).is_ok());
         assert!(Secret::new(&"é".repeat(16)).is_ok(), "bytes count, not characters");
+    }
+
+    #[test]
+    fn a_tag_depends_on_key_and_message_and_is_no_part_of_a_hash() {
+        let secret = Secret::new(&"a".repeat(32)).unwrap();
+        assert_eq!(secret.tag(b"x"), secret.tag(b"x"));
+        assert_ne!(secret.tag(b"x"), secret.tag(b"y"));
+        assert_ne!(secret.tag(b"x"), Secret::new(&"b".repeat(32)).unwrap().tag(b"x"));
+        assert_ne!(&secret.tag(b"x"), &secret.hash(&Credential::new("x").unwrap()).as_bytes()[..8]);
     }
 
     #[test]

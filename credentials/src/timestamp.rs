@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use jiff::{SignedDuration, civil::DateTime};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
@@ -11,27 +12,34 @@ use crate::Error;
 /// Written as RFC 3339 with three decimals (`2025-10-08T23:30:00.000Z`), stored as whole milliseconds since the
 /// Unix epoch. Lies in the years 0 to 9999, the ones RFC 3339 can write.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(jiff::Timestamp);
+pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 0000-01-01T00:00:00.000Z.
+    const FIRST: i64 = -62_167_219_200_000;
+    /// 9999-12-31T23:59:59.999Z.
+    const LAST: i64 = 253_402_300_799_999;
+
     /// The point that many milliseconds after (or, negative, before) 1970-01-01T00:00:00Z.
     ///
     /// # Errors
     /// [`Error::NotATimestamp`] outside the years 0 to 9999.
     pub fn from_millis(millis: i64) -> Result<Self, Error> {
-        /// 0000-01-01T00:00:00Z.
-        const FIRST: i64 = -62_167_219_200_000;
-        if millis < FIRST {
-            return Err(Error::NotATimestamp);
+        if (Self::FIRST..=Self::LAST).contains(&millis) {
+            Ok(Self(millis))
+        } else {
+            Err(Error::NotATimestamp)
         }
-        jiff::Timestamp::from_millisecond(millis).map(Self).map_err(|_| Error::NotATimestamp)
     }
 
     /// Whole milliseconds since the Unix epoch.
     pub fn as_millis(self) -> i64 {
-        self.0.as_millisecond()
+        self.0
     }
 }
+
+/// Times of day without a place: unlike the library's timestamps, these reach to the end of the year 9999.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 impl FromStr for Timestamp {
     type Err = Error;
@@ -41,9 +49,26 @@ impl FromStr for Timestamp {
         if !has_rfc_3339_shape(text) {
             return Err(Error::NotATimestamp);
         }
-        let time: jiff::Timestamp = text.parse().map_err(|_| Error::NotATimestamp)?;
-        Self::from_millis(time.as_millisecond())
+        let (local, offset_minutes) = match text.strip_suffix(['Z', 'z']) {
+            Some(local) => (local, 0),
+            None => {
+                let (local, offset) = text.split_at_checked(text.len() - 6).ok_or(Error::NotATimestamp)?;
+                (local, minutes(offset).ok_or(Error::NotATimestamp)?)
+            }
+        };
+        let local: DateTime = local.parse().map_err(|_| Error::NotATimestamp)?;
+        let millis = local.duration_since(EPOCH).as_nanos().div_euclid(1_000_000);
+        let millis = i64::try_from(millis).map_err(|_| Error::NotATimestamp)?;
+        Self::from_millis(millis - offset_minutes * 60_000)
     }
+}
+
+/// An offset such as `+02:00`, in minutes.
+fn minutes(offset: &str) -> Option<i64> {
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let (hours, minutes) = (hours.parse::<i64>().ok()?, minutes.parse::<i64>().ok()?);
+    let total = (hours <= 23 && minutes <= 59).then_some(hours * 60 + minutes)?;
+    Some(if offset.starts_with('-') { -total } else { total })
 }
 
 /// Whether a text has the shape of RFC 3339, section 5.6. The parser takes more of ISO 8601 than that: times without
@@ -71,7 +96,8 @@ fn has_rfc_3339_shape(text: &str) -> bool {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}", self.0)
+        let time = EPOCH.checked_add(SignedDuration::from_millis(self.0)).map_err(|_| fmt::Error)?;
+        write!(f, "{time:.3}Z")
     }
 }
 
@@ -113,6 +139,10 @@ mod tests {
     fn an_offset_is_converted_to_utc() {
         let time: Timestamp = "2025-10-09T01:30:00.1239+02:00".parse().unwrap();
         assert_eq!(time.to_string(), "2025-10-08T23:30:00.123Z");
+        let time: Timestamp = "1969-12-31T23:59:59.9999-00:30".parse().unwrap();
+        assert_eq!(time.to_string(), "1970-01-01T00:29:59.999Z");
+        let last: Timestamp = "9999-12-31T23:59:59.999Z".parse().unwrap();
+        assert_eq!(last.to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(
             "2025-10-08t23:30:00z".parse::<Timestamp>().unwrap().to_string(),
             "2025-10-08T23:30:00.000Z"
@@ -129,6 +159,10 @@ mod tests {
             "2025-13-08T23:30:00Z",
             "-000001-01-01T00:00:00Z",
             "10000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-00:01",
+            "0000-01-01T00:00:00+00:01",
+            "2025-10-08T23:30:00+24:00",
+            "2025-10-08T24:00:00Z",
             "2025-10-08T23:30Z",
             "2025-10-08T23:30:00,5Z",
             "2025-10-08T23:30:00.Z",
@@ -146,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn printing_and_parsing_gives_the_same_timestamp(millis in -62_167_219_200_000_i64..253_402_207_200_000) {
+        fn printing_and_parsing_gives_the_same_timestamp(millis in -62_167_219_200_000_i64..=253_402_300_799_999) {
             let time = Timestamp::from_millis(millis).unwrap();
             prop_assert_eq!(time.to_string().len(), 24);
             prop_assert_eq!(time.to_string().parse(), Ok(time));

@@ -1,29 +1,31 @@
 //! What a verification comes to.
 
-use crate::{Timestamp, WorkerId};
-
-/// What issuance knows of a credential that was issued.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssueRecord {
-    /// The worker that issued it.
-    pub issued_by: WorkerId,
-    /// When it was issued.
-    pub issued_at: Timestamp,
-}
+use crate::{IssueRecord, Status, Timestamp, WorkerId};
 
 /// The answer to "does this credential count?". There is none for "we could not find out": that is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Issued, and counts.
     Valid(IssueRecord),
+    /// Issued for a time that is over since then.
+    Expired(Option<Timestamp>),
+    /// Revoked, since then.
+    Revoked(Option<Timestamp>),
     /// Never issued under a key that is still configured.
     NotFound,
 }
 
 impl Verdict {
-    /// The verdict on a credential, given what issuance knows of it.
-    pub fn of(record: Option<IssueRecord>) -> Self {
-        record.map_or(Self::NotFound, Self::Valid)
+    /// The verdict at a time, given what issuance knows of the credential and the status that it sees.
+    ///
+    /// Where the clocks of the two services differ, the earlier end of a credential's life counts.
+    pub fn of(record: Option<(IssueRecord, Status)>, now: Timestamp) -> Self {
+        let Some((record, seen)) = record else { return Self::NotFound };
+        match (record.status_at(now), seen) {
+            (Status::Revoked, _) | (_, Status::Revoked) => Self::Revoked(record.revoked_at),
+            (Status::Expired, _) | (_, Status::Expired) => Self::Expired(record.expires_at),
+            (Status::Active, Status::Active) => Self::Valid(record),
+        }
     }
 
     /// Whether the credential counts.
@@ -31,18 +33,33 @@ impl Verdict {
         matches!(self, Self::Valid(_))
     }
 
+    /// Its place among several verdicts on one credential, of which the lowest counts.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Revoked(_) => 0,
+            Self::Expired(_) => 1,
+            Self::Valid(_) => 2,
+            Self::NotFound => 3,
+        }
+    }
+
     /// The verdict as one word, for answers and audit rows.
     pub fn status(&self) -> &'static str {
         match self {
             Self::Valid(_) => "valid",
+            Self::Expired(_) => "expired",
+            Self::Revoked(_) => "revoked",
             Self::NotFound => "not_found",
         }
     }
 
-    /// The verdict as a sentence, naming who verified.
+    /// The verdict as a sentence, naming who verified or since when the credential no longer counts.
     pub fn message(&self, verified_by: &WorkerId) -> String {
+        let since = |time: &Option<Timestamp>| time.map(|time| format!(" since {time}")).unwrap_or_default();
         match self {
             Self::Valid(_) => format!("credential verified by {verified_by}"),
+            Self::Expired(time) => format!("credential expired{}", since(time)),
+            Self::Revoked(time) => format!("credential revoked{}", since(time)),
             Self::NotFound => "credential not found: it was not issued here".to_owned(),
         }
     }
@@ -51,20 +68,41 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::tests::{record, time};
 
     #[test]
-    fn what_was_issued_is_valid_and_all_else_is_not_found() {
-        let record = IssueRecord {
-            issued_by: WorkerId::named("worker-1"),
-            issued_at: Timestamp::from_millis(0).unwrap(),
-        };
-        let valid = Verdict::of(Some(record));
-        assert!(valid.is_valid());
-        assert_eq!(valid.status(), "valid");
-        assert_eq!(valid.message(&WorkerId::named("v")), "credential verified by v");
+    fn what_counts_is_valid_and_what_does_not_says_why() {
+        let verifier = WorkerId::named("v");
+        for (given, status, message) in [
+            (Some((record(None, None), Status::Active)), "valid", "credential verified by v"),
+            (
+                Some((record(Some(50), None), Status::Expired)),
+                "expired",
+                "credential expired since 1970-01-01T00:00:00.050Z",
+            ),
+            (
+                Some((record(Some(50), Some(60)), Status::Revoked)),
+                "revoked",
+                "credential revoked since 1970-01-01T00:00:00.060Z",
+            ),
+            (None, "not_found", "credential not found: it was not issued here"),
+        ] {
+            let verdict = Verdict::of(given, time(100));
+            assert_eq!((verdict.status(), verdict.message(&verifier).as_str()), (status, message));
+            assert_eq!(verdict.is_valid(), status == "valid");
+        }
+    }
 
-        let not_found = Verdict::of(None);
-        assert!(!not_found.is_valid());
-        assert_eq!(not_found.status(), "not_found");
+    #[test]
+    fn of_two_clocks_the_one_that_ends_the_credential_counts() {
+        assert_eq!(
+            Verdict::of(Some((record(Some(100), None), Status::Active)), time(100)).status(),
+            "expired"
+        );
+        assert_eq!(
+            Verdict::of(Some((record(Some(100), None), Status::Expired)), time(99)).status(),
+            "expired"
+        );
+        assert_eq!(Verdict::of(Some((record(None, None), Status::Revoked)), time(99)).status(), "revoked");
     }
 }

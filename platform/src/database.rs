@@ -125,8 +125,10 @@ impl Database {
         const PATIENCE: Duration = Duration::from_secs(2);
 
         // The usual case costs one read. It fails on an empty database, where the table is still missing.
-        if schema_version(connection).await.is_ok_and(|version| version == self.known_version()) {
-            return Ok(());
+        if let Ok(found) = schema_version(connection).await
+            && found >= self.known_version()
+        {
+            return self.refuse_newer(found);
         }
         let started = Instant::now();
         loop {
@@ -169,9 +171,7 @@ impl Database {
         )
         .await?;
         let found = schema_version(connection).await?;
-        if found > self.known_version() {
-            return Err(DatabaseError::NewerSchema { found, known: self.known_version() });
-        }
+        self.refuse_newer(found)?;
         for (version, migration) in
             (1_i64..).zip(self.migrations).skip(usize::try_from(found).unwrap_or(usize::MAX))
         {
@@ -187,6 +187,11 @@ impl Database {
             tracing::info!(database = self.label, migration = migration.name, "migrated");
         }
         Ok(())
+    }
+
+    fn refuse_newer(&self, found: u64) -> Result<(), DatabaseError> {
+        let known = self.known_version();
+        if found > known { Err(DatabaseError::NewerSchema { found, known }) } else { Ok(()) }
     }
 
     fn known_version(&self) -> u64 {

@@ -136,7 +136,7 @@ fn is_origin(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use axum::{body::Body, routing};
-    use credentials::{Secret, WorkerId};
+    use credentials::{KeyRing, WorkerId};
     use http_body_util::BodyExt;
     use serde_json::Value;
     use tower::ServiceExt;
@@ -147,7 +147,7 @@ mod tests {
         let settings = Settings {
             service: "test",
             worker_id: WorkerId::named("worker-1"),
-            secret: Secret::new(&"s".repeat(32)),
+            keys: KeyRing::new(&"s".repeat(32), ""),
             cors_origin: cors_origin.to_owned(),
         };
         let routes = Router::new()

@@ -74,9 +74,12 @@ impl Health {
 }
 
 impl Check {
-    /// The check that `credential_secret` can be used.
+    /// The check that the configured secrets can be used.
     pub fn secret(settings: &Settings) -> Self {
-        let failure = settings.secret.is_err().then_some("credential_secret must have at least 32 bytes");
+        let failure = settings.keys.as_ref().err().map(|error| match error {
+            credentials::Error::TooManySecrets => "retired_credential_secrets must be at most 8 secrets",
+            _ => "credential_secret and every retired one must have at least 32 bytes",
+        });
         Self { name: "secret", failure, reason: None }
     }
 

@@ -11,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use serde::{
-    Serialize,
+    Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, IgnoredAny},
 };
-use serde_json::error::Category;
+use serde_json::{error::Category, value::RawValue};
 
 use crate::{Problem, clock};
 
@@ -127,26 +127,73 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }
     // Serde would take an array for a struct: its elements for the members, in order.
     if !body.trim_ascii_start().starts_with(b"{") {
-        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refuse("", &error))?;
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| broken(&error))?;
         return Err(Problem::invalid("body", "must be a JSON object"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| refuse(&error.path().to_string(), error.inner()))?;
-    deserializer.end().map_err(|error| refuse("", &error))?;
+    let value =
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| refuse_json("body", &error))?;
+    deserializer.end().map_err(|error| broken(&error))?;
     Ok(value)
 }
 
-/// The problem that an error of serde's comes to. `path` is where it arose, below the body.
+/// For optional members (`#[serde(default, deserialize_with = "given")]`): one that is `null` is of the wrong type, not
+/// left out. An expiry that a client failed to fill in must not pass for "never".
 ///
-/// Serde's messages repeat the value they refuse, which may be a credential: only what was expected is passed on.
-fn refuse(path: &str, error: &serde_json::Error) -> Problem {
+/// # Errors
+/// Those of the member's own type.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// The items of a list, each still to be read: one that is wrong does not spoil the others.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Items(Vec<Box<RawValue>>);
+
+impl Items {
+    /// Reads each item; `location` is the list's, such as `body.credentials`.
+    ///
+    /// # Errors
+    /// A 400 for the whole list if it has no item, or more than `max`.
+    pub fn read<T: DeserializeOwned>(
+        self,
+        location: &str,
+        max: usize,
+    ) -> Result<Vec<Result<T, Problem>>, Problem> {
+        if self.0.is_empty() || self.0.len() > max {
+            return Err(Problem::invalid(location, format!("must have 1 to {max} items")));
+        }
+        let read = |(index, item): (usize, Box<RawValue>)| {
+            let mut deserializer = serde_json::Deserializer::from_str(item.get());
+            serde_path_to_error::deserialize(&mut deserializer)
+                .map_err(|error| refuse_json(&format!("{location}[{index}]"), &error))
+        };
+        Ok(self.0.into_iter().enumerate().map(read).collect())
+    }
+}
+
+fn broken(error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    if error.classify() != Category::Data {
-        let place = format!("at line {}, column {}", error.line(), error.column());
-        return Problem::malformed_json(format!("{message} {place}"));
+    Problem::malformed_json(format!("{message} at line {}, column {}", error.line(), error.column()))
+}
+
+/// The problem that an error in JSON comes to. `root` is where the JSON stands.
+fn refuse_json(root: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let inner = error.inner();
+    if inner.classify() != Category::Data {
+        return if root == "body" { broken(inner) } else { Problem::invalid(root, "must be valid Unicode") };
     }
+    let text = inner.to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    refuse(root, &error.path().to_string(), message)
+}
+
+/// The problem that an error of serde's comes to. `path` is where it arose, below `root`.
+///
+/// Serde's messages repeat the value they refuse, which may be a credential: only what was expected is passed on.
+pub(crate) fn refuse(root: &str, path: &str, message: &str) -> Problem {
     let (kind, rest) = message.split_once('`').unwrap_or((message, ""));
     let member = rest.split_once('`').map(|(member, _)| member);
     let (member, message) = match (kind.trim_end(), member) {
@@ -156,11 +203,13 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
         _ => (None, expectation(message)),
     };
     let parents = if path == "." { "" } else { path };
-    let mut location = String::from("body");
+    let mut location = root.to_owned();
     for part in [Some(parents), member].into_iter().flatten() {
         // The path of an unknown or duplicate member names it already.
         if !part.is_empty() && !location.ends_with(&format!(".{part}")) {
-            location.push('.');
+            if !part.starts_with('[') {
+                location.push('.');
+            }
             location.push_str(part);
         }
     }
@@ -170,7 +219,10 @@ fn refuse(path: &str, error: &serde_json::Error) -> Problem {
 /// "must be a string" for "invalid type: integer `5`, expected a string"; the domain's own messages as they are.
 fn expectation(message: &str) -> String {
     match message.rsplit_once(", expected ") {
-        Some((found, expected)) if found.starts_with("invalid ") => format!("must be {expected}"),
+        Some((found, "a sequence")) if found.starts_with("invalid type") => "must be an array".to_owned(),
+        Some((found, expected)) if found.starts_with("invalid ") || found.starts_with("unknown variant ") => {
+            format!("must be {}", expected.replace('`', ""))
+        }
         _ => message.to_owned(),
     }
 }
@@ -239,7 +291,7 @@ mod tests {
             (br#"{"note": "x"}"#, "body.credential", "is required"),
             (br#"{"credential": "a", "credential": "b"}"#, "body.credential", "must not be given twice"),
             (br#"{"credential": "a", "expires_att": 1}"#, "body.expires_att", "is not a known member"),
-            (br#"{"credential": "a", "items": 1}"#, "body.items", "must be a sequence"),
+            (br#"{"credential": "a", "items": 1}"#, "body.items", "must be an array"),
             (br#"{"credential": "a", "items": [{"name": "x"}, {}]}"#, "body.items[1].name", "is required"),
             (
                 br#"{"credential": "a", "items": [{"name": "x", "nam": 1}]}"#,

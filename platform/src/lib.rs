@@ -4,7 +4,9 @@
 //! ids, headers, log lines) and served to Spin by [`Service`]. Its handlers read [`Settings`], talk to their
 //! [`Database`] and, through [`outbound`], to the other service.
 
+mod access;
 pub mod clock;
+mod cursor;
 mod database;
 pub mod edge;
 mod health;
@@ -12,15 +14,19 @@ mod json;
 mod log;
 pub mod outbound;
 mod problem;
+mod query;
 pub mod random;
 mod request_id;
 mod service;
 mod settings;
 
+pub use access::{Guard, require};
+pub use cursor::Cursors;
 pub use database::{Database, DatabaseError, Migration, Row, Value};
 pub use health::{Check, Health};
-pub use json::{Json, MAX_BODY_BYTES};
+pub use json::{Items, Json, MAX_BODY_BYTES, given};
 pub use problem::Problem;
+pub use query::{Listing, Query};
 pub use request_id::RequestId;
 pub use service::Service;
 pub use settings::{Settings, SettingsError, variable};

@@ -27,12 +27,20 @@ impl Answer {
     /// # Errors
     /// What is wrong with it, for the log.
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, String> {
-        // Serde would take an array for a struct.
-        if !self.body.trim_ascii_start().starts_with(b"{") {
-            return Err("the answer is not a JSON object".to_owned());
-        }
-        serde_json::from_slice(&self.body).map_err(|error| format!("the answer is not as agreed: {error}"))
+        object(&self.body)
     }
+}
+
+/// A JSON object out of an answer.
+///
+/// # Errors
+/// What is wrong with it, for the log.
+pub fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    // Serde would take an array for a struct.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err("the answer is not a JSON object".to_owned());
+    }
+    serde_json::from_slice(json).map_err(|error| format!("the answer is not as agreed: {error}"))
 }
 
 /// Why there is no answer.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{DatabaseError, RequestId};
 
@@ -21,6 +21,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     reason: Option<String>,
+    challenge: Option<&'static str>,
 }
 
 /// One thing that is wrong with the input, and where.
@@ -37,6 +38,8 @@ pub(crate) struct FieldError {
 enum Kind {
     MalformedJson,
     InvalidRequest,
+    Unauthorized,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
@@ -53,6 +56,8 @@ impl Kind {
         match self {
             Self::MalformedJson => ("malformed-json", "Malformed JSON", StatusCode::BAD_REQUEST),
             Self::InvalidRequest => ("invalid-request", "Invalid request", StatusCode::BAD_REQUEST),
+            Self::Unauthorized => ("unauthorized", "Unauthorized", StatusCode::UNAUTHORIZED),
+            Self::Forbidden => ("forbidden", "Forbidden", StatusCode::FORBIDDEN),
             Self::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => {
                 ("method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED)
@@ -73,7 +78,7 @@ impl Kind {
 
 impl Problem {
     fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), reason: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), reason: None, challenge: None }
     }
 
     /// 400: the body is not JSON, or not UTF-8.
@@ -86,6 +91,21 @@ impl Problem {
     pub fn invalid(location: impl Into<String>, message: impl Into<String>) -> Self {
         let (location, message) = (location.into(), message.into());
         Self::new(Kind::InvalidRequest, format!("{location}: {message}.")).with_error(location, message)
+    }
+
+    /// 401: no bearer token, or none that counts. `challenge` is what `WWW-Authenticate` says (RFC 6750, section 3).
+    pub(crate) fn unauthorized(detail: &'static str, challenge: &'static str) -> Self {
+        Self { challenge: Some(challenge), ..Self::new(Kind::Unauthorized, detail) }
+    }
+
+    /// 403: no token could open this route, for none is configured.
+    pub(crate) fn forbidden(detail: &'static str) -> Self {
+        Self::new(Kind::Forbidden, detail)
+    }
+
+    /// 404: what the request names does not exist.
+    pub fn not_found(detail: &'static str) -> Self {
+        Self::new(Kind::NotFound, detail)
     }
 
     /// 404: there is no such path.
@@ -146,23 +166,37 @@ impl Problem {
 
     /// The document with its status and headers.
     pub(crate) fn into_document(self, request_id: &RequestId) -> Response {
-        let (name, title, status) = self.kind.describe();
-        let document = Document {
-            r#type: format!("urn:kube-credentials:problem:{name}"),
-            title,
-            status: status.as_u16(),
-            detail: &self.detail,
-            message: &self.detail,
-            request_id: request_id.as_str(),
-            errors: &self.errors,
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let (_, _, status) = self.kind.describe();
+        let body = serde_json::to_vec(&self.document(Some(request_id))).unwrap_or_default();
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         response
+    }
+
+    fn document<'a>(&'a self, request_id: Option<&'a RequestId>) -> Document<'a> {
+        let (name, title, status) = self.kind.describe();
+        Document {
+            r#type: format!("urn:kube-credentials:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            message: &self.detail,
+            request_id: request_id.map(RequestId::as_str),
+            errors: &self.errors,
+        }
+    }
+}
+
+impl Serialize for Problem {
+    /// The document without a request id, for one item among several.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.document(None).serialize(serializer)
     }
 }
 
@@ -185,7 +219,8 @@ struct Document<'a> {
     detail: &'a str,
     /// Equal to `detail`: what clients of the original services read.
     message: &'a str,
-    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
 }

@@ -1,6 +1,6 @@
 //! What an operator configures, read once per instance from Spin's application variables.
 
-use credentials::{Secret, WorkerId};
+use credentials::{KeyRing, WorkerId};
 
 use crate::{Problem, log, random};
 
@@ -11,8 +11,9 @@ pub struct Settings {
     pub service: &'static str,
     /// `worker_id`, or a random name for this instance.
     pub worker_id: WorkerId,
-    /// `credential_secret`, or why it cannot be used. A service without one still answers, with 503.
-    pub secret: Result<Secret, credentials::Error>,
+    /// `credential_secret` and `retired_credential_secrets`, or why they cannot be used. A service without keys still
+    /// answers, with 503.
+    pub keys: Result<KeyRing, credentials::Error>,
     /// `cors_origin`: `*`, or a comma-separated list of origins.
     pub cors_origin: String,
 }
@@ -28,21 +29,29 @@ impl Settings {
             unnamed if unnamed.is_empty() => WorkerId::random(worker_prefix, random::bytes()?),
             name => WorkerId::named(name),
         };
+        let secret = variable("credential_secret").await?;
+        if secret.contains(',') || secret.trim() != secret {
+            tracing::warn!(
+                service,
+                "credential_secret has a comma or white space around it: it can be used, but not be retired later"
+            );
+        }
         Ok(Self {
             service,
             worker_id,
-            secret: Secret::new(&variable("credential_secret").await?),
+            keys: KeyRing::new(&secret, &variable("retired_credential_secrets").await?),
             cors_origin: variable("cors_origin").await?,
         })
     }
 
-    /// The key to hash with.
+    /// The keys to hash with.
     ///
     /// # Errors
-    /// A 503 while `credential_secret` cannot be used: without it no answer could be trusted.
-    pub fn secret(&self) -> Result<&Secret, Problem> {
-        self.secret.as_ref().map_err(|error| {
-            Problem::unavailable("The service is not configured.", format!("credential_secret: {error}"))
+    /// A 503 while the configured secrets cannot be used: without them no answer could be trusted.
+    pub fn keys(&self) -> Result<&KeyRing, Problem> {
+        self.keys.as_ref().map_err(|error| {
+            let reason = format!("credential_secret or retired_credential_secrets: {error}");
+            Problem::unavailable("The service is not configured.", reason)
         })
     }
 }
@@ -67,6 +76,14 @@ pub enum SettingsError {
         name: &'static str,
         /// What the host said.
         reason: String,
+    },
+    /// A variable's value is not what it must be.
+    #[error("the variable {name} {reason}")]
+    Value {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong with it, without the value.
+        reason: &'static str,
     },
     /// The host has no random bytes.
     #[error("no random bytes: {0}")]

@@ -1,14 +1,15 @@
 //! What verification asks issuance, over HTTP.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use axum::http::StatusCode;
-use credentials::{CredentialHash, IssueRecord, Timestamp, WorkerId};
+use credentials::{CredentialHash, IssueRecord, Metadata, Status, Timestamp, WorkerId};
 use platform::{
     Problem, RequestId,
     outbound::{self, OutboundError},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// How long issuance may take for its whole answer; after that there is no verdict.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,6 +19,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Issuance {
     base_url: String,
 }
+
+/// What issuance knows, by hash: a record, and the status that it saw. What was not issued is not in the map.
+pub(crate) type Known = HashMap<CredentialHash, (IssueRecord, Status)>;
 
 /// Why there is no answer from issuance that could be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -35,20 +39,34 @@ impl Issuance {
         Self { base_url: url.trim_end_matches('/').to_owned() }
     }
 
-    /// What issuance knows of the credential with this hash.
+    /// What issuance knows of the credentials with these hashes: one question, whatever their number.
     pub(crate) async fn check(
         &self,
-        hash: &CredentialHash,
+        hashes: &[CredentialHash],
         request_id: &RequestId,
-    ) -> Result<Option<IssueRecord>, IssuanceError> {
+    ) -> Result<Known, IssuanceError> {
         let url = format!("{}/check", self.base_url);
-        let answer =
-            outbound::post(&url, request_id, &CheckRequest { credential_hash: hash }, TIMEOUT).await?;
+        let question = CheckRequest { credential_hashes: hashes };
+        let answer = outbound::post(&url, request_id, &question, TIMEOUT).await?;
         if answer.status != StatusCode::OK {
             return Err(IssuanceError::Status(answer.status));
         }
-        let answer: CheckAnswer = answer.object().map_err(IssuanceError::Nonsense)?;
-        answer.record()
+        let answer: CheckResponse = answer.object().map_err(IssuanceError::Nonsense)?;
+        if answer.results.len() != hashes.len() {
+            return Err(IssuanceError::Nonsense("the answer has another number of results".to_owned()));
+        }
+        let mut known = Known::new();
+        for (hash, result) in hashes.iter().zip(answer.results) {
+            let result: CheckResult =
+                outbound::object(result.get().as_bytes()).map_err(IssuanceError::Nonsense)?;
+            if result.credential_hash != *hash {
+                return Err(IssuanceError::Nonsense("the answer is about another hash".to_owned()));
+            }
+            if let Some(record) = result.record()? {
+                known.insert(*hash, record);
+            }
+        }
+        Ok(known)
     }
 
     /// Whether issuance says that it can do its work.
@@ -67,30 +85,44 @@ impl From<IssuanceError> for Problem {
 
 #[derive(Serialize)]
 struct CheckRequest<'a> {
-    credential_hash: &'a CredentialHash,
+    credential_hashes: &'a [CredentialHash],
 }
 
-/// Members that are not listed here are of no concern; a status that is not listed here is.
 #[derive(Deserialize)]
-struct CheckAnswer {
+struct CheckResponse {
+    results: Vec<Box<RawValue>>,
+}
+
+/// Members that are not listed here are of no concern; a status that is not known here is.
+#[derive(Deserialize)]
+struct CheckResult {
+    credential_hash: CredentialHash,
     exists: bool,
     worker_id: Option<String>,
     issued_at: Option<Timestamp>,
     status: Option<Status>,
+    expires_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    metadata: Option<Metadata>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Active,
-}
-
-impl CheckAnswer {
-    fn record(self) -> Result<Option<IssueRecord>, IssuanceError> {
+impl CheckResult {
+    fn record(self) -> Result<Option<(IssueRecord, Status)>, IssuanceError> {
         match (self.exists, self.worker_id, self.issued_at, self.status) {
-            (false, None, None, None) => Ok(None),
-            (true, Some(worker_id), Some(issued_at), Some(Status::Active)) => {
-                Ok(Some(IssueRecord { issued_by: WorkerId::named(worker_id), issued_at }))
+            (false, None, None, None)
+                if self.expires_at.is_none() && self.revoked_at.is_none() && self.metadata.is_none() =>
+            {
+                Ok(None)
+            }
+            (true, Some(worker_id), Some(issued_at), Some(status)) => {
+                let record = IssueRecord {
+                    issued_by: WorkerId::named(worker_id),
+                    issued_at,
+                    expires_at: self.expires_at,
+                    revoked_at: self.revoked_at,
+                    metadata: self.metadata,
+                };
+                Ok(Some((record, status)))
             }
             _ => Err(IssuanceError::Nonsense("the answer contradicts itself".to_owned())),
         }

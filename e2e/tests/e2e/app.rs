@@ -27,6 +27,9 @@ use tempfile::TempDir;
 /// The secret that every application under test has, unless a test sets another.
 pub const SECRET: &str = "an end-to-end secret of 32 bytes or more";
 
+/// The token for the admin routes.
+pub const ADMIN_TOKEN: &str = "an-end-to-end-admin-token";
+
 /// How long a host may take to answer its first request; the first ever compiles the components.
 const START_TIME: Duration = Duration::from_secs(120);
 
@@ -51,6 +54,7 @@ pub struct Setup {
     variables: BTreeMap<String, String>,
     components: Vec<&'static str>,
     manifest_edits: Vec<(String, String)>,
+    data_folder: String,
 }
 
 struct Process {
@@ -100,6 +104,34 @@ impl TestApp {
 
     pub async fn verify(&self, credential: &str) -> Answer {
         self.post("/verify", &json!({ "credential": credential })).await
+    }
+
+    /// A request with the admin's token, which every application under test has unless a test sets another.
+    pub fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(ADMIN_TOKEN)
+    }
+
+    pub async fn admin_get(&self, path: &str) -> Answer {
+        Answer::to(self.admin(Method::GET, path)).await
+    }
+
+    pub async fn revoke(&self, body: &Value) -> Answer {
+        Answer::to(self.admin(Method::POST, "/revoke").json(body)).await
+    }
+
+    /// The whole of a list, page by page.
+    pub async fn all_pages(&self, path: &str, member: &str) -> Vec<Value> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let answer = self.admin_get(&format!("{path}{cursor}")).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let page = answer.json();
+            rows.extend(page[member].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return rows,
+            }
+        }
     }
 
     fn own(&self) -> &Own {
@@ -173,6 +205,15 @@ impl TestApp {
         self.own.as_mut().unwrap().process.child.wait().unwrap().code()
     }
 
+    /// Restarts with an application variable changed.
+    pub async fn restart_with(&mut self, variables: &[(&str, &str)]) {
+        let own = self.own.as_mut().unwrap();
+        for (name, value) in variables {
+            own.setup = own.setup.clone().variable(name, value);
+        }
+        self.restart().await;
+    }
+
     /// Kills the host and starts it again on the same folder, on another port.
     pub async fn restart(&mut self) {
         self.kill();
@@ -217,8 +258,14 @@ pub(crate) use needs_own_host;
 
 impl Setup {
     pub fn new() -> Self {
-        Self { variables: BTreeMap::new(), components: Vec::new(), manifest_edits: Vec::new() }
-            .variable("credential_secret", SECRET)
+        Self {
+            variables: BTreeMap::new(),
+            components: Vec::new(),
+            manifest_edits: Vec::new(),
+            data_folder: "data".to_owned(),
+        }
+        .variable("credential_secret", SECRET)
+        .variable("admin_token", ADMIN_TOKEN)
     }
 
     /// Sets an application variable.
@@ -237,6 +284,12 @@ impl Setup {
     pub fn edit_manifest(mut self, from: &str, to: &str) -> Self {
         self.manifest_edits.push((from.to_owned(), to.to_owned()));
         self
+    }
+
+    /// Uses the databases of another application that is running.
+    pub fn databases_of(self, other: &TestApp) -> Self {
+        let data = other.folder().join("data").display().to_string();
+        Self { data_folder: data, ..self }
     }
 
     pub async fn start(self) -> TestApp {
@@ -264,7 +317,9 @@ impl Setup {
             manifest = manifest.replace(from, to);
         }
         fs::write(folder.join("spin.toml"), manifest).unwrap();
-        fs::copy(workspace.join("runtime-config.toml"), folder.join("runtime-config.toml")).unwrap();
+        let config = fs::read_to_string(workspace.join("runtime-config.toml")).unwrap();
+        let config = config.replace("path = \"data/", &format!("path = \"{}/", self.data_folder));
+        fs::write(folder.join("runtime-config.toml"), config).unwrap();
     }
 
     fn spawn(&self, folder: &Path) -> (Process, String) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     app::{Setup, TestApp, needs_own_host},
-    mock::{Mock, nobody},
+    mock::{HASH, Mock, nobody},
 };
 
 /// Verification alone, with issuance at this URL.
@@ -72,23 +72,39 @@ async fn a_slow_issuance_does_not_hold_up_other_requests() {
 #[tokio::test]
 async fn there_is_no_verdict_when_issuance_answers_nonsense() {
     needs_own_host!();
+    let results = |results: &str| format!(r#"{{"results": [{results}]}}"#);
+    let result = |members: &str| results(&format!(r#"{{"credential_hash": "{HASH}", {members}}}"#));
     let record = r#""worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
+    let sound = Mock::answering_json(&result(r#""exists": false"#)).await;
+    assert_eq!(verification_with(&sound.url).await.verify("anything").await.json()["status"], "not_found");
+    let sound =
+        Mock::answering_json(&result(&format!(r#""exists": true, {record}, "status": "active""#))).await;
+    assert_eq!(verification_with(&sound.url).await.verify("anything").await.json()["status"], "valid");
     for body in [
-        "",
-        "null",
-        "[false]",
-        "[true, \"w\", \"2025-10-08T23:30:00.000Z\", \"active\"]",
-        "<html></html>",
-        "{}",
-        r#"{"exists": "true"}"#,
-        r#"{"exists": true}"#,
-        r#"{"exists": false, "exists": false}"#,
-        &format!(r#"{{"exists": false, {record}, "status": "active"}}"#),
-        r#"{"exists": true, "worker_id": "w", "issued_at": "yesterday", "status": "active"}"#,
-        &format!(r#"{{"exists": true, {record}}}"#),
-        &format!(r#"{{"exists": true, {record}, "status": "suspended"}}"#),
+        String::new(),
+        "null".to_owned(),
+        "[false]".to_owned(),
+        "<html></html>".to_owned(),
+        "{}".to_owned(),
+        r#"{"exists": false}"#.to_owned(),
+        results(""),
+        results(&format!(r#"{{"credential_hash": "{}", "exists": false}}"#, "0".repeat(64))),
+        results(r#"{"exists": false}"#),
+        results(&format!(r#"["{HASH}", true, "w", "2025-10-08T23:30:00.000Z", "active", null, null, null]"#)),
+        results(&format!(r#"["{HASH}", false, null, null, null, null, null, null]"#)),
+        result(r#""exists": false, "revoked_at": "2025-10-08T23:30:00.000Z""#),
+        result(r#""exists": "true""#),
+        result(r#""exists": true"#),
+        result(r#""exists": false, "exists": false"#),
+        result(&format!(r#""exists": false, {record}, "status": "active""#)),
+        result(r#""exists": true, "worker_id": "w", "issued_at": "yesterday", "status": "active""#),
+        result(&format!(r#""exists": true, {record}"#)),
+        result(&format!(r#""exists": true, {record}, "status": "suspended""#)),
+        result(&format!(r#""exists": true, {record}, "status": "active", "expires_at": "never""#)),
+        result(&format!(r#""exists": true, {record}, "status": "active", "metadata": []"#)),
+        results(&vec![format!(r#"{{"credential_hash": "{HASH}", "exists": false}}"#); 2].join(",")),
     ] {
-        let mock = Mock::answering_json(body).await;
+        let mock = Mock::answering_json(&body).await;
         let app = verification_with(&mock.url).await;
         app.verify("anything").await.assert_problem(503, "unavailable");
         assert_eq!(app.count("verification", "verifications"), 0, "{body}");
@@ -217,18 +233,24 @@ async fn a_lock_that_ends_in_time_only_delays() {
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     needs_own_host!();
-    let mut app = Setup::new().start().await;
-    app.issue("a").await;
-    app.database("issuance")
-        .execute("INSERT INTO schema_migrations VALUES (999, '0999_future', 0)", [])
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let path = folder.path().join("data/issuance.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER); \
+             INSERT INTO schema_migrations VALUES (999, '0999_future', 0); \
+             CREATE TABLE credentials (something_else TEXT);",
+        )
         .unwrap();
-    app.restart().await;
+    let before = std::fs::read(&path).unwrap();
+    let app = Setup::new().start_in(folder).await;
     app.issue("b").await.assert_problem(503, "unavailable");
     app.verify("a").await.assert_problem(503, "unavailable");
     app.wait_for_log("schema version 999").await;
     assert_eq!(app.get("/health").await.status, 503);
-    assert_eq!(app.count("issuance", "credentials"), 1);
-    assert_eq!(app.query::<i64>("issuance", "SELECT max(version) FROM schema_migrations"), 999);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn a_secret_that_is_too_short_makes_both_services_unhealthy_and_useless() 
         answer.assert_problem(503, "unavailable");
         assert!(!answer.text().contains("secret"), "{}", answer.text());
     }
-    app.wait_for_log("credential_secret: must have at least 32 bytes").await;
+    app.wait_for_log("retired_credential_secrets: must have at least 32 bytes").await;
     assert_eq!(app.count("issuance", "credentials"), 0);
     assert_eq!(app.count("verification", "verifications"), 0);
 }

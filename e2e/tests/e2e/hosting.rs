@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     app::{Setup, needs_own_host},
-    mock::Mock,
+    mock::{HASH, Mock},
 };
 
 #[tokio::test]
@@ -29,7 +29,10 @@ async fn a_component_reaches_only_databases_it_was_granted() {
 #[tokio::test]
 async fn a_component_reaches_only_hosts_it_was_granted() {
     needs_own_host!();
-    let mock = Mock::answering_json(r#"{"exists": false}"#).await;
+    let mock = Mock::answering_json(&format!(
+        r#"{{"results": [{{"credential_hash": "{HASH}", "exists": false}}]}}"#
+    ))
+    .await;
     for (granted, reached) in
         [(mock.url.as_str(), true), ("http://127.0.0.1:1", false), ("https://*:*", false)]
     {

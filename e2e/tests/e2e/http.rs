@@ -17,6 +17,10 @@ async fn an_unknown_path_below_a_route_is_a_404_problem() {
         "/health/x",
         "/health/issuance/x",
         "/health/verification/x",
+        "/revoke/x",
+        "/credentials/x",
+        "/verifications/x",
+        "/verify/batch/x",
     ] {
         app.get(path).await.assert_problem(404, "not-found");
         app.post(path, &json!({ "credential": "a" })).await.assert_problem(404, "not-found");
@@ -30,6 +34,10 @@ async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
         ("/issue", "POST"),
         ("/check", "POST"),
         ("/verify", "POST"),
+        ("/verify/batch", "POST"),
+        ("/revoke", "POST"),
+        ("/credentials", "GET,HEAD"),
+        ("/verifications", "GET,HEAD"),
         ("/health", "GET,HEAD"),
         ("/health/issuance", "GET,HEAD"),
         ("/health/verification", "GET,HEAD"),
@@ -94,7 +102,16 @@ async fn a_well_formed_request_id_is_echoed_and_any_other_replaced() {
 #[tokio::test]
 async fn a_preflight_is_204_without_a_body() {
     let app = TestApp::any().await;
-    for path in ["/issue", "/check", "/verify", "/health"] {
+    for path in [
+        "/issue",
+        "/check",
+        "/verify",
+        "/verify/batch",
+        "/revoke",
+        "/credentials",
+        "/verifications",
+        "/health",
+    ] {
         let request = app
             .request(Method::OPTIONS, path)
             .header("origin", "https://app.example")

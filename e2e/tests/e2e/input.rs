@@ -56,7 +56,6 @@ async fn json_of_the_wrong_shape_is_refused_with_the_place_that_is_wrong() {
             ("[\"a\"]".to_owned(), "body", "must be a JSON object"),
             ("\"a\"".to_owned(), "body", "must be a JSON object"),
             ("{}".to_owned(), &location, "is required"),
-            (format!("{{\"{member}\": null}}"), &location, "must be a string"),
             (format!("{{\"{member}\": 12345}}"), &location, "must be a string"),
             (format!("{{\"{member}\": [\"a\"]}}"), &location, "must be a string"),
             (format!("{{\"{member}\": \"a\", \"{member}\": \"a\"}}"), &location, "must not be given twice"),

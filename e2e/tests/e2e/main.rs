@@ -4,7 +4,9 @@
 //! builds what they need. `E2E_HOST=spin` runs them on the `spin` on PATH; `E2E_BASE_URL` runs those that need nothing
 //! but HTTP against an application that is already there.
 
+mod access;
 mod app;
+mod batch;
 mod check;
 mod concurrency;
 mod durability;
@@ -14,7 +16,13 @@ mod hosting;
 mod http;
 mod input;
 mod issue;
+mod lifecycle;
+mod lists;
+mod migration;
 mod mock;
+mod model;
 mod readme;
+mod retention;
+mod rotation;
 mod secrecy;
 mod verify;

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+
+/// Stands in an answer for the hash that the request was about.
+pub const HASH: &str = "HHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHH";
 
 /// A server that reads a request and then answers with fixed bytes, slowly or not at all.
 pub struct Mock {
@@ -41,9 +44,8 @@ impl Mock {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let bytes = bytes.clone();
                 tokio::spawn(async move {
-                    let mut request = [0; 16 * 1024];
-                    let _ = stream.read(&mut request).await;
-                    let _ = stream.write_all(&bytes).await;
+                    let request = read_request(&mut stream).await;
+                    let _ = stream.write_all(&with_hash(&bytes, &request)).await;
                     tokio::time::sleep(pause).await;
                     let _ = stream.shutdown().await;
                 });
@@ -51,6 +53,31 @@ impl Mock {
         });
         Self { url, task }
     }
+}
+
+/// Head and body of a request with a content length.
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return text;
+            }
+        }
+        let mut part = [0; 4096];
+        match stream.read(&mut part).await {
+            Ok(length) if length > 0 => request.extend_from_slice(&part[..length]),
+            _ => return text,
+        }
+    }
+}
+
+fn with_hash(answer: &[u8], request: &str) -> Vec<u8> {
+    let is_digit = |character: char| character.is_ascii_digit() || ('a'..='f').contains(&character);
+    let hash = request.split(|character| !is_digit(character)).find(|part| part.len() == 64);
+    String::from_utf8_lossy(answer).replace(HASH, hash.unwrap_or(HASH)).into_bytes()
 }
 
 impl Drop for Mock {

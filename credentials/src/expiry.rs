@@ -1,0 +1,88 @@
+//! For how long a credential counts.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Unexpected, Visitor},
+};
+
+use crate::{Error, Timestamp};
+
+/// A time to live in whole seconds, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TtlSeconds(u64);
+
+impl TtlSeconds {
+    /// The point in time at which it ends.
+    ///
+    /// # Errors
+    /// [`Error::NotATimestamp`] beyond the year 9999.
+    pub fn after(self, start: Timestamp) -> Result<Timestamp, Error> {
+        let millis = i64::try_from(self.0).ok().and_then(|seconds| seconds.checked_mul(1000));
+        let end = millis.and_then(|millis| start.as_millis().checked_add(millis));
+        Timestamp::from_millis(end.ok_or(Error::NotATimestamp)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for TtlSeconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u64(TtlVisitor)
+    }
+}
+
+struct TtlVisitor;
+
+impl Visitor<'_> for TtlVisitor {
+    type Value = TtlSeconds;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a positive integer")
+    }
+
+    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<TtlSeconds, E> {
+        if seconds == 0 {
+            return Err(E::invalid_value(Unexpected::Unsigned(0), &self));
+        }
+        Ok(TtlSeconds(seconds))
+    }
+}
+
+impl Timestamp {
+    /// This time, if it is after `now`.
+    ///
+    /// # Errors
+    /// [`Error::NotInTheFuture`].
+    pub fn if_after(self, now: Self) -> Result<Self, Error> {
+        if self > now { Ok(self) } else { Err(Error::NotInTheFuture) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_live_is_a_positive_integer() {
+        assert_eq!(serde_json::from_str::<TtlSeconds>("1").unwrap(), TtlSeconds(1));
+        for json in ["0", "-1", "1.5", "1e3", "\"1\"", "true", "99999999999999999999"] {
+            let error = serde_json::from_str::<TtlSeconds>(json).unwrap_err().to_string();
+            assert!(error.contains("expected a positive integer"), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn it_ends_within_the_years_that_rfc_3339_can_write() {
+        let start = Timestamp::from_millis(500).unwrap();
+        assert_eq!(TtlSeconds(1).after(start), Timestamp::from_millis(1500));
+        assert_eq!(TtlSeconds(300_000_000_000).after(start), Err(Error::NotATimestamp));
+        assert_eq!(TtlSeconds(u64::MAX).after(start), Err(Error::NotATimestamp));
+    }
+
+    #[test]
+    fn the_present_is_not_the_future() {
+        let time = |millis| Timestamp::from_millis(millis).unwrap();
+        assert!(time(2).if_after(time(1)).is_ok());
+        assert_eq!(time(1).if_after(time(1)), Err(Error::NotInTheFuture));
+    }
+}

@@ -1,0 +1,77 @@
+//! What is known of a credential that was issued.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Metadata, Timestamp, WorkerId};
+
+/// A credential's life so far, as issuance knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssueRecord {
+    /// The worker that issued it.
+    pub issued_by: WorkerId,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// From when on it no longer counts, if ever.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked, if it was.
+    pub revoked_at: Option<Timestamp>,
+    /// What the issuer said about it.
+    pub metadata: Option<Metadata>,
+}
+
+/// Where a credential is in its life at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It counts.
+    Active,
+    /// It was issued for a time that is over.
+    Expired,
+    /// It was revoked, and never counts again.
+    Revoked,
+}
+
+impl IssueRecord {
+    /// The status at a time: expired from the very instant of `expires_at` on; revoked outranks expired.
+    pub fn status_at(&self, now: Timestamp) -> Status {
+        if self.revoked_at.is_some() {
+            Status::Revoked
+        } else if self.expires_at.is_some_and(|expires_at| now >= expires_at) {
+            Status::Expired
+        } else {
+            Status::Active
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn time(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    pub(crate) fn record(expires_at: Option<i64>, revoked_at: Option<i64>) -> IssueRecord {
+        IssueRecord {
+            issued_by: WorkerId::named("worker-1"),
+            issued_at: time(0),
+            expires_at: expires_at.map(time),
+            revoked_at: revoked_at.map(time),
+            metadata: None,
+        }
+    }
+
+    #[test]
+    fn a_credential_is_expired_from_the_very_instant() {
+        assert_eq!(record(Some(100), None).status_at(time(99)), Status::Active);
+        assert_eq!(record(Some(100), None).status_at(time(100)), Status::Expired);
+        assert_eq!(record(None, None).status_at(time(i64::from(u32::MAX))), Status::Active);
+    }
+
+    #[test]
+    fn revoked_outranks_expired() {
+        assert_eq!(record(Some(100), Some(50)).status_at(time(60)), Status::Revoked);
+        assert_eq!(record(Some(100), Some(150)).status_at(time(200)), Status::Revoked);
+    }
+}

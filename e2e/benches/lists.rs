@@ -1,0 +1,99 @@
+//! How long a page of a list takes, with a thousand and with a million rows: `cargo bench -p e2e --profile dev`.
+//!
+//! Needs what `cargo xtask test` builds. Rows are written into the databases directly; pages are asked for over HTTP.
+
+#![allow(dead_code, unused_imports, unused_macros, reason = "the tests use the rest of it")]
+
+use std::time::{Duration, Instant};
+
+#[path = "../tests/e2e/app.rs"]
+mod app;
+
+use app::{Setup, TestApp};
+
+const REQUESTS: usize = 50;
+
+const PAGES: [(&str, &str); 12] = [
+    ("first page", "/credentials?"),
+    ("of a time in the middle", "/credentials?until=MIDDLE"),
+    ("one hash", "/credentials?credential_hash=HASH"),
+    ("active", "/credentials?status=active"),
+    ("expired (one in 1000)", "/credentials?status=expired"),
+    ("expired, of a time in the middle", "/credentials?status=expired&until=MIDDLE"),
+    ("revoked (one in 1000)", "/credentials?status=revoked"),
+    ("first page", "/verifications?"),
+    ("of a time in the middle", "/verifications?until=MIDDLE"),
+    ("one credential", "/verifications?credential_hash=HASH"),
+    ("valid", "/verifications?status=valid"),
+    ("revoked (one in 1000)", "/verifications?status=revoked"),
+];
+
+#[tokio::main]
+async fn main() {
+    let sizes = [1_000, 1_000_000];
+    let mut columns = Vec::new();
+    for size in sizes {
+        columns.push(measure(size).await);
+    }
+    println!("| page | 1 thousand rows | 1 million rows | ratio |\n|---|---|---|---|");
+    for (index, (name, path)) in PAGES.iter().enumerate() {
+        let [small, large] = [columns[0][index], columns[1][index]].map(|time| time.as_secs_f64() * 1000.0);
+        let list = path.split('?').next().unwrap_or_default();
+        println!("| `{list}`, {name} | {small:.2} ms | {large:.2} ms | {:.1} |", large / small);
+    }
+}
+
+async fn measure(rows: i64) -> Vec<Duration> {
+    let app = Setup::new().start().await;
+    app.issue("makes the schema").await;
+    app.verify("makes the schema").await;
+    fill(&app, rows);
+    // Rows are a second apart, the newest a day old.
+    let middle: String = app.query(
+        "issuance",
+        &format!("SELECT strftime('%Y-%m-%dT%H:%M:%SZ', unixepoch() - 86400 - {rows} / 2, 'unixepoch')"),
+    );
+    let hash = format!("{:064x}", rows / 2);
+    let mut medians = Vec::new();
+    for (_, path) in PAGES {
+        let path = path.replace("MIDDLE", &middle).replace("HASH", &hash);
+        let mut times = Vec::new();
+        for _ in 0..REQUESTS {
+            let started = Instant::now();
+            let answer = app.admin_get(&path).await;
+            times.push(started.elapsed());
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        times.sort_unstable();
+        medians.push(times[REQUESTS / 2]);
+    }
+    medians
+}
+
+fn fill(app: &TestApp, rows: i64) {
+    let numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1), \
+                   t (now) AS (SELECT (unixepoch() - 86400) * 1000)";
+    app.database("issuance")
+        .execute(
+            &format!(
+                "{numbers} INSERT INTO credentials \
+                 (credential_hash, key_id, worker_id, issued_at, expires_at, revoked_at) \
+                 SELECT format('%064x', i), 'k', 'w', now - (?1 - i) * 1000, \
+                 CASE WHEN i % 1000 = 1 THEN now WHEN i % 2 = 0 THEN now + 1000000000000 END, \
+                 CASE WHEN i % 1000 = 2 THEN now END FROM n, t"
+            ),
+            [rows],
+        )
+        .unwrap();
+    app.database("verification")
+        .execute(
+            &format!(
+                "{numbers}, m (i, ms) AS (SELECT i, now - (?1 - i) * 1000 FROM n, t) INSERT INTO verifications \
+                 (id, request_id, credential_hash, status, verified_by, verified_at) \
+                 SELECT format('%08x-%04x-7000-8000-%012x', ms >> 16, ms & 65535, i), 'r', format('%064x', i), \
+                 CASE WHEN i % 1000 = 1 THEN 'revoked' ELSE 'valid' END, 'w', ms FROM m"
+            ),
+            [rows],
+        )
+        .unwrap();
+}

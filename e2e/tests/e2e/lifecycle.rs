@@ -1,0 +1,163 @@
+//! Expiry, revocation, metadata, generated credentials.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::app::{Answer, Setup, TestApp, needs_own_host, unique};
+
+async fn issue(app: &TestApp, body: Value) -> Value {
+    let answer = app.post("/issue", &body).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_credential_is_valid_until_the_very_instant_it_expires() {
+    let app = TestApp::any().await;
+    let credential = unique("expiring");
+    let issued = issue(&app, json!({ "credential": credential, "ttl_seconds": 2 })).await;
+    let hash = issued["credential_hash"].as_str().unwrap();
+    let expires_at = issued["expires_at"].as_str().unwrap().to_owned();
+    assert_eq!(app.check(hash).await.json()["status"], "active");
+    let mut verdicts = Vec::new();
+    while verdicts.last().is_none_or(|verdict: &Value| verdict["isValid"] == true) {
+        verdicts.push(app.verify(&credential).await.json());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(verdicts.len() < 1000, "it never expires");
+    }
+    for verdict in &verdicts {
+        let before = verdict["verifiedAt"].as_str().unwrap() < expires_at.as_str();
+        assert_eq!(verdict["isValid"], before, "{verdict} against {expires_at}");
+        if before {
+            assert_eq!(verdict["expiresAt"], expires_at);
+        } else {
+            assert_eq!(verdict["status"], "expired");
+            assert!(verdict["message"].as_str().unwrap().contains("expired"), "{verdict}");
+        }
+    }
+    let checked = app.check(hash).await.json();
+    assert_eq!((&checked["status"], &checked["expires_at"]), (&"expired".into(), &expires_at.into()));
+    app.issue(&credential).await.assert_problem(409, "already-issued");
+}
+
+#[tokio::test]
+async fn an_expiry_may_be_given_as_a_point_in_time_of_any_offset() {
+    let app = TestApp::any().await;
+    let body = json!({ "credential": unique("at"), "expires_at": "2199-01-01T02:00:00.5+02:00" });
+    let issued = issue(&app, body.clone()).await;
+    assert_eq!(issued["expires_at"], "2199-01-01T00:00:00.500Z");
+    assert_eq!(
+        app.verify(body["credential"].as_str().unwrap()).await.json()["expiresAt"],
+        issued["expires_at"]
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_credential_is_never_valid_again_and_the_first_time_and_reason_stand() {
+    let app = TestApp::any().await;
+    let credential = unique("revoked");
+    let hash = issue(&app, json!({ "credential": credential })).await["credential_hash"].clone();
+    let first = app.revoke(&json!({ "credential": credential, "reason": "lost ✉" })).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    let first = first.json();
+    assert_eq!((&first["credential_hash"], &first["reason"]), (&hash, &"lost ✉".into()));
+    let verdict = app.verify(&credential).await.json();
+    assert_eq!((&verdict["isValid"], &verdict["status"]), (&false.into(), &"revoked".into()));
+    assert!(verdict["message"].as_str().unwrap().contains("revoked"), "{verdict}");
+    for body in [json!({ "credential": credential }), json!({ "credential_hash": hash, "reason": "other" })] {
+        assert_eq!(app.revoke(&body).await.json(), first);
+    }
+    let checked = app.check(hash.as_str().unwrap()).await.json();
+    assert_eq!((&checked["status"], &checked["revoked_at"]), (&"revoked".into(), &first["revoked_at"]));
+    app.issue(&credential).await.assert_problem(409, "already-issued");
+}
+
+#[tokio::test]
+async fn what_was_never_issued_cannot_be_revoked() {
+    let app = TestApp::any().await;
+    for body in [
+        json!({ "credential": unique("never") }),
+        json!({ "credential_hash": "0".repeat(64) }),
+        json!({ "credential_hash": "no hash" }),
+    ] {
+        app.revoke(&body).await.assert_problem(404, "not-found");
+    }
+}
+
+#[tokio::test]
+async fn revoked_outranks_expired() {
+    let app = TestApp::any().await;
+    let credential = unique("both");
+    issue(&app, json!({ "credential": credential, "ttl_seconds": 1 })).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(app.verify(&credential).await.json()["status"], "expired");
+    assert_eq!(app.revoke(&json!({ "credential": credential })).await.status, 200);
+    assert_eq!(app.verify(&credential).await.json()["status"], "revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_parallel_revocations_one_stands_in_every_answer_and_no_later_verdict_is_valid() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    for round in 0..5 {
+        let credential = format!("race-{round}");
+        issue(&app, json!({ "credential": credential })).await;
+        let (app, credential) = (&app, &credential);
+        let revocations = join_all((0..16).map(|i| async move {
+            let answer =
+                app.revoke(&json!({ "credential": credential, "reason": format!("reason {i}") })).await;
+            // Once a revocation was answered, no verification that starts afterwards may succeed.
+            let verdict = app.verify(credential).await.json();
+            assert_eq!(verdict["status"], "revoked", "{verdict}");
+            answer.json()
+        }));
+        let verdicts = join_all((0..32).map(|_| app.verify(credential)));
+        let (revocations, verdicts) = tokio::join!(revocations, verdicts);
+        assert!(revocations.iter().all(|revocation| *revocation == revocations[0]), "{revocations:?}");
+        for verdict in verdicts {
+            assert!(["valid", "revoked"].contains(&verdict.json()["status"].as_str().unwrap()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn metadata_comes_back_as_it_was_sent_and_from_verify_only_while_valid() {
+    let app = TestApp::any().await;
+    let credential = unique("metadata");
+    let metadata =
+        r#"{"z":1.0,"a":12345678901234567890123,"e":1E5,"nested":{"b":[null,true],"a":"é \" \\ \u0041"}}"#;
+    let body = format!(r#"{{"credential": "{credential}", "metadata": {metadata}, "ttl_seconds": 3600}}"#);
+    let answer = Answer::to(app.request(Method::POST, "/issue").body(body)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let hash = answer.json()["credential_hash"].as_str().unwrap().to_owned();
+    assert!(app.check(&hash).await.text().contains(&format!("\"metadata\":{metadata}")));
+    assert!(app.verify(&credential).await.text().contains(&format!("\"metadata\":{metadata}")));
+    app.revoke(&json!({ "credential": credential })).await;
+    assert_eq!(app.verify(&credential).await.json().get("metadata"), None);
+    assert!(app.check(&hash).await.text().contains(&format!("\"metadata\":{metadata}")));
+}
+
+#[tokio::test]
+async fn metadata_of_4_kib_passes_and_a_byte_more_does_not() {
+    let app = TestApp::any().await;
+    let frame = json!({ "a": "" }).to_string().len();
+    let body = |length: usize| json!({ "credential": unique("large"), "metadata": { "a": "x".repeat(length - frame) } });
+    issue(&app, body(4096)).await;
+    let problem = app.post("/issue", &body(4097)).await.assert_problem(400, "invalid-request");
+    assert_eq!(problem["errors"][0]["location"], "body.metadata");
+}
+
+#[tokio::test]
+async fn a_generated_credential_is_shown_once_and_works() {
+    let app = TestApp::any().await;
+    let (one, other) =
+        (issue(&app, json!({ "generate": true })).await, issue(&app, json!({ "generate": true })).await);
+    let credential = one["credential"].as_str().unwrap();
+    assert!(credential.starts_with("kc_") && credential.len() == 52, "{credential}");
+    assert_ne!(one["credential"], other["credential"]);
+    assert_eq!(app.verify(credential).await.json()["isValid"], true);
+    app.issue(credential).await.assert_problem(409, "already-issued");
+}

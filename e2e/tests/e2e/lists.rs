@@ -1,0 +1,191 @@
+//! GET /credentials and GET /verifications.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::app::{Setup, TestApp, needs_own_host};
+
+fn hashes(rows: &[Value]) -> Vec<&str> {
+    rows.iter().map(|row| row["credential_hash"].as_str().unwrap()).collect()
+}
+
+/// Twelve credentials, in order: every third expired, every fourth revoked. Returns their hashes.
+async fn with_credentials() -> (TestApp, Vec<String>) {
+    let app = Setup::new().start().await;
+    let mut issued = Vec::new();
+    for i in 0..12 {
+        let mut body = json!({ "credential": format!("c{i}"), "metadata": { "i": i } });
+        if i % 3 == 0 {
+            body["ttl_seconds"] = 1.into();
+        }
+        let answer = app.post("/issue", &body).await.json();
+        issued.push(answer["credential_hash"].as_str().unwrap().to_owned());
+        if i % 4 == 0 {
+            app.revoke(&json!({ "credential": format!("c{i}"), "reason": "r" })).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    (app, issued)
+}
+
+#[tokio::test]
+async fn credentials_are_listed_newest_first_page_by_page() {
+    needs_own_host!();
+    let (app, mut issued) = with_credentials().await;
+    issued.reverse();
+    for limit in [1, 5, 12, 100] {
+        let rows = app.all_pages(&format!("/credentials?limit={limit}"), "credentials").await;
+        assert_eq!(hashes(&rows), issued, "{limit}");
+    }
+    let page = app.admin_get("/credentials").await.json();
+    let row = &page["credentials"][0];
+    assert_eq!(row["metadata"], json!({ "i": 11 }));
+    assert_eq!(row["status"], "active");
+    assert_eq!(page["credentials"][11]["reason"], "r");
+    assert_eq!(page["next_cursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn credentials_are_filtered_by_status_hash_and_time() {
+    needs_own_host!();
+    let (app, issued) = with_credentials().await;
+    for (status, expected) in [
+        ("revoked", (0..12).filter(|i| i % 4 == 0).collect::<Vec<_>>()),
+        ("expired", (0..12).filter(|i| i % 3 == 0 && i % 4 != 0).collect()),
+        ("active", (0..12).filter(|i| i % 3 != 0 && i % 4 != 0).collect()),
+    ] {
+        let rows = app.all_pages(&format!("/credentials?limit=2&status={status}"), "credentials").await;
+        let expected: Vec<_> = expected.iter().rev().map(|i: &usize| issued[*i].as_str()).collect();
+        assert_eq!(hashes(&rows), expected, "{status}");
+        assert!(rows.iter().all(|row| row["status"] == status));
+    }
+    let rows = app.all_pages(&format!("/credentials?credential_hash={}", issued[3]), "credentials").await;
+    assert_eq!(hashes(&rows), [&issued[3]]);
+    let all = app.all_pages("/credentials?limit=100", "credentials").await;
+    let (newest, oldest) = (all[2]["issued_at"].as_str().unwrap(), all[8]["issued_at"].as_str().unwrap());
+    let rows =
+        app.all_pages(&format!("/credentials?limit=2&since={oldest}&until={newest}"), "credentials").await;
+    let between: Vec<_> = all
+        .iter()
+        .filter(|row| (oldest..newest).contains(&row["issued_at"].as_str().unwrap()))
+        .cloned()
+        .collect();
+    assert!(!between.is_empty());
+    assert_eq!(rows, between);
+}
+
+#[tokio::test]
+async fn verifications_are_listed_and_filtered_the_same_way() {
+    needs_own_host!();
+    let (app, issued) = with_credentials().await;
+    for _ in 0..3 {
+        for i in 0..14 {
+            app.verify(&format!("c{i}")).await;
+        }
+    }
+    let all = app.all_pages("/verifications?limit=7", "verifications").await;
+    assert_eq!(all.len(), 42);
+    let times: Vec<_> = all.iter().map(|row| row["verified_at"].as_str().unwrap()).collect();
+    assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
+    let mut members: Vec<_> = all[0].as_object().unwrap().keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(
+        members,
+        ["credential_hash", "id", "is_valid", "request_id", "status", "verified_at", "verified_by"]
+    );
+    for status in ["valid", "expired", "revoked", "not_found"] {
+        let rows = app.all_pages(&format!("/verifications?limit=4&status={status}"), "verifications").await;
+        let expected: Vec<_> = all.iter().filter(|row| row["status"] == status).cloned().collect();
+        assert!(!expected.is_empty());
+        assert_eq!(rows, expected, "{status}");
+        assert!(rows.iter().all(|row| row["is_valid"] == (status == "valid")));
+    }
+    let path = format!("/verifications?limit=2&credential_hash={}", issued[1]);
+    assert_eq!(app.all_pages(&path, "verifications").await.len(), 3);
+    let (until, since) = (times[10], times[30]);
+    let rows =
+        app.all_pages(&format!("/verifications?limit=5&since={since}&until={until}"), "verifications").await;
+    let between: Vec<_> = all
+        .iter()
+        .filter(|row| (since..until).contains(&row["verified_at"].as_str().unwrap()))
+        .cloned()
+        .collect();
+    assert_eq!(rows, between);
+}
+
+#[tokio::test]
+async fn while_rows_are_added_none_is_repeated_or_missed() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    for i in 0..30 {
+        app.issue(&format!("before-{i}")).await;
+        app.verify(&format!("before-{i}")).await;
+    }
+    for (path, member, id) in [
+        ("/credentials?limit=4", "credentials", "credential_hash"),
+        ("/verifications?limit=4", "verifications", "id"),
+    ] {
+        let before: HashSet<String> = app
+            .all_pages(path, member)
+            .await
+            .iter()
+            .map(|row| row[id].as_str().unwrap().to_owned())
+            .collect();
+        let adding = async {
+            for i in 0..40 {
+                app.issue(&format!("{member}-{i}")).await;
+                app.verify(&format!("{member}-{i}")).await;
+            }
+        };
+        let (rows, ()) = tokio::join!(app.all_pages(path, member), adding);
+        let seen: Vec<_> = rows.iter().map(|row| row[id].as_str().unwrap().to_owned()).collect();
+        let unique: HashSet<_> = seen.iter().cloned().collect();
+        assert_eq!(unique.len(), seen.len(), "a row was repeated");
+        assert!(before.is_subset(&unique), "a row went missing");
+    }
+}
+
+#[tokio::test]
+async fn nonsense_parameters_are_named() {
+    let app = TestApp::any().await;
+    for list in ["/credentials", "/verifications"] {
+        for (query, location) in [
+            ("limit=0", "query.limit"),
+            ("limit=101", "query.limit"),
+            ("limit=x", "query.limit"),
+            ("cursor=nonsense", "query.cursor"),
+            ("cursor=", "query.cursor"),
+            ("status=good", "query.status"),
+            ("since=yesterday", "query.since"),
+            ("until=2025-10-08", "query.until"),
+            ("credential_hash=abc", "query.credential_hash"),
+            ("order=up", "query.order"),
+        ] {
+            let answer = app.admin_get(&format!("{list}?{query}")).await;
+            let problem = answer.assert_problem(400, "invalid-request");
+            assert_eq!(problem["errors"][0]["location"], location, "{list}?{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_belongs_to_its_list_and_filters() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    for i in 0..3 {
+        app.issue(&format!("{i}")).await;
+        app.verify(&format!("{i}")).await;
+    }
+    let cursor = |page: Value| page["next_cursor"].as_str().unwrap().to_owned();
+    let credentials = cursor(app.admin_get("/credentials?limit=1").await.json());
+    for path in [
+        format!("/verifications?limit=1&cursor={credentials}"),
+        format!("/credentials?limit=1&status=active&cursor={credentials}"),
+        format!("/credentials?limit=1&cursor={credentials}A"),
+        format!("/credentials?limit=1&cursor={}", &credentials[1..]),
+    ] {
+        app.admin_get(&path).await.assert_problem(400, "invalid-request");
+    }
+    assert_eq!(app.admin_get(&format!("/credentials?limit=2&cursor={credentials}")).await.status, 200);
+}

@@ -1,0 +1,87 @@
+//! `audit_retention_days`.
+
+use crate::app::{Setup, needs_own_host};
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// Gives the table this many rows of this age, with ids as the service makes them.
+fn add_old_rows(database: &rusqlite::Connection, count: i64, age: i64) {
+    database
+        .execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1), \
+             t (ms) AS (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?2) \
+             INSERT INTO verifications (id, request_id, credential_hash, status, verified_by, verified_at) \
+             SELECT format('%08x-%04x-7000-8000-%012x', ms >> 16, ms & 65535, ?2 + i), 'old', 'h', 'valid', 'w', ms \
+             FROM n, t",
+            [count, age],
+        )
+        .unwrap();
+}
+
+#[tokio::test]
+async fn old_audit_rows_go_a_few_at_a_time_and_young_ones_stay() {
+    needs_own_host!();
+    let app = Setup::new().variable("audit_retention_days", "30").start().await;
+    app.verify("a").await;
+    let database = app.database("verification");
+    add_old_rows(&database, 250, 31 * DAY);
+    add_old_rows(&database, 50, 29 * DAY);
+    let old = |days: i64| {
+        app.query::<i64>(
+            "verification",
+            &format!(
+                "SELECT count(*) FROM verifications WHERE verified_at < unixepoch() * 1000 - {}",
+                days * DAY
+            ),
+        )
+    };
+    let mut before = old(30);
+    assert_eq!(before, 250);
+    for i in 0..200 {
+        app.verify(&format!("{i}")).await;
+        let after = old(30);
+        assert!(before - after <= 100, "{before} - {after}");
+        before = after;
+    }
+    assert_eq!(before, 0);
+    assert_eq!(old(28), 50);
+}
+
+#[tokio::test]
+async fn batches_delete_more_than_they_add() {
+    needs_own_host!();
+    let app = Setup::new().variable("audit_retention_days", "30").start().await;
+    app.verify("a").await;
+    add_old_rows(&app.database("verification"), 1000, 31 * DAY);
+    let batch = serde_json::json!({ "credentials": (0..100).map(|i| format!("{i}")).collect::<Vec<_>>() });
+    for _ in 0..6 {
+        assert_eq!(app.post("/verify/batch", &batch).await.status, 200);
+    }
+    assert_eq!(
+        app.query::<i64>("verification", "SELECT count(*) FROM verifications WHERE request_id = 'old'"),
+        0
+    );
+}
+
+#[tokio::test]
+async fn by_default_nothing_is_deleted() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.verify("a").await;
+    add_old_rows(&app.database("verification"), 10, 5000 * DAY);
+    for i in 0..40 {
+        app.verify(&format!("{i}")).await;
+    }
+    assert_eq!(app.count("verification", "verifications"), 51);
+}
+
+#[tokio::test]
+async fn what_is_no_number_of_days_is_a_503_that_the_log_explains() {
+    needs_own_host!();
+    for days in ["-1", "soon", ""] {
+        let app = Setup::new().variable("audit_retention_days", days).start().await;
+        app.verify("a").await.assert_problem(503, "unavailable");
+        app.wait_for_log("audit_retention_days must be a whole number of days").await;
+        assert_eq!(app.issue("a").await.status, 201);
+    }
+}

@@ -1,0 +1,79 @@
+//! Cursors: where a page of a list ended, in a form that only this service can have made.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use credentials::{Secret, Tag};
+use subtle::ConstantTimeEq;
+
+use crate::Problem;
+
+/// Writes and reads the cursors of one list with one set of filters.
+///
+/// A cursor is the position, after a tag over list, filters and position, in base64url. One that was made for another
+/// list or other filters, under another secret, or by anyone else is refused.
+#[derive(Debug)]
+pub struct Cursors<'a> {
+    secret: &'a Secret,
+    context: String,
+}
+
+impl<'a> Cursors<'a> {
+    /// For the list with this name, filtered this way.
+    pub fn new(secret: &'a Secret, list: &str, filters: &str) -> Self {
+        Self { secret, context: format!("{list}\n{filters}") }
+    }
+
+    /// The cursor for a position.
+    pub fn write(&self, position: &str) -> String {
+        let mut bytes = self.tag(position).to_vec();
+        bytes.extend_from_slice(position.as_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The position of a cursor.
+    ///
+    /// # Errors
+    /// A 400 for what is not a cursor of this list with these filters.
+    pub fn read(&self, cursor: &str) -> Result<String, Problem> {
+        let position = || {
+            let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+            let (tag, position) = bytes.split_first_chunk::<{ size_of::<Tag>() }>()?;
+            let position = std::str::from_utf8(position).ok()?;
+            bool::from(self.tag(position).ct_eq(tag)).then(|| position.to_owned())
+        };
+        position().ok_or_else(|| {
+            Problem::invalid("query.cursor", "must be the next_cursor of a page with the same filters")
+        })
+    }
+
+    fn tag(&self, position: &str) -> Tag {
+        self.secret.tag(format!("{}\n{position}", self.context).as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_by_its_own_list_only() {
+        let (secret, other) = (Secret::new(&"a".repeat(32)).unwrap(), Secret::new(&"b".repeat(32)).unwrap());
+        let cursors = Cursors::new(&secret, "list", "status=valid");
+        let cursor = cursors.write("42");
+        assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        assert_eq!(cursors.read(&cursor).unwrap(), "42");
+        assert!(Cursors::new(&secret, "list", "").read(&cursor).is_err());
+        assert!(Cursors::new(&secret, "other", "status=valid").read(&cursor).is_err());
+        assert!(Cursors::new(&other, "list", "status=valid").read(&cursor).is_err());
+    }
+
+    #[test]
+    fn nonsense_is_no_cursor() {
+        let secret = Secret::new(&"a".repeat(32)).unwrap();
+        let cursors = Cursors::new(&secret, "list", "");
+        let cursor = cursors.write("42");
+        let changed = format!("{}A", &cursor[..cursor.len() - 1]);
+        for nonsense in ["", "42", "!", "AAAAAAAAAAAAAAAA", &changed, &format!("{cursor}=")] {
+            assert!(cursors.read(nonsense).is_err(), "{nonsense:?}");
+        }
+    }
+}
