@@ -13,9 +13,11 @@ use app::{Setup, TestApp};
 
 const REQUESTS: usize = 50;
 
-const PAGES: [(&str, &str); 12] = [
+/// `NEXT` stands for the cursor of the page that the rest of the path gives.
+const PAGES: [(&str, &str); 14] = [
     ("first page", "/credentials?"),
     ("of a time in the middle", "/credentials?until=MIDDLE"),
+    ("the page after that", "/credentials?until=MIDDLE&cursor=NEXT"),
     ("one hash", "/credentials?credential_hash=HASH"),
     ("active", "/credentials?status=active"),
     ("expired (one in 1000)", "/credentials?status=expired"),
@@ -23,6 +25,7 @@ const PAGES: [(&str, &str); 12] = [
     ("revoked (one in 1000)", "/credentials?status=revoked"),
     ("first page", "/verifications?"),
     ("of a time in the middle", "/verifications?until=MIDDLE"),
+    ("the page after that", "/verifications?until=MIDDLE&cursor=NEXT"),
     ("one credential", "/verifications?credential_hash=HASH"),
     ("valid", "/verifications?status=valid"),
     ("revoked (one in 1000)", "/verifications?status=revoked"),
@@ -56,7 +59,11 @@ async fn measure(rows: i64) -> Vec<Duration> {
     let hash = format!("{:064x}", rows / 2);
     let mut medians = Vec::new();
     for (_, path) in PAGES {
-        let path = path.replace("MIDDLE", &middle).replace("HASH", &hash);
+        let mut path = path.replace("MIDDLE", &middle).replace("HASH", &hash);
+        if let Some(first) = path.strip_suffix("&cursor=NEXT") {
+            let page = app.admin_get(first).await.json();
+            path = path.replace("NEXT", page["next_cursor"].as_str().unwrap());
+        }
         let mut times = Vec::new();
         for _ in 0..REQUESTS {
             let started = Instant::now();

@@ -108,7 +108,11 @@ impl TestApp {
 
     /// A request with the admin's token, which every application under test has unless a test sets another.
     pub fn admin(&self, method: Method, path: &str) -> RequestBuilder {
-        self.request(method, path).bearer_auth(ADMIN_TOKEN)
+        let token = match &self.own {
+            Some(_) => ADMIN_TOKEN.to_owned(),
+            None => env::var("E2E_ADMIN_TOKEN").expect("E2E_BASE_URL needs E2E_ADMIN_TOKEN beside it"),
+        };
+        self.request(method, path).bearer_auth(token)
     }
 
     pub async fn admin_get(&self, path: &str) -> Answer {

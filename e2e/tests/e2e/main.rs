@@ -1,8 +1,8 @@
 //! Black-box tests over HTTP: the built components on a running host.
 //!
 //! Each test starts a host of its own, on a free port, in a folder of its own: see [`app::TestApp`]. `cargo xtask test`
-//! builds what they need. `E2E_HOST=spin` runs them on the `spin` on PATH; `E2E_BASE_URL` runs those that need nothing
-//! but HTTP against an application that is already there.
+//! builds what they need. `E2E_HOST=spin` runs them on the `spin` on PATH; `E2E_BASE_URL`, with `E2E_ADMIN_TOKEN`, runs
+//! those that need nothing but HTTP against an application that is already there.
 
 mod access;
 mod app;
