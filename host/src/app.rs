@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -46,6 +49,9 @@ use crate::{
 const MAX_REQUESTS_PER_INSTANCE: usize = 128;
 const MAX_CONCURRENT_REQUESTS_PER_INSTANCE: usize = 16;
 const MAX_IDLE_TIME: Duration = Duration::from_secs(1);
+
+/// Set once all requests are answered and the host is about to end.
+pub(crate) static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// What is under this prefix Spin answers itself.
 const WELL_KNOWN: &str = "/.well-known/spin/";
@@ -370,7 +376,10 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, _: Store<Guest>, result: wasmtime::Result<()>) {
-        if let Err(error) = result {
+        // Idle instances are dropped with the runtime, which looks like a failure of theirs.
+        if let Err(error) = result
+            && !ENDING.load(Ordering::Relaxed)
+        {
             eprintln!("an instance failed: {error:?}");
         }
     }

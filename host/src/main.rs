@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::atomic::Ordering,
 };
 
 use anyhow::Result;
@@ -90,6 +91,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server::serve(app, arguments.listen));
+    app::ENDING.store(true, Ordering::Relaxed);
     // Statements that still run are left to end with the process: SQLite's files stand that.
     runtime.shutdown_background();
     result
