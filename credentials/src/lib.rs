@@ -29,4 +29,4 @@ pub use reason::Reason;
 pub use record::{IssueRecord, Status};
 pub use secret::{KeyId, Secret, Tag};
 pub use timestamp::Timestamp;
-pub use verdict::Verdict;
+pub use verdict::{Verdict, VerdictStatus};

@@ -1,5 +1,7 @@
 //! What a verification comes to.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{IssueRecord, Status, Timestamp, WorkerId};
 
 /// The answer to "does this credential count?". There is none for "we could not find out": that is an error.
@@ -15,12 +17,37 @@ pub enum Verdict {
     NotFound,
 }
 
+/// A verdict as one word, for answers, audit rows and filters. Of several on one credential, the least counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictStatus {
+    /// Revoked.
+    Revoked,
+    /// Expired.
+    Expired,
+    /// Issued, and counts.
+    Valid,
+    /// Not issued.
+    NotFound,
+}
+
+impl VerdictStatus {
+    /// The word, as it is serialised.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Valid => "valid",
+            Self::NotFound => "not_found",
+        }
+    }
+}
+
 impl Verdict {
-    /// The verdict at a time, given what issuance knows of the credential and the status that it sees.
+    /// The verdict at a time on what was issued, given what issuance knows of it and the status that it sees.
     ///
     /// Where the clocks of the two services differ, the earlier end of a credential's life counts.
-    pub fn of(record: Option<(IssueRecord, Status)>, now: Timestamp) -> Self {
-        let Some((record, seen)) = record else { return Self::NotFound };
+    pub fn of(record: IssueRecord, seen: Status, now: Timestamp) -> Self {
         match (record.status_at(now), seen) {
             (Status::Revoked, _) | (_, Status::Revoked) => Self::Revoked(record.revoked_at),
             (Status::Expired, _) | (_, Status::Expired) => Self::Expired(record.expires_at),
@@ -33,23 +60,13 @@ impl Verdict {
         matches!(self, Self::Valid(_))
     }
 
-    /// Its place among several verdicts on one credential, of which the lowest counts.
-    pub fn rank(&self) -> u8 {
+    /// The verdict as one word.
+    pub fn status(&self) -> VerdictStatus {
         match self {
-            Self::Revoked(_) => 0,
-            Self::Expired(_) => 1,
-            Self::Valid(_) => 2,
-            Self::NotFound => 3,
-        }
-    }
-
-    /// The verdict as one word, for answers and audit rows.
-    pub fn status(&self) -> &'static str {
-        match self {
-            Self::Valid(_) => "valid",
-            Self::Expired(_) => "expired",
-            Self::Revoked(_) => "revoked",
-            Self::NotFound => "not_found",
+            Self::Valid(_) => VerdictStatus::Valid,
+            Self::Expired(_) => VerdictStatus::Expired,
+            Self::Revoked(_) => VerdictStatus::Revoked,
+            Self::NotFound => VerdictStatus::NotFound,
         }
     }
 
@@ -70,39 +87,37 @@ mod tests {
     use super::*;
     use crate::record::tests::{record, time};
 
+    fn judged(expires_at: Option<i64>, revoked_at: Option<i64>, seen: Status, now: i64) -> Verdict {
+        Verdict::of(record(expires_at, revoked_at), seen, time(now))
+    }
+
     #[test]
     fn what_counts_is_valid_and_what_does_not_says_why() {
         let verifier = WorkerId::named("v");
-        for (given, status, message) in [
-            (Some((record(None, None), Status::Active)), "valid", "credential verified by v"),
+        for (verdict, status, message) in [
+            (judged(None, None, Status::Active, 100), "valid", "credential verified by v"),
             (
-                Some((record(Some(50), None), Status::Expired)),
+                judged(Some(50), None, Status::Expired, 100),
                 "expired",
                 "credential expired since 1970-01-01T00:00:00.050Z",
             ),
             (
-                Some((record(Some(50), Some(60)), Status::Revoked)),
+                judged(Some(50), Some(60), Status::Revoked, 100),
                 "revoked",
                 "credential revoked since 1970-01-01T00:00:00.060Z",
             ),
-            (None, "not_found", "credential not found: it was not issued here"),
+            (Verdict::NotFound, "not_found", "credential not found: it was not issued here"),
         ] {
-            let verdict = Verdict::of(given, time(100));
-            assert_eq!((verdict.status(), verdict.message(&verifier).as_str()), (status, message));
+            assert_eq!((verdict.status().as_str(), verdict.message(&verifier).as_str()), (status, message));
             assert_eq!(verdict.is_valid(), status == "valid");
+            assert_eq!(serde_json::to_value(verdict.status()).unwrap(), status);
         }
     }
 
     #[test]
     fn of_two_clocks_the_one_that_ends_the_credential_counts() {
-        assert_eq!(
-            Verdict::of(Some((record(Some(100), None), Status::Active)), time(100)).status(),
-            "expired"
-        );
-        assert_eq!(
-            Verdict::of(Some((record(Some(100), None), Status::Expired)), time(99)).status(),
-            "expired"
-        );
-        assert_eq!(Verdict::of(Some((record(None, None), Status::Revoked)), time(99)).status(), "revoked");
+        assert_eq!(judged(Some(100), None, Status::Active, 100).status(), VerdictStatus::Expired);
+        assert_eq!(judged(Some(100), None, Status::Expired, 99).status(), VerdictStatus::Expired);
+        assert_eq!(judged(None, None, Status::Revoked, 99).status(), VerdictStatus::Revoked);
     }
 }

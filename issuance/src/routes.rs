@@ -1,6 +1,6 @@
 //! The routes of issuance: what each takes, does and gives.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -198,17 +198,21 @@ async fn check(
     app.settings.keys()?;
     match (request.credential_hash, request.credential_hashes) {
         (Some(hash), None) => {
-            let mut answers = check_all(&app, vec![Ok(hash)]).await?;
-            match answers.pop() {
-                Some(CheckItem::Answer(answer)) => {
-                    Ok(Json(CheckResponse::One(CheckAnswer { credential_hash: None, ..answer })))
-                }
-                _ => Err(Problem::internal("a check had no answer")),
-            }
+            let found = find(&app, [&hash]).await?;
+            Ok(Json(CheckResponse::One(CheckAnswer::new(found.get(&hash), clock::now()?))))
         }
         (None, Some(items)) => {
-            let hashes = items.read("body.credential_hashes", MAX_CHECKED)?;
-            Ok(Json(CheckResponse::Many { results: check_all(&app, hashes).await? }))
+            let sent: Vec<Result<String, Problem>> = items.read("body.credential_hashes", MAX_CHECKED)?;
+            let found = find(&app, sent.iter().filter_map(|text| text.as_ref().ok())).await?;
+            let now = clock::now()?;
+            let item = |text| match text {
+                Ok(text) => {
+                    let answer = CheckAnswer::new(found.get(&text), now);
+                    CheckItem::Answer(CheckAnswer { credential_hash: Some(text), ..answer })
+                }
+                Err(error) => CheckItem::Error { error },
+            };
+            Ok(Json(CheckResponse::Many { results: sent.into_iter().map(item).collect() }))
         }
         (Some(_), Some(_)) => {
             Err(Problem::invalid("body.credential_hashes", "must not be given together with credential_hash"))
@@ -217,16 +221,20 @@ async fn check(
     }
 }
 
-/// The answer for each, in order, from one statement. What is no string has an error in its place.
-async fn check_all(app: &App, sent: Vec<Result<String, Problem>>) -> Result<Vec<CheckItem>, Problem> {
-    let hashes: Vec<CredentialHash> =
-        sent.iter().filter_map(|text| text.as_ref().ok()?.parse().ok()).collect();
-    let found = if hashes.is_empty() { Default::default() } else { app.store.find(&hashes).await? };
-    let now = clock::now()?;
-    let answer = |text: String| match found.get(&text) {
-        None => CheckAnswer { credential_hash: Some(text), ..CheckAnswer::default() },
-        Some(record) => CheckAnswer {
-            credential_hash: Some(text),
+/// What is known of the credentials with these hashes, from one statement. A string that is no hash is of none.
+async fn find(
+    app: &App,
+    texts: impl IntoIterator<Item = &String>,
+) -> Result<HashMap<String, IssueRecord>, Problem> {
+    let hashes: Vec<CredentialHash> = texts.into_iter().filter_map(|text| text.parse().ok()).collect();
+    if hashes.is_empty() { Ok(HashMap::new()) } else { Ok(app.store.find(&hashes).await?) }
+}
+
+impl CheckAnswer {
+    fn new(record: Option<&IssueRecord>, now: Timestamp) -> Self {
+        let Some(record) = record else { return Self::default() };
+        Self {
+            credential_hash: None,
             exists: true,
             worker_id: Some(record.issued_by.to_string()),
             issued_at: Some(record.issued_at),
@@ -234,15 +242,8 @@ async fn check_all(app: &App, sent: Vec<Result<String, Problem>>) -> Result<Vec<
             expires_at: record.expires_at,
             revoked_at: record.revoked_at,
             metadata: record.metadata.clone(),
-        },
-    };
-    Ok(sent
-        .into_iter()
-        .map(|text| match text {
-            Ok(text) => CheckItem::Answer(answer(text)),
-            Err(error) => CheckItem::Error { error },
-        })
-        .collect())
+        }
+    }
 }
 
 #[derive(Deserialize)]

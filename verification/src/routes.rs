@@ -14,7 +14,7 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{get, post},
 };
-use credentials::{Credential, CredentialHash, Metadata, Timestamp, Verdict, VerificationId};
+use credentials::{Credential, CredentialHash, Metadata, Timestamp, Verdict, VerdictStatus, VerificationId};
 use platform::{
     Check, Cursors, Guard, Health, Items, Json, Listing, Problem, Query, RequestId, Settings, SettingsError,
     clock, edge, random, require, variable,
@@ -105,7 +105,7 @@ struct BatchRequest {
 #[serde(rename_all = "camelCase")]
 struct VerifyResponse {
     is_valid: bool,
-    status: &'static str,
+    status: VerdictStatus,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_by: Option<String>,
@@ -224,9 +224,11 @@ fn judge(
     now: Timestamp,
 ) -> Result<(CredentialHash, Verdict), Problem> {
     let current = *hashes.first().ok_or_else(|| Problem::internal("a credential had no hash"))?;
-    let verdicts =
-        hashes.iter().filter_map(|hash| Some((*hash, Verdict::of(Some(known.get(hash)?.clone()), now))));
-    Ok(verdicts.min_by_key(|(_, verdict)| verdict.rank()).unwrap_or((current, Verdict::NotFound)))
+    let verdicts = hashes.iter().filter_map(|hash| {
+        let (record, seen) = known.get(hash)?.clone();
+        Some((*hash, Verdict::of(record, seen, now)))
+    });
+    Ok(verdicts.min_by_key(|(_, verdict)| verdict.status()).unwrap_or((current, Verdict::NotFound)))
 }
 
 /// Now and then, deletes some audit rows that are too old. A failure is for the log: the verdict is recorded.
@@ -244,55 +246,23 @@ async fn clean_up(app: &App, now: Timestamp, added: usize) {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[derive(Clone, Copy, Debug)]
-enum StatusFilter {
-    Valid,
-    Expired,
-    Revoked,
-    NotFound,
-}
-
-impl StatusFilter {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::NotFound => "not_found",
-        }
-    }
-}
-
 #[derive(Serialize)]
 struct ListResponse {
-    verifications: Vec<ListItem>,
+    verifications: Vec<ListedVerification>,
     next_cursor: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ListItem {
-    id: String,
-    request_id: String,
-    credential_hash: String,
-    is_valid: bool,
-    status: String,
-    verified_by: String,
-    verified_at: Timestamp,
 }
 
 /// GET /verifications: the audit rows, newest first.
 async fn list(
     State(app): State<Arc<App>>,
-    Query(listing): Query<Listing<StatusFilter>>,
+    Query(listing): Query<Listing<VerdictStatus>>,
 ) -> Result<Json<ListResponse>, Problem> {
     let cursors = Cursors::new(app.settings.keys()?.current(), "verifications", &listing.filters());
     let after = listing.cursor.as_deref().map(|cursor| cursors.read(cursor)).transpose()?;
-    let (rows, next) = app
+    let (verifications, next) = app
         .store
         .list(&Page {
-            status: listing.status.map(StatusFilter::as_str),
+            status: listing.status,
             credential_hash: listing.credential_hash.as_ref(),
             since: listing.since,
             until: listing.until,
@@ -301,16 +271,7 @@ async fn list(
         })
         .await?;
     let next_cursor = next.map(|id| cursors.write(&id));
-    let item = |row: ListedVerification| ListItem {
-        id: row.id,
-        request_id: row.request_id,
-        credential_hash: row.credential_hash,
-        is_valid: row.is_valid,
-        status: row.status,
-        verified_by: row.verified_by,
-        verified_at: row.verified_at,
-    };
-    Ok(Json(ListResponse { verifications: rows.into_iter().map(item).collect(), next_cursor }))
+    Ok(Json(ListResponse { verifications, next_cursor }))
 }
 
 /// GET /health/verification: whether this service can do its work, which takes issuance too.
@@ -431,7 +392,7 @@ mod tests {
         let hashes = [hash(1), hash(2)];
         let judged = |known| {
             let (hash, verdict) = judge(&hashes, &Known::from_iter::<Vec<_>>(known), time(5)).unwrap();
-            (hash, verdict.status())
+            (hash, verdict.status().as_str())
         };
         assert_eq!(judged(vec![]), (hash(1), "not_found"));
         assert_eq!(judged(vec![(hash(2), valid.clone())]), (hash(2), "valid"));

@@ -1,6 +1,6 @@
 //! The audit rows, in this service's own database.
 
-use credentials::{CredentialHash, Timestamp, VerificationId};
+use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId};
 use platform::{Database, DatabaseError, Row, Value, migrations};
 use serde::Serialize;
 
@@ -15,27 +15,28 @@ pub(crate) struct Verification<'a> {
     pub(crate) id: VerificationId,
     pub(crate) request_id: &'a str,
     pub(crate) credential_hash: CredentialHash,
-    pub(crate) status: &'static str,
+    pub(crate) status: VerdictStatus,
     pub(crate) verified_by: &'a str,
     /// Milliseconds since the Unix epoch.
     pub(crate) verified_at: i64,
 }
 
 /// An audit row as a list shows it.
+#[derive(Serialize)]
 pub(crate) struct ListedVerification {
-    pub(crate) id: String,
-    pub(crate) request_id: String,
-    pub(crate) credential_hash: String,
-    pub(crate) is_valid: bool,
-    pub(crate) status: String,
-    pub(crate) verified_by: String,
-    pub(crate) verified_at: Timestamp,
+    id: String,
+    request_id: String,
+    credential_hash: String,
+    is_valid: bool,
+    status: String,
+    verified_by: String,
+    verified_at: Timestamp,
 }
 
 /// Which audit rows a page of the list has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page<'a> {
-    pub(crate) status: Option<&'a str>,
+    pub(crate) status: Option<VerdictStatus>,
     pub(crate) credential_hash: Option<&'a CredentialHash>,
     pub(crate) since: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,
@@ -110,7 +111,7 @@ fn list_statement(page: &Page<'_>) -> (String, Vec<Value>) {
     let before = page.until.map(first_at).into_iter().chain(page.after.map(ToOwned::to_owned)).min();
     let conditions = [
         ("credential_hash = ?", page.credential_hash.map(ToString::to_string)),
-        ("status = ?", page.status.map(ToOwned::to_owned)),
+        ("status = ?", page.status.map(|status| status.as_str().to_owned())),
         ("id >= ?", page.since.map(first_at)),
         ("id < ?", before),
     ];
@@ -170,9 +171,9 @@ mod tests {
             (page, "SCAN verifications"),
             (Page { after: Some("x"), ..page }, "USING PRIMARY KEY"),
             (Page { since: Some(time), until: Some(time), after: Some("x"), ..page }, "USING PRIMARY KEY"),
-            (Page { status: Some("valid"), ..page }, "verifications_by_status"),
+            (Page { status: Some(VerdictStatus::Valid), ..page }, "verifications_by_status"),
             (
-                Page { status: Some("valid"), since: Some(time), after: Some("x"), ..page },
+                Page { status: Some(VerdictStatus::Valid), since: Some(time), after: Some("x"), ..page },
                 "verifications_by_status",
             ),
             (Page { credential_hash: Some(&hash), after: Some("x"), ..page }, "verifications_by_credential"),
