@@ -21,6 +21,11 @@ pub fn wrap(routes: Router, settings: &Settings) -> Router {
     edge.wrap(routes, &settings.cors_origin)
 }
 
+/// Completes the routes of a component that has neither keys nor a worker's name, as [`wrap`] does.
+pub fn wrap_unnamed(routes: Router, service: &'static str, cors_origin: &str) -> Router {
+    Edge { service, worker: "none".to_owned() }.wrap(routes, cors_origin)
+}
+
 /// Who answers, as its log lines tell.
 pub(crate) struct Edge {
     pub(crate) service: &'static str,
@@ -94,7 +99,8 @@ fn with_document(empty: Response, problem: Problem, request_id: &RequestId) -> R
 }
 
 fn add_headers(headers: &mut HeaderMap, request_id: &RequestId) {
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Only what is the same for everyone may be kept, and says so itself.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(request_id) = request_id.to_header_value() {
         headers.insert(RequestId::HEADER, request_id);

@@ -29,7 +29,7 @@ pub use problem::Problem;
 pub use query::{Listing, Query};
 pub use request_id::RequestId;
 pub use service::Service;
-pub use settings::{Settings, SettingsError, variable};
+pub use settings::{Settings, SettingsError, start_log, variable};
 
 /// The names and numbers of one service's migrations, read from its `migrations` folder at compile time.
 ///

@@ -109,7 +109,7 @@ impl Problem {
     }
 
     /// 404: there is no such path.
-    pub(crate) fn no_such_path() -> Self {
+    pub fn no_such_path() -> Self {
         Self::new(Kind::NotFound, "There is nothing at this path.")
     }
 

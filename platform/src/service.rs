@@ -49,7 +49,7 @@ impl Service {
         // Known bodies only, so this neither waits nor fails.
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         // Without its length a response is sent in chunks, and its second segment waits for a delayed ACK.
-        if head.status == StatusCode::NO_CONTENT {
+        if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status) {
             head.headers.remove(header::CONTENT_LENGTH);
         } else {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -63,6 +63,6 @@ impl Service {
         let problem = Problem::unavailable("The service is not configured.", error);
         let answer = axum::routing::any(move || async { problem });
         let routes = Router::new().route("/", answer.clone()).route("/{*path}", answer);
-        edge::Edge { service: self.name, worker: "none".to_owned() }.wrap(routes, "*")
+        edge::wrap_unnamed(routes, self.name, "*")
     }
 }

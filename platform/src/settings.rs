@@ -24,7 +24,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] when the host cannot say what a variable's value is.
     pub async fn load(service: &'static str, worker_prefix: &str) -> Result<Self, SettingsError> {
-        log::start(&variable("log_level").await?);
+        start_log().await?;
         let worker_id = match variable("worker_id").await? {
             unnamed if unnamed.is_empty() => WorkerId::random(worker_prefix, random::bytes()?),
             name => WorkerId::named(name),
@@ -54,6 +54,15 @@ impl Settings {
             Problem::unavailable("The service is not configured.", reason)
         })
     }
+}
+
+/// Starts the log at the level of the variable `log_level`.
+///
+/// # Errors
+/// [`SettingsError`] when the host cannot say what that is.
+pub async fn start_log() -> Result<(), SettingsError> {
+    log::start(&variable("log_level").await?);
+    Ok(())
 }
 
 /// The value of one of this component's variables.

@@ -17,7 +17,7 @@ mod up;
 /// What the components are compiled for.
 const WASM_TARGET: &str = "wasm32-wasip2";
 /// The components, as Cargo packages.
-const COMPONENTS: [&str; 2] = ["issuance", "verification"];
+const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
 /// The embedded host, as Cargo package and as program.
 const HOST: &str = "kube-credentials-host";
 

@@ -104,7 +104,7 @@ fn serve(command: &mut Command) -> Result<()> {
 fn curl_lines(base_url: &str) -> String {
     format!(
         r#"
-Kube Credentials answers at {base_url} (Ctrl-C ends it). Try:
+Kube Credentials answers at {base_url} (Ctrl-C ends it). Open that in a browser, or try:
 
   curl {base_url}/issue -H 'content-type: application/json' -d '{{"credential": "MySecurePassword123!"}}'
   curl {base_url}/verify -H 'content-type: application/json' -d '{{"credential": "MySecurePassword123!"}}'

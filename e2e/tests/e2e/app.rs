@@ -463,7 +463,7 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{time:x}-{}-{count}", std::process::id())
 }
 
-fn workspace() -> PathBuf {
+pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -475,7 +475,7 @@ fn target_folder() -> PathBuf {
 
 fn wasm_target_folder() -> PathBuf {
     let folder = target_folder();
-    for component in ["issuance", "verification"] {
+    for component in ["issuance", "verification", "web"] {
         let wasm = folder.join(format!("wasm32-wasip2/release/{component}.wasm"));
         assert!(wasm.exists(), "there is no {}: run the tests with cargo xtask test", wasm.display());
     }

@@ -57,7 +57,7 @@ async fn a_component_reaches_only_hosts_it_was_granted() {
 #[tokio::test]
 async fn a_component_with_a_private_route_is_reached_by_chaining_only() {
     needs_own_host!();
-    let mut setup = Setup::new();
+    let mut setup = Setup::new().component("issuance").component("verification");
     for route in ["\"/issue/...\"", "\"/check/...\"", "\"/health/...\"", "\"/health/issuance\""] {
         setup = setup.edit_manifest(&format!("route = {route}"), "route = { private = true }");
     }
@@ -73,7 +73,7 @@ async fn a_component_with_a_private_route_is_reached_by_chaining_only() {
 #[tokio::test]
 async fn a_chained_host_name_is_no_way_in_from_outside() {
     needs_own_host!();
-    let app = Setup::new().start().await;
+    let app = Setup::new().component("issuance").component("verification").start().await;
     let address = app.base_url.strip_prefix("http://").unwrap();
     for (path, expected) in [("/health", None), ("/elsewhere", Some("HTTP/1.1 404 Not Found"))] {
         let mut stream = TcpStream::connect(address).await.unwrap();

@@ -7,6 +7,7 @@
 mod access;
 mod app;
 mod batch;
+mod browser;
 mod check;
 mod concurrency;
 mod durability;
@@ -25,4 +26,6 @@ mod readme;
 mod retention;
 mod rotation;
 mod secrecy;
+mod tools;
 mod verify;
+mod web;

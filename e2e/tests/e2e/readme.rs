@@ -1,14 +1,14 @@
 //! README.md and .env.example say what is true.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::app::{Answer, Setup, TestApp, needs_own_host};
+use crate::app::{Answer, Setup, TestApp, needs_own_host, workspace};
 
 fn read(file: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(file)).unwrap()
+    fs::read_to_string(workspace().join(file)).unwrap()
 }
 
 /// Each `$ curl …` line of README's console blocks with the line below it.
@@ -120,4 +120,30 @@ fn every_variable_is_in_the_readme_and_in_the_example_with_its_default() {
         example.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix("SPIN_VARIABLE_"));
     let listed: BTreeSet<_> = listed.map(|line| line.split('=').next().unwrap().to_owned()).collect();
     assert_eq!(listed, names);
+}
+
+#[test]
+fn every_link_and_picture_of_the_documents_is_there() {
+    let documents =
+        ["README.md", "host/README.md", "docs/architecture.md", "docs/operations.md", "docs/web.md"];
+    let mut links = 0;
+    for document in documents {
+        let text = read(document);
+        let folder = workspace().join(document);
+        let markdown = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let pictures = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        for link in markdown.chain(pictures).filter(|link| !link.contains("://")) {
+            let (path, section) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { folder.clone() } else { folder.with_file_name(path) };
+            assert!(target.exists(), "{document} links to {link}");
+            let headings = fs::read_to_string(&target).unwrap_or_default().to_lowercase();
+            let named = |line: &str| line.trim_start_matches('#').trim().replace(' ', "-") == section;
+            assert!(
+                section.is_empty() || headings.lines().any(|line| line.starts_with('#') && named(line)),
+                "{document} links to {link}"
+            );
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links}");
 }

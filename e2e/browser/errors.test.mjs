@@ -1,0 +1,120 @@
+// What the page shows when something is wrong: the service's own words, and the request's id.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { APP, BROKEN_APP, GUARDED_APP, ISSUER_TOKEN, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
+
+/** Chromium reports every answer of 400 and above on the console. */
+const STATUS = /the server responded with a status of/;
+
+test("an error shows the problem's detail and the request id that the service sent", async (t) => {
+  const page = await open(t, APP, { expected: STATUS });
+  const credential = unique("twice");
+  await issue(page, credential);
+  const section = await view(page, "Issue");
+  await section.getByRole("textbox", { name: "Credential", exact: true }).fill(credential);
+  const answered = page.waitForResponse((response) => response.url().endsWith("/issue"));
+  await section.getByRole("button", { name: "Issue", exact: true }).click();
+  const response = await answered;
+  assert.equal(response.status(), 409);
+  const alert = section.getByRole("alert");
+  await alert.waitFor();
+  const text = await words(alert);
+  assert.match(text, /^Already issued\nThis credential has been issued before\./);
+  assert(text.includes(response.headers()["x-request-id"]));
+  assert.equal(await section.getByRole("textbox", { name: "Credential", exact: true }).inputValue(), credential);
+});
+
+test("metadata that is no object is refused before anything is sent", async (t) => {
+  const page = await open(t, APP);
+  const section = await view(page, "Issue");
+  const sent = [];
+  page.on("request", (request) => { if (request.method() === "POST") sent.push(request.url()); });
+  await section.getByText("Metadata").click();
+  for (const [metadata, message] of [["{owner: 1}", "is not JSON"], ["[1]", "must be a JSON object"]]) {
+    await section.getByLabel("A JSON object").fill(metadata);
+    await issue(page, "never sent");
+    assert.match(await words(section.getByRole("alert")), new RegExp(message));
+  }
+  assert.deepEqual(sent, []);
+});
+
+test("an outage is no verdict", async (t) => {
+  const page = await open(t, BROKEN_APP, { expected: STATUS });
+  const text = await words(await verify(page, "anything"));
+  assert.match(text, /^Service unavailable\n/);
+  assert.match(text, /There is no verdict/);
+  assert.match(text, /Request id: [0-9a-f]{32}/);
+  assert.doesNotMatch(text, /[Nn]ot valid/);
+  const health = await view(page, "Health");
+  await health.getByText("Verification: unhealthy").waitFor();
+  assert.match(await words(health.locator(".notice.bad")), /issuance\n/);
+  await health.getByText("Issuance: healthy").waitFor();
+});
+
+test("a browser that is offline says so, and nothing is lost", async (t) => {
+  const page = await open(t, APP, { expected: /ERR_INTERNET_DISCONNECTED/ });
+  const credential = unique("offline");
+  await page.context().setOffline(true);
+  await page.getByText("You are offline. What you see").waitFor();
+  const notice = await issue(page, credential);
+  assert.match(await words(notice), /^You are offline\n/);
+  await page.context().setOffline(false);
+  await page.getByText("You are offline. What you see").waitFor({ state: "hidden" });
+  const section = await view(page, "Issue");
+  assert.equal(await section.getByRole("textbox", { name: "Credential", exact: true }).inputValue(), credential);
+  await section.getByRole("button", { name: "Issue", exact: true }).click();
+  await section.getByRole("heading", { name: "Issued" }).waitFor();
+});
+
+test("a list that cannot be loaded says why, and can be asked for again", async (t) => {
+  const page = await open(t, APP, { expected: STATUS });
+  const problem = { type: "urn:kube-credentials:problem:unavailable", title: "Service unavailable", status: 503, detail: "Not now.", message: "Not now.", request_id: "r-503" };
+  const answer = (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(problem) });
+  await page.route("**/verifications?*", answer);
+  const section = await unlock(page, "History");
+  const alert = section.getByRole("alert");
+  await alert.waitFor();
+  assert.match(await words(alert), /Not now\.[^]*r-503/);
+  await page.unroute("**/verifications?*", answer);
+  await alert.getByRole("button", { name: "Try again" }).click();
+  await section.locator("tbody tr, p.card").first().waitFor();
+  assert.equal(await section.getByRole("alert").count(), 0);
+});
+
+test("a wrong admin token is refused, forgotten and asked for again", async (t) => {
+  const page = await open(t, APP, { expected: STATUS });
+  const section = await unlock(page, "Credentials", "wrong");
+  const alert = section.getByRole("alert");
+  await alert.waitFor();
+  assert.match(await words(alert), /^Unauthorized\n/);
+  assert(await section.getByLabel("Admin token").isVisible());
+  assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+});
+
+test("where there is no admin, the view says so", async (t) => {
+  const page = await open(t, GUARDED_APP, { expected: STATUS });
+  const section = await unlock(page, "Credentials", "any");
+  const alert = section.getByRole("alert");
+  await alert.waitFor();
+  assert.match(await words(alert), /^Forbidden\n/);
+});
+
+test("a service that asks issuers for a token gets one", async (t) => {
+  const page = await open(t, GUARDED_APP, { expected: STATUS });
+  const credential = unique("guarded");
+  assert.match(await words(await issue(page, credential)), /^Unauthorized\n/);
+  const section = await view(page, "Issue");
+  await section.getByLabel("Issuer token").fill(ISSUER_TOKEN);
+  await section.getByRole("button", { name: "Issue", exact: true }).click();
+  await section.getByRole("heading", { name: "Issued" }).waitFor();
+  assert(await section.getByLabel("Issuer token").isHidden());
+  assert.match(await words(await issue(page, unique("guarded"))), /^Issued\n/);
+});
+
+test("an address with nothing behind it has a page that leads back", async (t) => {
+  const page = await open(t, `${APP}/no/such/page`, { expected: STATUS });
+  await page.getByRole("heading", { name: "Nothing here" }).waitFor();
+  await page.getByRole("link", { name: "Kube Credentials" }).click();
+  await page.getByRole("heading", { name: "Issue a credential" }).waitFor();
+});

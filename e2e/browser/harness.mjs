@@ -1,0 +1,136 @@
+// What every browser test uses: the browser, pages that tolerate no error, and the applications that are served.
+
+import { after } from "node:test";
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+/** Read from the environment, as browser.rs sets it. */
+export const ADMIN_TOKEN = required("ADMIN_TOKEN");
+export const ISSUER_TOKEN = required("ISSUER_TOKEN");
+/** The application that everything is tried on. */
+export const APP = required("APP_URL");
+/** One that asks issuers for a token, and has no admin. */
+export const GUARDED_APP = required("GUARDED_APP_URL");
+/** One whose verification cannot reach issuance. */
+export const BROKEN_APP = required("BROKEN_APP_URL");
+/** The page on static hosts, with APP as its API: the one that APP's cors_origin names, and one that it does not. */
+export const FRIEND = required("FRIEND_URL");
+export const STRANGER = required("STRANGER_URL");
+/** One that nothing else is tried on, for the pictures, and where they go. */
+export const PICTURE_APP = required("PICTURE_APP_URL");
+export const SCREENSHOTS = required("SCREENSHOTS");
+
+function required(name) {
+  const value = process.env[name];
+  assert(value, `${name} is not set: run these tests with cargo xtask test browser`);
+  return value;
+}
+
+const browser = await chromium.launch({
+  executablePath: required("CHROMIUM"),
+  // Containers have neither what its sandbox needs nor much shared memory; it opens nothing but our own page.
+  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+});
+after(() => browser.close());
+
+const axe = await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
+
+/**
+ * Opens the page, in a browser of its own. Whatever the console complains about fails the test, a violated policy too,
+ * unless `expected` matches it.
+ */
+export async function open(test, url, { expected = null, ...options } = {}) {
+  const context = await browser.newContext({ locale: "en-GB", timezoneId: "Europe/Berlin", ...options });
+  context.setDefaultTimeout(10_000);
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  const urls = [];
+  page.on("request", (request) => urls.push(request.url()));
+  test.after(async () => {
+    await context.close();
+    assert.deepEqual(complaints.filter((text) => !expected?.test(text)), []);
+    for (const secret of [ADMIN_TOKEN, ISSUER_TOKEN]) {
+      assert(!urls.some((called) => called.includes(secret)), "a token is part of an address");
+    }
+  });
+  await page.goto(url);
+  return page;
+}
+
+/** Goes to a view by its link, and gives its section. */
+export async function view(page, name) {
+  await page.getByRole("navigation").getByRole("link", { name, exact: true }).click();
+  const section = page.locator(`[data-view=${name.toLowerCase()}]`);
+  await section.waitFor();
+  return section;
+}
+
+/** Issues a credential on the page, and gives the notice about it. */
+export async function issue(page, credential) {
+  const section = await view(page, "Issue");
+  await section.getByRole("textbox", { name: "Credential", exact: true }).fill(credential);
+  await section.getByRole("button", { name: "Issue", exact: true }).click();
+  const notice = section.locator(".notice");
+  await notice.waitFor();
+  return notice;
+}
+
+/** Verifies a credential on the page, and gives the notice about it. */
+export async function verify(page, credential) {
+  const section = await view(page, "Verify");
+  await section.getByRole("textbox", { name: "Credential" }).fill(credential);
+  await section.getByRole("button", { name: "Verify" }).click();
+  await section.locator("form:not([aria-busy])").waitFor();
+  return section.locator(".notice");
+}
+
+/** The text of an element as one reads it, without empty lines. */
+export async function words(locator) {
+  return (await locator.innerText()).replace(/\n+/g, "\n");
+}
+
+/** Unlocks an admin view. */
+export async function unlock(page, name, token = ADMIN_TOKEN) {
+  const section = await view(page, name);
+  await section.getByLabel("Admin token").fill(token);
+  await section.getByRole("button", { name: "Unlock" }).click();
+  return section;
+}
+
+/** Calls the API, past the page. */
+export async function api(path, body, app = APP) {
+  const response = await fetch(app + path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return response.json();
+}
+
+/** A credential that no other test has used. */
+export function unique(name) {
+  return `${name}-${crypto.randomUUID()}`;
+}
+
+/** Asserts that axe finds nothing, against WCAG 2.2 AA and its best practices. */
+export async function assertAccessible(page, what) {
+  await page.evaluate(axe);
+  const { violations, passes } = await page.evaluate(() => globalThis.axe.run(document, {
+    runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+  }));
+  assert(passes.length > 10, "axe has looked at nothing");
+  const found = violations.map(({ id, impact, nodes }) => `${id} (${impact}): ${nodes.map(({ target }) => target.join(" "))}`);
+  assert.deepEqual(found, [], what);
+}
+
+/** Asserts that nothing is wider than the screen. */
+export async function assertFits(page, what) {
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert(over <= 0, `${what} is ${over} pixels wider than the screen`);
+}

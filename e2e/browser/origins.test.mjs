@@ -1,0 +1,99 @@
+// The page as plain files on another origin, and what its policy keeps out.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ADMIN_TOKEN, APP, FRIEND, STRANGER, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
+
+test("a page from an allowed origin does everything, preflights with Authorization included", async (t) => {
+  const page = await open(t, FRIEND);
+  const calls = [];
+  page.on("request", (request) => {
+    if (request.resourceType() === "fetch") calls.push(new URL(request.url()).origin);
+  });
+  const credential = unique("friend");
+  assert.match(await words(await issue(page, credential)), /^Issued/);
+  assert.match(await words(await verify(page, credential)), /^Valid/);
+  const list = await unlock(page, "Credentials");
+  await list.locator("tbody tr").first().waitFor();
+  await list.getByRole("button", { name: /^Revoke [0-9a-f]{12}$/ }).first().click();
+  await page.getByRole("dialog").getByRole("button", { name: "Revoke", exact: true }).click();
+  await list.getByText("no longer counts").waitFor();
+  await view(page, "Health");
+  await page.getByText("Verification: healthy").waitFor();
+  assert(calls.length >= 6);
+  assert(calls.every((origin) => origin === new URL(APP).origin), `${calls}`);
+});
+
+test("the request id of an error can be read from another origin", async (t) => {
+  const page = await open(t, FRIEND, { expected: /the server responded with a status of 401/ });
+  const section = await unlock(page, "History", "wrong");
+  assert.match(await words(section.getByRole("alert")), /Unauthorized[^]*Request id: [0-9a-f]{32}/);
+});
+
+test("a page from an origin that is not allowed reads nothing, and says what may be the cause", async (t) => {
+  const page = await open(t, STRANGER, { expected: /blocked by CORS policy|ERR_FAILED/ });
+  const text = await words(await verify(page, "anything"));
+  assert.match(text, /^The service cannot be reached/);
+  assert.match(text, /cors_origin/);
+  assert.match(text, /There is no verdict/);
+  const section = await unlock(page, "Credentials");
+  await section.getByText("The service cannot be reached").waitFor();
+  assert.equal(await section.locator("tbody tr").count(), 0);
+});
+
+test("a preflight names what is allowed to an origin that is, and nothing to another", async () => {
+  const preflight = (origin) => fetch(`${APP}/credentials`, {
+    method: "OPTIONS",
+    headers: { origin, "access-control-request-method": "GET", "access-control-request-headers": "authorization" },
+  });
+  const friend = await preflight(new URL(FRIEND).origin);
+  assert.equal(friend.status, 204);
+  assert.equal(friend.headers.get("access-control-allow-origin"), new URL(FRIEND).origin);
+  assert.match(friend.headers.get("access-control-allow-headers"), /authorization/);
+  const stranger = await preflight(new URL(STRANGER).origin);
+  assert.equal(stranger.headers.get("access-control-allow-origin"), null);
+});
+
+for (const [name, url] of [["the component", APP], ["a static host", FRIEND]]) {
+  test(`the policy of a page from ${name} lets nothing in from elsewhere, and nothing inline`, async (t) => {
+    const page = await open(t, url, { expected: /Content Security Policy|Trusted|TrustedHTML|Refused|violates/i });
+    await page.getByRole("heading", { name: "Issue a credential" }).waitFor();
+    const outcome = await page.evaluate(async ([stranger]) => {
+      const violated = [];
+      addEventListener("securitypolicyviolation", (event) => violated.push(event.effectiveDirective));
+      const tries = [];
+      const attempt = (name, run) => {
+        try {
+          run();
+          tries.push(name);
+        } catch { /* Trusted Types throw. */ }
+      };
+      attempt("innerHTML", () => { document.createElement("p").innerHTML = "<b>x</b>"; });
+      const script = document.createElement("script");
+      attempt("script text", () => { script.textContent = "globalThis.ran = true"; });
+      attempt("script source", () => { script.src = `${stranger}/app.js`; });
+      const image = document.createElement("img");
+      image.src = `${stranger}/icon.svg`;
+      document.body.append(script, image);
+      const fetched = await fetch(`${stranger}/app.js`, { mode: "no-cors" }).then(() => true, () => false);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return { tries, fetched, ran: globalThis.ran === true, violated: [...new Set(violated)].sort() };
+    }, [STRANGER]);
+    assert.deepEqual(outcome.tries, []);
+    assert.equal(outcome.fetched, false);
+    assert.equal(outcome.ran, false);
+    assert.deepEqual(outcome.violated, ["connect-src", "img-src", "require-trusted-types-for"]);
+  });
+}
+
+test("a page from a static host keeps the token from its own host", async (t) => {
+  const page = await open(t, FRIEND);
+  const told = [];
+  page.on("request", (request) => {
+    if (request.headers().authorization?.includes(ADMIN_TOKEN)) told.push(new URL(request.url()).origin);
+  });
+  const section = await unlock(page, "History");
+  await section.locator("tbody tr, p.card").first().waitFor();
+  assert(told.length > 0);
+  assert(told.every((origin) => origin === new URL(APP).origin), `${told}`);
+});

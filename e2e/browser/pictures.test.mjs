@@ -1,0 +1,46 @@
+// The pictures of README.md.
+
+import assert from "node:assert/strict";
+import { stat } from "node:fs/promises";
+import { test } from "node:test";
+import { PICTURE_APP, SCREENSHOTS, api, open, unlock, verify, view } from "./harness.mjs";
+
+test("the pictures are taken", async (t) => {
+  const credential = "LICENCE-4711-ACME";
+  await api("/issue", { credential, ttl_seconds: 31_536_000, metadata: { owner: "ops", plan: "team" } }, PICTURE_APP);
+  const taken = [];
+  const take = async (page, name) => {
+    const path = `${SCREENSHOTS}/${name}.png`;
+    await page.screenshot({ path, caret: "hide", animations: "disabled" });
+    taken.push(path);
+  };
+
+  const page = await open(t, PICTURE_APP, { viewport: { width: 900, height: 850 }, colorScheme: "light" });
+  const section = await view(page, "Issue");
+  await section.getByLabel("Generate one for me").check();
+  await section.getByRole("combobox", { name: "Expires" }).selectOption("In a year");
+  await section.getByRole("button", { name: "Issue", exact: true }).click();
+  await section.locator("[data-credential]").waitFor();
+  await take(page, "issue");
+
+  const phone = await open(t, PICTURE_APP, { viewport: { width: 390, height: 960 }, isMobile: true, colorScheme: "dark" });
+  await verify(phone, credential);
+  await phone.getByText('"plan": "team"').waitFor();
+  await take(phone, "verify");
+
+  for (let second = 0; second < 12; second += 1) {
+    await api("/verify", { credential }, PICTURE_APP);
+    if (second % 3 === 1) await api("/verify", { credential: "guesswork" }, PICTURE_APP);
+    await new Promise((resolve) => setTimeout(resolve, 400 + 120 * (second % 5)));
+  }
+  const dark = await open(t, PICTURE_APP, { viewport: { width: 900, height: 960 }, colorScheme: "dark" });
+  const history = await unlock(dark, "History");
+  await history.getByRole("img", { name: "not valid" }).waitFor();
+  await dark.evaluate(() => document.activeElement.blur());
+  await take(dark, "history");
+
+  for (const path of taken) {
+    const { size } = await stat(path);
+    assert(size > 5_000 && size < 150_000, `${path} has ${size} bytes`);
+  }
+});

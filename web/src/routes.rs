@@ -1,0 +1,153 @@
+//! The paths of the page: which files there are, and how they are served.
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use platform::{Problem, SettingsError, edge, variable};
+use sha2::{Digest, Sha256};
+use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
+
+/// One file, as it is served.
+struct Asset {
+    path: &'static str,
+    media_type: &'static str,
+    content: &'static [u8],
+}
+
+/// The files of `static/` with these names and media types.
+macro_rules! assets {
+    ($($name:literal: $media_type:expr),+ $(,)?) => {
+        &[$(Asset {
+            path: concat!("/", $name),
+            media_type: $media_type,
+            content: include_bytes!(concat!("../static/", $name)),
+        }),+]
+    };
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+const ASSETS: &[Asset] = assets! {
+    "index.html": HTML,
+    "404.html": HTML,
+    "app.css": CSS,
+    "icon.svg": SVG,
+    "api.js": JAVASCRIPT,
+    "app.js": JAVASCRIPT,
+    "chart.js": JAVASCRIPT,
+    "credentials.js": JAVASCRIPT,
+    "dom.js": JAVASCRIPT,
+    "health.js": JAVASCRIPT,
+    "history.js": JAVASCRIPT,
+    "issue.js": JAVASCRIPT,
+    "list.js": JAVASCRIPT,
+    "session.js": JAVASCRIPT,
+    "verify.js": JAVASCRIPT,
+};
+
+const INDEX: &str = "/index.html";
+const NOT_FOUND: &str = "/404.html";
+
+/// The media type of YAML is that of RFC 9512.
+const OPENAPI: Asset = Asset {
+    path: "/openapi.yaml",
+    media_type: "application/yaml",
+    content: include_bytes!("../../openapi.yaml"),
+};
+
+/// What the page may do: run and show what this component serves, and call the API beside it. Nothing inline, nothing
+/// from elsewhere, and no string that becomes markup (CSP level 3, Trusted Types).
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// The component, configured from its variables.
+///
+/// # Errors
+/// [`SettingsError`] when a variable cannot be read.
+pub async fn start() -> Result<Router, SettingsError> {
+    platform::start_log().await?;
+    Ok(router(&variable("cors_origin").await?))
+}
+
+/// Every path of the page; all others are 404. `cors_origin` says whose pages may read `openapi.yaml`.
+pub fn router(cors_origin: &str) -> Router {
+    let mut routes = Router::new().route("/{*path}", any(not_found));
+    for asset in ASSETS.iter().chain([&OPENAPI]) {
+        routes = routes.route(asset.path, serve(asset));
+        if asset.path == INDEX {
+            routes = routes.route("/", serve(asset));
+        }
+    }
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+    ];
+    let routes = routes.layer(CompressionLayer::new());
+    let routes = fixed.into_iter().fold(routes, |routes, (name, value)| {
+        routes.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
+    });
+    edge::wrap_unnamed(routes, "web", cors_origin)
+}
+
+/// Serves a file to GET, or 304 where the client has it already (RFC 9110, section 13.1.2).
+fn serve<S: Clone + Send + Sync + 'static>(asset: &'static Asset) -> axum::routing::MethodRouter<S> {
+    let etag = asset.etag();
+    get(async move |request: HeaderMap| {
+        let has_it = request.typed_get::<IfNoneMatch>();
+        let mut response = match (has_it, &etag) {
+            (Some(has_it), Some(etag)) if !has_it.precondition_passes(etag) => {
+                StatusCode::NOT_MODIFIED.into_response()
+            }
+            _ => asset.response(),
+        };
+        let headers = response.headers_mut();
+        if let Some(etag) = etag {
+            headers.typed_insert(etag);
+        }
+        // To be kept, and asked for again each time: a new version is there at once, an old one costs no body.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // A 304 says what its 200 would have said.
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        response
+    })
+}
+
+impl Asset {
+    fn response(&self) -> Response {
+        ([(header::CONTENT_TYPE, self.media_type)], self.content).into_response()
+    }
+
+    /// Weak, for it names the content in all its encodings.
+    fn etag(&self) -> Option<ETag> {
+        let digest = hex::encode(&Sha256::digest(self.content)[..16]);
+        format!("W/\"{digest}\"").parse().ok()
+    }
+}
+
+/// 404: a page for a browser, which asks for HTML, and a problem document for every other client.
+async fn not_found(request: Request) -> Response {
+    let wants_page = request.headers().get_all(header::ACCEPT).iter().any(|value| {
+        value.to_str().is_ok_and(|accept| {
+            accept.split(',').filter_map(|range| range.trim().parse::<mime::Mime>().ok()).any(|range| {
+                range.essence_str() == mime::TEXT_HTML.essence_str()
+                    && range.get_param("q").is_none_or(|q| q != "0")
+            })
+        })
+    });
+    let vary = [(header::VARY, "accept")];
+    match ASSETS.iter().find(|asset| asset.path == NOT_FOUND) {
+        Some(page) if wants_page => (StatusCode::NOT_FOUND, vary, page.response()).into_response(),
+        _ => (vary, Problem::no_such_path()).into_response(),
+    }
+}

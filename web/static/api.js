@@ -1,0 +1,89 @@
+// The API: where it is, how it is called, and what its errors say.
+
+const configured = document.querySelector("meta[name=api-base]").content.trim();
+
+/** Where the API is, without a slash at its end: `api-base` of index.html, or where the page comes from. */
+export const API = (configured || new URL(".", document.baseURI).href).replace(/\/+$/, "");
+
+// The page may talk to the API and to nothing else (a policy can only be narrowed, CSP level 3, section 3.3).
+const policy = document.createElement("meta");
+policy.httpEquiv = "Content-Security-Policy";
+policy.content = `connect-src ${new URL(API).origin}`;
+document.head.append(policy);
+
+/** How long an answer may take, in milliseconds: longer than the service itself waits for anything. */
+const PATIENCE = 30_000;
+
+/** Why there is no answer to show. */
+export class ApiError extends Error {
+  /** `status` is 0 where no answer came at all. */
+  constructor(status, title, detail, { requestId = null, errors = [], retryAfter = null } = {}) {
+    super(detail);
+    Object.assign(this, { status, title, requestId, errors, retryAfter });
+  }
+}
+
+/**
+ * Calls a route and gives its JSON.
+ *
+ * `body` is a value, or JSON text; `token` a bearer. A status in `also` is an answer like a success.
+ */
+export async function call(method, path, { body, token, signal, also = [] } = {}) {
+  const headers = { accept: "application/json" };
+  if (body !== undefined) headers["content-type"] = "application/json";
+  if (token) headers.authorization = `Bearer ${token}`;
+  const patience = AbortSignal.timeout(PATIENCE);
+  let response, text;
+  try {
+    response = await fetch(API + path, {
+      method,
+      headers,
+      body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+    });
+    text = await response.text();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw unreachable(error);
+  }
+  const answer = parse(text);
+  if ((response.ok || also.includes(response.status)) && answer !== null) return answer;
+  throw new ApiError(
+    response.status,
+    answer?.title ?? "Unexpected answer",
+    answer?.detail ?? `The service answered with status ${response.status}, and did not say why.`,
+    {
+      requestId: answer?.request_id ?? response.headers.get("x-request-id"),
+      errors: answer?.errors ?? [],
+    },
+  );
+}
+
+function unreachable(error) {
+  if (!navigator.onLine) {
+    return new ApiError(0, "You are offline", "Nothing was sent. Try again when you are connected.");
+  }
+  if (error.name === "TimeoutError") {
+    return new ApiError(0, "No answer", `The service at ${API} did not answer in time.`);
+  }
+  return new ApiError(
+    0,
+    "The service cannot be reached",
+    `There is no answer from ${API}. Either it is down, or it does not allow pages from ${location.origin} (cors_origin).`,
+  );
+}
+
+/** Parses JSON. Numbers too long for JavaScript keep their digits where the browser can (JSON.rawJSON). */
+function parse(text) {
+  try {
+    return JSON.parse(text, (_, value, context) =>
+      typeof value === "number" && context?.source !== undefined && String(value) !== context.source && JSON.rawJSON
+        ? JSON.rawJSON(context.source)
+        : value);
+  } catch {
+    return null;
+  }
+}

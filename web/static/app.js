@@ -1,0 +1,47 @@
+// The page: shows the view that the address names (#/verify), and tells it when it is shown.
+
+import { API } from "./api.js";
+import * as credentials from "./credentials.js";
+import * as health from "./health.js";
+import * as history from "./history.js";
+import * as issue from "./issue.js";
+import * as verify from "./verify.js";
+
+const modules = { issue, verify, history, credentials, health };
+const views = new Map();
+for (const section of document.querySelectorAll("[data-view]")) {
+  const name = section.dataset.view;
+  // Each view sets itself up once, and gives what to do whenever it is shown.
+  views.set(name, { section, shown: modules[name].start(section) });
+}
+
+function show(move) {
+  const wanted = location.hash.replace(/^#\//, "");
+  if (wanted === "#main") return;
+  const name = views.has(wanted) ? wanted : "issue";
+  for (const [other, { section }] of views) section.hidden = other !== name;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const { section, shown } = views.get(name);
+  const heading = section.querySelector("h1");
+  document.title = `${heading.textContent} · Kube Credentials`;
+  if (move) {
+    scrollTo(0, 0);
+    heading.focus({ preventScroll: true });
+  }
+  shown();
+}
+
+addEventListener("hashchange", () => show(true));
+show(false);
+
+const offline = document.querySelector("[data-offline]");
+const online = () => { offline.hidden = navigator.onLine; };
+addEventListener("online", online);
+addEventListener("offline", online);
+online();
+
+document.querySelector("[data-api]").textContent = API;
+document.querySelector("[data-openapi]").href = `${API}/openapi.yaml`;

@@ -1,0 +1,90 @@
+// The issued credentials, page by page, and their revocation.
+
+import { busy, copyButton, credentialField, el, errorNotice, json, notice, time } from "./dom.js";
+import { badge, list, shortHash } from "./list.js";
+
+const KINDS = { active: "good", expired: "warn", revoked: "bad" };
+
+export function start(section) {
+  const dialog = document.querySelector("[data-revoke]");
+  const view = list(section, {
+    path: "/credentials",
+    member: "credentials",
+    statuses: [["active", "Active"], ["expired", "Expired"], ["revoked", "Revoked"]],
+    empty: "Nothing has been issued yet.",
+    columns: [
+      ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyButton(row.credential_hash))],
+      ["Status", (row) => badge(row.status, KINDS[row.status])],
+      ["Issued", (row) => el("span", {}, time(row.issued_at), el("br"), el("small", {}, `by ${row.worker_id}`))],
+      ["Ends", ends],
+      ["Metadata", metadata],
+      ["Action", (row) => (row.status === "revoked" ? "" : el("button", {
+        type: "button",
+        class: "small danger",
+        "aria-label": `Revoke ${row.credential_hash.slice(0, 12)}`,
+        onclick: () => open(row.credential_hash),
+      }, "Revoke"))],
+    ],
+    shown: ({ above }) => above.replaceChildren(anyButton),
+  });
+
+  const form = dialog.querySelector("form");
+  const errors = dialog.querySelector("[data-error]");
+  const field = dialog.querySelector("[data-credential]");
+  let hash = null;
+  credentialField(form);
+
+  /** Asks before it revokes; without a hash it asks for the credential itself. */
+  const open = (credentialHash) => {
+    hash = credentialHash;
+    form.reset();
+    errors.replaceChildren();
+    dialog.querySelector("[data-hash]").textContent = hash ?? "";
+    field.hidden = hash !== null;
+    form.elements.credential.required = hash === null;
+    dialog.showModal();
+    (hash === null ? form.elements.credential : form.elements.reason).focus();
+  };
+  dialog.querySelector("[data-cancel]").addEventListener("click", () => dialog.close());
+  // Nothing that was typed stays behind.
+  dialog.addEventListener("close", () => form.reset());
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(form, async () => {
+      const body = hash === null ? { credential: form.elements.credential.value } : { credential_hash: hash };
+      if (form.elements.reason.value !== "") body.reason = form.elements.reason.value;
+      try {
+        const answer = await view.call("POST", "/revoke", { body });
+        dialog.close();
+        const card = notice("good", "Revoked", el("p", {}, "The credential ", shortHash(answer.credential_hash), " no longer counts, since ", time(answer.revoked_at), "."));
+        card.setAttribute("role", "status");
+        await view.load();
+        view.part("above").replaceChildren(card, anyButton);
+        section.querySelector("h1").focus({ preventScroll: true });
+      } catch (error) {
+        if (error.status === 401) dialog.close();
+        else errors.replaceChildren(errorNotice(error));
+      }
+    });
+  });
+
+  const anyButton = el("p", {}, el("button", { type: "button", onclick: () => open(null) }, "Revoke a credential that I have"));
+  return view.load;
+}
+
+/** Metadata on one line, or behind one. */
+function metadata(row) {
+  if (row.metadata === undefined) return "";
+  const text = JSON.stringify(row.metadata);
+  if (text.length <= 60) return el("code", {}, text);
+  return el("details", {}, el("summary", {}, el("code", {}, `${text.slice(0, 40)}…`)), json(row.metadata));
+}
+
+/** When and why a credential stops counting, or stopped. */
+function ends(row) {
+  if (row.revoked_at !== undefined) {
+    return el("span", {}, "revoked ", time(row.revoked_at), row.reason ? el("small", {}, ` (${row.reason})`) : null);
+  }
+  return row.expires_at === undefined ? "never" : time(row.expires_at);
+}

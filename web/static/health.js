@@ -1,0 +1,33 @@
+// The health of both services.
+
+import { call } from "./api.js";
+import { busy, el, errorNotice, facts, loading, notice, time } from "./dom.js";
+
+const SERVICES = [["Issuance", "/health/issuance"], ["Verification", "/health/verification"]];
+
+export function start(section) {
+  const button = section.querySelector("[data-refresh]");
+  const result = section.querySelector("[data-result]");
+  const check = () => busy(section, async () => {
+    if (result.childElementCount === 0) result.replaceChildren(loading("Asking both services…"));
+    result.replaceChildren(...(await Promise.all(SERVICES.map(card))));
+  });
+  button.addEventListener("click", check);
+  return check;
+}
+
+async function card([name, path]) {
+  try {
+    // An unhealthy service says so with a 503, and that is the answer.
+    const answer = await call("GET", path, { also: [503] });
+    const healthy = answer.status === "healthy";
+    const checks = Object.entries(answer.checks ?? {}).map(([check, state]) => [check, state]);
+    return notice(
+      healthy ? "good" : "bad",
+      `${name}: ${healthy ? "healthy" : "unhealthy"}`,
+      facts([...checks, ["Worker", answer.worker], ["Version", answer.version], ["Time", answer.timestamp && time(answer.timestamp)]]),
+    );
+  } catch (error) {
+    return el("div", {}, el("h2", {}, name), errorNotice(error));
+  }
+}

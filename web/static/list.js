@@ -1,0 +1,174 @@
+// What History and Credentials have in common: the token, the filters, the table and its pages.
+
+import { ApiError, call } from "./api.js";
+import { busy, el, errorNotice, loading, utc } from "./dom.js";
+import { isSendable, setToken, token } from "./session.js";
+
+/** How many rows a page has. */
+const PAGE = 20;
+
+/**
+ * Sets up a list in a section.
+ *
+ * `path` is the route and `member` its rows; `statuses` what can be filtered by; `columns` are pairs of a name and a
+ * function from a row to a cell. `shown` is called with the filters whenever the first page is.
+ *
+ * Gives the section's parts, `load` to load it anew, and `call` to call an admin route.
+ */
+export function list(section, { path, member, statuses, columns, empty, shown = () => {} }) {
+  section.append(document.getElementById("list").content.cloneNode(true));
+  const part = (name) => section.querySelector(`[data-${name}]`);
+  const [tokenForm, unlocked, filters] = [part("token"), part("unlocked"), part("filters")];
+  const [rows, errors, status, newer, older] = [part("rows"), part("error"), part("status"), part("newer"), part("older")];
+  filters.elements.status.append(...statuses.map(([value, name]) => el("option", { value }, name)));
+
+  /** The cursors of the pages down to the one that is shown; the first page's is null. */
+  let cursors = [null];
+  let next = null;
+  let request = null;
+
+  const lock = (error = null) => {
+    request?.abort();
+    setToken("admin", null);
+    rows.replaceChildren();
+    part("above").replaceChildren();
+    unlocked.hidden = true;
+    tokenForm.hidden = false;
+    tokenForm.querySelector("[role=alert]")?.remove();
+    if (error) tokenForm.append(errorNotice(error));
+  };
+
+  /** Calls an admin route; a token that does not count is forgotten. */
+  const admin = async (method, route, options = {}) => {
+    try {
+      return await call(method, route, { ...options, token: token("admin") });
+    } catch (error) {
+      if (error.status === 401) lock(error);
+      throw error;
+    }
+  };
+
+  const query = () => {
+    const chosen = new URLSearchParams();
+    for (const name of ["status", "credential_hash"]) {
+      const value = filters.elements[name].value.trim();
+      if (value !== "") chosen.set(name, value);
+    }
+    for (const name of ["since", "until"]) {
+      const value = utc(filters.elements[name].value);
+      if (value !== null) chosen.set(name, value);
+    }
+    return chosen;
+  };
+
+  const load = async () => {
+    if (token("admin") === null) {
+      lock();
+      return;
+    }
+    tokenForm.hidden = true;
+    unlocked.hidden = false;
+    request?.abort();
+    request = new AbortController();
+    const { signal } = request;
+    const cursor = cursors.at(-1);
+    const page = query();
+    page.set("limit", PAGE);
+    if (cursor !== null) page.set("cursor", cursor);
+    errors.replaceChildren();
+    if (rows.childElementCount === 0) rows.replaceChildren(loading("Loading…"));
+    rows.setAttribute("aria-busy", "true");
+    newer.disabled = older.disabled = true;
+    try {
+      const answer = await admin("GET", `${path}?${page}`, { signal });
+      if (signal.aborted) return;
+      next = answer.next_cursor;
+      rows.replaceChildren(answer[member].length === 0 ? nothing() : table(answer[member], columns));
+      status.textContent = `${answer[member].length} rows on page ${cursors.length}.`;
+    } catch (error) {
+      if (signal.aborted) return;
+      next = null;
+      rows.replaceChildren();
+      errors.replaceChildren(errorNotice(error, load));
+      status.textContent = "";
+      return;
+    } finally {
+      if (!signal.aborted) {
+        rows.removeAttribute("aria-busy");
+        newer.disabled = cursors.length === 1;
+        older.disabled = next === null;
+      }
+    }
+    if (cursor === null) shown({ filters: query(), call: admin, signal, above: part("above") });
+  };
+
+  const first = () => {
+    cursors = [null];
+    return load();
+  };
+  const nothing = () =>
+    el("p", { class: "card" }, query().size > 0 || cursors.length > 1 ? "Nothing here that the filters let through." : empty);
+
+  tokenForm.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const value = tokenForm.elements.token.value.trim();
+    if (!isSendable(value)) {
+      lock(new ApiError(0, "Not sent", "A token has visible ASCII characters only."));
+      return;
+    }
+    setToken("admin", value);
+    tokenForm.elements.token.value = "";
+    busy(tokenForm, first).then(() => {
+      if (tokenForm.hidden) filters.elements.status.focus();
+      else tokenForm.elements.token.focus();
+    });
+  });
+  filters.addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(filters, first);
+  });
+  // The fields are emptied after this event.
+  filters.addEventListener("reset", () => setTimeout(first));
+  part("lock").addEventListener("click", () => {
+    lock();
+    tokenForm.elements.token.focus();
+  });
+  /** Loads a page; when its button is disabled by that, the other one takes the focus. */
+  const turn = async (button, other) => {
+    await load();
+    if (button.disabled) other.focus();
+    else button.focus();
+  };
+  older.addEventListener("click", () => {
+    if (next === null) return;
+    cursors.push(next);
+    turn(older, newer);
+  });
+  newer.addEventListener("click", () => {
+    cursors.pop();
+    turn(newer, older);
+  });
+
+  return { load, first, call: admin, part };
+}
+
+/** A table that stays one for screen readers where the style shows its rows as cards. */
+function table(rows, columns) {
+  return el(
+    "table",
+    { role: "table" },
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map(([name]) => el("th", { role: "columnheader", scope: "col" }, name)))),
+    el("tbody", { role: "rowgroup" }, rows.map((row) =>
+      el("tr", { role: "row" }, columns.map(([name, cell]) => el("td", { role: "cell", "data-label": name }, el("div", {}, cell(row))))))),
+  );
+}
+
+/** A hash, shortened for the eye, with the whole of it to copy and to hover. */
+export function shortHash(hash) {
+  return el("span", { class: "hash", title: hash }, `${hash.slice(0, 12)}…`);
+}
+
+/** A status as a coloured word. */
+export function badge(status, kind) {
+  return el("span", { class: `badge ${kind}` }, status.replaceAll("_", " "));
+}

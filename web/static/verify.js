@@ -1,0 +1,49 @@
+// Verifies a credential and shows the verdict: who issued it and when, or why it does not count.
+
+import { call } from "./api.js";
+import { busy, credentialField, el, errorNotice, facts, json, loading, notice, time } from "./dom.js";
+
+const TITLES = {
+  valid: "Valid",
+  expired: "Not valid: expired",
+  revoked: "Not valid: revoked",
+  not_found: "Not valid: never issued here",
+};
+
+export function start(section) {
+  const form = section.querySelector("[data-form]");
+  const result = section.querySelector("[data-result]");
+  credentialField(form);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(form, async () => {
+      result.replaceChildren(loading("Verifying…"));
+      try {
+        const body = { credential: form.elements.credential.value };
+        result.replaceChildren(verdict(await call("POST", "/verify", { body })));
+      } catch (error) {
+        // No verdict is not a bad verdict.
+        const card = errorNotice(error);
+        if (error.status !== 400) card.append(el("p", { class: "hint" }, "There is no verdict: this says nothing about the credential."));
+        result.replaceChildren(card);
+      }
+    });
+  });
+  return () => {};
+}
+
+function verdict(answer) {
+  return notice(
+    answer.isValid ? "good" : "bad",
+    TITLES[answer.status] ?? answer.status,
+    el("p", {}, answer.message),
+    facts([
+      ["Issued by", answer.issuedBy],
+      ["Issued", answer.issuedAt && time(answer.issuedAt)],
+      ["Expires", answer.expiresAt ? time(answer.expiresAt) : answer.isValid ? "never" : null],
+      ["Metadata", json(answer.metadata)],
+      ["Verified", time(answer.verifiedAt)],
+      ["Verification", el("code", {}, answer.verificationId)],
+    ]),
+  );
+}
