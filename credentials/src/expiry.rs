@@ -46,6 +46,15 @@ impl Visitor<'_> for TtlVisitor {
         }
         Ok(TtlSeconds(seconds))
     }
+
+    /// JSON has one kind of number: `60.0` is the integer 60, as JSON Schema has it too.
+    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<TtlSeconds, E> {
+        if seconds < 1.0 || seconds.fract() != 0.0 {
+            return Err(E::invalid_value(Unexpected::Float(seconds), &self));
+        }
+        // Exact, or as large as can be: that is too long anyway.
+        Ok(TtlSeconds(seconds as u64))
+    }
 }
 
 impl Timestamp {
@@ -64,8 +73,10 @@ mod tests {
 
     #[test]
     fn a_time_to_live_is_a_positive_integer() {
-        assert_eq!(serde_json::from_str::<TtlSeconds>("1").unwrap(), TtlSeconds(1));
-        for json in ["0", "-1", "1.5", "1e3", "\"1\"", "true", "99999999999999999999"] {
+        for (json, seconds) in [("1", 1), ("60.0", 60), ("1e3", 1000), ("99999999999999999999", u64::MAX)] {
+            assert_eq!(serde_json::from_str::<TtlSeconds>(json).unwrap(), TtlSeconds(seconds), "{json}");
+        }
+        for json in ["0", "0.0", "-1", "-1.0", "1.5", "\"1\"", "true"] {
             let error = serde_json::from_str::<TtlSeconds>(json).unwrap_err().to_string();
             assert!(error.contains("expected a positive integer"), "{json}: {error}");
         }

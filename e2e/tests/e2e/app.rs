@@ -24,6 +24,9 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[path = "openapi.rs"]
+pub mod openapi;
+
 /// The secret that every application under test has, unless a test sets another.
 pub const SECRET: &str = "an end-to-end secret of 32 bytes or more";
 
@@ -62,7 +65,7 @@ struct Process {
     log: Arc<Mutex<String>>,
 }
 
-/// An answer, read to its end.
+/// An answer, read to its end, and one that `openapi.yaml` has.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -415,9 +418,17 @@ impl Answer {
     }
 
     pub async fn try_to(request: RequestBuilder) -> reqwest::Result<Self> {
-        let response = request.send().await?;
+        let (client, request) = request.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Self { status, headers, body: response.bytes().await?.to_vec() })
+        let answer = Self { status, headers, body: response.bytes().await?.to_vec() };
+        // Not in benchmarks, which share this file: it takes time.
+        if env!("CARGO_CRATE_NAME") == "e2e" {
+            openapi::assert_conforms(&method, &path, &answer);
+        }
+        Ok(answer)
     }
 
     /// The body as JSON.

@@ -53,9 +53,9 @@ fn static_copy(api: &str) -> TempDir {
 async fn the_page_works_in_a_browser() {
     needs_own_host!();
     let node = tools::find("node", "NODE", &[]);
-    let chromium = tools::find("chromium", "CHROMIUM", &["/usr/bin/chromium-browser".into()]);
+    let chromium = tools::find("chromium", "CHROMIUM", &[]);
     let tests = workspace().join("e2e/browser");
-    let packages = tools::folder(&tests.join("node_modules"));
+    let packages = tools::folder("e2e/browser/node_modules");
     let (Some(node), Some(chromium), Some(_)) = (node, chromium, packages) else { return };
 
     let (friend, stranger) = (Origin::reserve().await, Origin::reserve().await);

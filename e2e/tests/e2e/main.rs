@@ -10,6 +10,7 @@ mod batch;
 mod browser;
 mod check;
 mod concurrency;
+mod contract;
 mod durability;
 mod faults;
 mod health;

@@ -1,40 +1,41 @@
-//! Programs that some tests need and that Cargo cannot bring: `.ci/tools` installs them.
+//! What some tests need and Cargo does not bring; `.ci/tools` installs it.
 
 use std::{
     env,
-    io::{self, Write},
-    path::{Path, PathBuf},
+    io::{Write, stderr},
+    path::PathBuf,
 };
 
-/// Finds a program: where the variable says, at one of these places, or on PATH.
+use crate::app::workspace;
+
+/// Where a program is: at the path in an environment variable, at one of some paths within the workspace, or on PATH.
 ///
-/// Where it is missing, says so and gives `None`, so that what it is for can be left out; fails the test instead where
-/// `E2E_TOOLS` is `required`, as in `.ci/run`.
-pub fn find(name: &str, variable: &str, places: &[PathBuf]) -> Option<PathBuf> {
-    let named = env::var_os(variable).map(PathBuf::from);
+/// Where it is nowhere, stderr says so, past the test's own captured output, and the test is to be left out;
+/// with `E2E_TOOLS=required` it fails.
+pub fn find(name: &str, variable: &str, paths: &[&str]) -> Option<PathBuf> {
+    if let Some(path) = env::var_os(variable).map(PathBuf::from) {
+        assert!(path.is_file(), "{variable} names {}, which is not there", path.display());
+        return Some(path);
+    }
     let on_path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&on_path).map(|folder| folder.join(name));
-    let found = named.into_iter().chain(places.iter().cloned()).chain(on_path).find(|path| path.is_file());
+    let found = paths.iter().map(|path| workspace().join(path)).chain(on_path).find(|path| path.is_file());
     if found.is_none() {
-        missing(&format!("{name}, on PATH or named by {variable}"));
+        miss(&format!("{name} is not there: it is looked for in {variable}, {paths:?} and PATH"));
     }
     found
 }
 
-/// Finds a folder, as [`find`] does a program.
-pub fn folder(path: &Path) -> Option<PathBuf> {
-    let found = path.is_dir().then(|| path.to_owned());
+/// Where a folder of the workspace is; as [`find`] where it is missing.
+pub fn folder(path: &str) -> Option<PathBuf> {
+    let found = Some(workspace().join(path)).filter(|folder| folder.is_dir());
     if found.is_none() {
-        missing(&path.display().to_string());
+        miss(&format!("there is no folder {path}"));
     }
     found
 }
 
-fn missing(what: &str) {
-    assert!(env::var_os("E2E_TOOLS").is_none_or(|tools| tools != "required"), "there is no {what}");
-    // Past the test harness, which keeps what passing tests print to itself.
-    let _ = writeln!(
-        io::stderr(),
-        "a test was left out, for there is no {what}; `bash .ci/tools` installs what is missing"
-    );
+fn miss(missing: &str) {
+    assert!(env::var("E2E_TOOLS").as_deref() != Ok("required"), "{missing}");
+    let _ = writeln!(stderr(), "left out a test: {missing}; `bash .ci/tools` installs it");
 }

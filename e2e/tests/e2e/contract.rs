@@ -1,0 +1,276 @@
+//! `openapi.yaml` and the service say the same.
+//!
+//! Four ways to the same end: every answer that any test of this suite gets is looked up in the document
+//! ([`openapi::assert_conforms`](crate::app::openapi::assert_conforms)); paths and methods are compared in both directions; the document's examples are executed; and
+//! Schemathesis, where it is installed, asks whatever the document allows and what it does not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    process::Command,
+};
+
+use reqwest::{Body, Method};
+use serde_json::{Value, json};
+
+use crate::{
+    app::{
+        ADMIN_TOKEN, Answer, Setup, TestApp, needs_own_host,
+        openapi::{assert_valid, document, members},
+        workspace,
+    },
+    readme::{assert_alike, read},
+    tools,
+};
+
+/// The secret that the document's examples were made with.
+const EXAMPLE_SECRET: &str = "the example secret of openapi.yaml";
+
+/// The paths, each with its operations.
+fn paths() -> impl Iterator<Item = (&'static String, &'static Value)> {
+    members(&document()["paths"]).iter()
+}
+
+#[test]
+fn each_path_of_the_manifest_and_of_the_routers_is_in_the_document_and_the_other_way_round() {
+    let documented: BTreeSet<_> = paths().map(|(path, _)| path.clone()).collect();
+
+    let between = |text: &str, before: &str| -> BTreeSet<String> {
+        let found = text.split(before).skip(1);
+        found.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    let manifest = between(&read("spin.toml"), "\nroute = \"");
+    for route in &manifest {
+        let path = match route.trim_end_matches("/...") {
+            "" => "/",
+            path => path,
+        };
+        assert!(documented.contains(path), "openapi.yaml lacks the route {route} of spin.toml");
+    }
+    for path in &documented {
+        let is_routed = |route: &String| {
+            let below = route.strip_suffix("...");
+            below.map_or(route == path, |below| format!("{path}/").starts_with(below))
+        };
+        assert!(manifest.iter().any(is_routed), "spin.toml has no route for {path}");
+    }
+
+    let mut routed = BTreeSet::new();
+    for file in ["issuance/src/routes.rs", "verification/src/routes.rs"] {
+        let code = read(file);
+        routed.extend(between(code.split("#[cfg(test)]").next().unwrap(), ".route(\""));
+    }
+    // What the page's component serves is not in its code, but in its folder: its two paths are asked for below.
+    routed.extend(documented.iter().filter(|path| ["/", "/openapi.yaml"].contains(&path.as_str())).cloned());
+    assert_eq!(documented, routed);
+}
+
+#[tokio::test]
+async fn each_path_takes_the_methods_that_the_document_gives_it() {
+    let app = TestApp::any().await;
+    for (path, operations) in paths() {
+        let methods = members(operations).keys().map(|method| method.to_ascii_uppercase());
+        let mut documented: BTreeSet<_> = methods.collect();
+        if documented.contains("GET") {
+            documented.insert("HEAD".to_owned());
+        }
+        let answer = Answer::to(app.request(Method::DELETE, path)).await;
+        answer.assert_problem(405, "method-not-allowed");
+        let allowed: BTreeSet<_> = answer.header("allow").unwrap().split(',').map(str::to_owned).collect();
+        assert_eq!(allowed, documented, "{path}");
+        for method in documented {
+            let answer = Answer::to(app.request(method.parse().unwrap(), path)).await;
+            assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_that_is_served_is_this_one() {
+    let app = TestApp::any().await;
+    assert!(app.get("/openapi.yaml").await.text() == read("openapi.yaml"));
+}
+
+/// The objects at any depth that have an example, each with its place.
+fn with_examples(value: &'static Value, place: &str, found: &mut Vec<(String, &'static Value)>) {
+    if value.get("schema").is_some() && value.get("examples").is_some() {
+        found.push((place.to_owned(), value));
+    }
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                with_examples(member, &format!("{place}/{name}"), found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| with_examples(item, place, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn each_example_fits_its_schema() {
+    let mut found = Vec::new();
+    with_examples(document(), "", &mut found);
+    assert!(found.len() >= 25, "openapi.yaml has lost its examples");
+    for (place, media) in found {
+        for (name, example) in members(&media["examples"]) {
+            assert_valid(&media["schema"], &example["value"], &format!("{place}/examples/{name}"));
+        }
+    }
+}
+
+/// The document's examples of answers, and those that were not seen yet.
+struct Examples {
+    /// Each by its operation, or by the name of the response that operations share, with its status.
+    answers: BTreeMap<String, (u64, &'static Value)>,
+    unseen: BTreeSet<String>,
+}
+
+impl Examples {
+    fn new() -> Self {
+        let mut answers = BTreeMap::new();
+        let mut add = |owner: &str, status: Option<u64>, response: &'static Value| {
+            for media in members(&response["content"]).values() {
+                for (name, example) in members(&media["examples"]) {
+                    let example = &example["value"];
+                    let status = status.or_else(|| example["status"].as_u64());
+                    let health = if example["status"] == "healthy" { 200 } else { 503 };
+                    answers.insert(format!("{owner}/{name}"), (status.unwrap_or(health), example));
+                }
+            }
+        };
+        for (_, item) in paths() {
+            for operation in members(item).values() {
+                for (status, response) in members(&operation["responses"]) {
+                    add(operation["operationId"].as_str().unwrap(), status.parse().ok(), response);
+                }
+            }
+        }
+        for (name, response) in members(&document()["components"]["responses"]) {
+            add(name, None, response);
+        }
+        let unseen = answers.keys().cloned().collect();
+        Self { answers, unseen }
+    }
+
+    /// The answer must be the one in this example.
+    fn expect(&mut self, example: &str, answer: &Answer) {
+        let (status, expected) = self.answers[example];
+        assert_eq!(u64::from(answer.status), status, "{example}: {}", answer.text());
+        let actual = answer.json();
+        assert_alike(expected, &actual, example);
+        // These come from the secret alone; not so where the service made the credential.
+        if !example.ends_with("/generated") {
+            assert_eq!(expected["credential_hash"], actual["credential_hash"], "{example}");
+            assert_eq!(expected["key_id"], actual["key_id"], "{example}");
+        }
+        self.unseen.remove(example);
+    }
+
+    /// Sends the examples of an operation's request with these names; their answers must be the examples of that name.
+    async fn ask(&mut self, app: &TestApp, path: &str, names: &[&str]) {
+        let operation = &document()["paths"][path]["post"];
+        for name in names {
+            let example = &operation["requestBody"]["content"]["application/json"]["examples"][name]["value"];
+            let answer = Answer::to(app.admin(Method::POST, path).json(example)).await;
+            self.expect(&format!("{}/{name}", operation["operationId"].as_str().unwrap()), &answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_examples_of_the_document_are_what_the_service_answers() {
+    needs_own_host!();
+    let app = Setup::new().variable("credential_secret", EXAMPLE_SECRET).start().await;
+    let stalled = {
+        let silent = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        tokio::spawn(Answer::to(app.request(Method::POST, "/issue").body(Body::wrap_stream(silent))))
+    };
+    let mut examples = Examples::new();
+
+    examples.ask(&app, "/issue", &["given", "withExpiryAndMetadata", "generated", "shortLived"]).await;
+    examples.ask(&app, "/check", &["one", "withExpiryAndMetadata", "unknown", "several"]).await;
+    examples.ask(&app, "/verify", &["valid", "withExpiryAndMetadata", "notFound"]).await;
+    examples.ask(&app, "/verify/batch", &["several"]).await;
+    let given = &examples.answers["issueCredential/given"].1["credential_hash"];
+    let hashes = json!({ "credential_hashes": [given, 5] });
+    examples.expect("checkCredential/partlyWrong", &app.post("/check", &hashes).await);
+    let credentials = json!({ "credentials": ["badge-0042", ""] });
+    examples.expect("verifyCredentials/partlyWrong", &app.post("/verify/batch", &credentials).await);
+
+    examples.ask(&app, "/revoke", &["byCredential", "byHash"]).await;
+    // The minute of the short-lived one is over.
+    let expire = "UPDATE credentials SET expires_at = issued_at + 1 WHERE expires_at = issued_at + 60000";
+    assert_eq!(app.database("issuance").execute(expire, []).unwrap(), 1);
+    examples.ask(&app, "/verify", &["revoked", "expired"]).await;
+    examples.expect("listCredentials/firstPage", &app.admin_get("/credentials?limit=2").await);
+    examples.expect("listVerifications/firstPage", &app.admin_get("/verifications?limit=2").await);
+    examples.expect("Healthy/healthy", &app.get("/health").await);
+
+    examples.expect("AlreadyIssued/alreadyIssued", &app.issue("MySecurePassword123!").await);
+    examples.expect("BadRequest/unknownMember", &app.post("/issue", &json!({ "credental": "typo" })).await);
+    let post = |body: &'static str| app.request(Method::POST, "/issue").body(body);
+    let malformed = Answer::to(post(r#"{"credential": "MySecurePassword123!""#)).await;
+    examples.expect("BadRequest/malformed", &malformed);
+    let form = post("credential=x").header("content-type", "application/x-www-form-urlencoded");
+    examples.expect("UnsupportedMediaType/form", &Answer::to(form).await);
+    examples.expect("PayloadTooLarge/tooLong", &app.issue(&"x".repeat(64 * 1024)).await);
+    examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1000").await);
+    examples.expect("Unauthorized/missingToken", &app.get("/credentials").await);
+    let wrong = app.request(Method::GET, "/credentials").bearer_auth("wrong");
+    examples.expect("Unauthorized/wrongToken", &Answer::to(wrong).await);
+    examples.expect("NotIssued/notIssued", &app.revoke(&json!({ "credential": "guesswork" })).await);
+    examples.expect("NoSuchPath/noSuchPath", &app.get("/issue/x").await);
+    let delete = app.request(Method::DELETE, "/issue");
+    examples.expect("MethodNotAllowed/methodNotAllowed", &Answer::to(delete).await);
+
+    let poor = Setup::new().variable("credential_secret", "short").variable("admin_token", "").start().await;
+    examples.expect("Forbidden/closed", &poor.get("/credentials").await);
+    examples.expect("Unavailable/notConfigured", &poor.verify("a").await);
+    examples.expect("Unhealthy/secretTooShort", &poor.get("/health").await);
+
+    examples.expect("RequestTimeout/stalled", &stalled.await.unwrap());
+    assert!(examples.unseen.is_empty(), "never asked for: {:?}", examples.unseen);
+}
+
+#[tokio::test]
+async fn schemathesis_finds_nothing() {
+    /// With the same seed each run asks much the same.
+    const SEED: &str = "1";
+    /// How many requests of each kind are made up for each operation.
+    const MAX_EXAMPLES: &str = "60";
+    const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
+
+    needs_own_host!();
+    let Some(schemathesis) =
+        tools::find("schemathesis", "SCHEMATHESIS", &["target/tools/python/bin/schemathesis"])
+    else {
+        return;
+    };
+    let app = Setup::new().variable("issuer_token", ISSUER_TOKEN).start().await;
+    let contract = workspace().join("e2e/contract");
+    let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
+    let mut command = Command::new(schemathesis);
+    command
+        // What it writes beside is of this run only.
+        .current_dir(app.folder())
+        .env("PYTHONPATH", &contract)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("ISSUER_TOKEN", ISSUER_TOKEN)
+        .env("ADMIN_TOKEN", ADMIN_TOKEN)
+        .arg("--config-file")
+        .arg(contract.join("schemathesis.toml"))
+        .arg("run")
+        .arg(workspace().join("openapi.yaml"))
+        .args(["--url", &app.base_url])
+        .args(["--seed", &setting("SCHEMATHESIS_SEED", SEED)])
+        .args(["--max-examples", &setting("SCHEMATHESIS_MAX_EXAMPLES", MAX_EXAMPLES)]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    // Nor does it leave anything out.
+    let operations: usize = paths().map(|(_, item)| members(item).len()).sum();
+    assert!(text.contains(&format!("Tested: {operations}\n")), "{text}");
+    assert!(!app.log().contains("panicked"), "{}", app.log());
+}

@@ -1,0 +1,123 @@
+//! `openapi.yaml`, and whether it has an answer.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use jsonschema::Validator;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::Answer;
+
+/// The document.
+pub fn document() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let text = fs::read_to_string(super::workspace().join("openapi.yaml")).unwrap();
+        serde_saphyr::from_str(&text).unwrap()
+    })
+}
+
+/// What stands at a place, or where its `$ref` leads.
+pub fn resolve(value: &'static Value) -> &'static Value {
+    match value.get("$ref").and_then(Value::as_str) {
+        Some(reference) => {
+            let target = document().pointer(reference.strip_prefix('#').unwrap());
+            resolve(target.unwrap_or_else(|| panic!("{reference} leads nowhere")))
+        }
+        None => value,
+    }
+}
+
+/// The members of an object; none where there is no object.
+pub fn members(value: &'static Value) -> &'static Map<String, Value> {
+    static NONE: OnceLock<Map<String, Value>> = OnceLock::new();
+    value.as_object().unwrap_or_else(|| NONE.get_or_init(Map::new))
+}
+
+/// The validator for a schema of the document.
+///
+/// Clients are told to ignore members they do not know; here there may be none. What a test sees and the document lacks is a
+/// gap in the document.
+fn validator(schema: &Value) -> Arc<Validator> {
+    static VALIDATORS: OnceLock<Mutex<HashMap<String, Arc<Validator>>>> = OnceLock::new();
+    let mut validators = VALIDATORS.get_or_init(Mutex::default).lock().unwrap();
+    let validator = validators.entry(schema.to_string()).or_insert_with(|| {
+        let mut whole = schema.as_object().unwrap().clone();
+        let mut schemas = document()["components"]["schemas"].clone();
+        for schema in schemas.as_object_mut().unwrap().values_mut().filter_map(Value::as_object_mut) {
+            if schema.contains_key("properties") {
+                schema.insert("additionalProperties".to_owned(), false.into());
+            }
+        }
+        whole.insert("components".to_owned(), json!({ "schemas": schemas }));
+        let options = jsonschema::draft202012::options().should_validate_formats(true);
+        Arc::new(options.build(&whole.into()).unwrap())
+    });
+    Arc::clone(validator)
+}
+
+/// Asserts that a value fits a schema of the document.
+#[track_caller]
+pub fn assert_valid(schema: &Value, instance: &Value, place: &str) {
+    let validator = validator(schema);
+    let errors: Vec<_> =
+        validator.iter_errors(instance).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{place} is not what openapi.yaml says: {errors:#?}\n{instance:#}");
+}
+
+/// Asserts that the document has this answer: its status, headers, content type and body.
+#[track_caller]
+pub fn assert_conforms(method: &Method, path: &str, answer: &Answer) {
+    let place = format!("{} to {method} {path}", answer.status);
+    // Of OPTIONS the document speaks in prose. A host that serves only one of the components has its own, empty 404.
+    let of_the_host =
+        answer.status == 404 && answer.body.is_empty() && answer.header("content-type").is_none();
+    // What the page loads is its own matter.
+    let of_the_page = super::workspace().join("web/static").join(path.trim_start_matches('/')).is_file();
+    if *method == Method::OPTIONS || of_the_host || of_the_page {
+        return;
+    }
+    let shared = &document()["components"]["responses"];
+    let status = answer.status.to_string();
+    let item = document()["paths"].get(path);
+    let operation = item.and_then(|item| item.get(method.as_str().to_ascii_lowercase()));
+    // A path that takes GET takes HEAD.
+    let operation = operation.or_else(|| item.filter(|_| *method == Method::HEAD)?.get("get"));
+    let response = match (item, operation) {
+        (_, Some(operation)) => operation["responses"].get(&status).map(resolve),
+        _ if answer.status == 503 => Some(&shared["Unavailable"]),
+        (Some(_), None) => Some(&shared["MethodNotAllowed"]).filter(|_| answer.status == 405),
+        (None, None) => Some(&shared["NoSuchPath"]).filter(|_| answer.status == 404),
+    };
+    let response = response.unwrap_or_else(|| panic!("openapi.yaml has no {place}: {}", answer.text()));
+
+    for (name, header) in members(&response["headers"]) {
+        let header = resolve(header);
+        match answer.header(name) {
+            Some(text) => {
+                let is_integer = resolve(&header["schema"])["type"] == "integer";
+                let value = if is_integer { text.parse::<u64>().unwrap().into() } else { text.into() };
+                assert_valid(&header["schema"], &value, &format!("{name} of {place}"));
+            }
+            None => assert_ne!(header["required"], true, "{place} lacks {name}"),
+        }
+    }
+    if *method == Method::HEAD {
+        return;
+    }
+    let content_type = answer.header("content-type").map(|text| text.split(';').next().unwrap());
+    let content = members(&response["content"]);
+    let Some(content_type) = content_type else {
+        assert!(content.is_empty() && answer.body.is_empty(), "{place} has no content type");
+        return;
+    };
+    let media = content.get(content_type);
+    let media = media.unwrap_or_else(|| panic!("openapi.yaml has no {content_type} in {place}"));
+    if content_type.ends_with("json") {
+        assert_valid(&media["schema"], &answer.json(), &place);
+    }
+}
