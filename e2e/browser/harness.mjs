@@ -2,6 +2,7 @@
 
 import { after } from "node:test";
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -115,7 +116,7 @@ export async function api(path, body, app = APP) {
 
 /** A credential that no other test has used. */
 export function unique(name) {
-  return `${name}-${crypto.randomUUID()}`;
+  return `${name}-${randomUUID()}`;
 }
 
 /** Asserts that axe finds nothing, against WCAG 2.2 AA and its best practices. */
