@@ -75,12 +75,12 @@ pub(crate) struct Measurement {
     pub(crate) latency: Latency,
     /// From the beginning of the warm-up on.
     pub(crate) errors: Errors,
-    /// The server's user and system time; `None` where its process is not known.
+    /// The server's user and system time; `None` where its process is not known, or there was no right answer.
     pub(crate) cpu_seconds_per_1000: Option<f64>,
     /// The server's resident memory in bytes at the end.
     pub(crate) resident: Option<u64>,
     /// The load generator's own time.
-    pub(crate) own_cpu_seconds_per_1000: f64,
+    pub(crate) own_cpu_seconds_per_1000: Option<f64>,
     /// Credentials that were issued, from the beginning of the warm-up on.
     pub(crate) issued: u64,
     /// Verdicts that were given, from the beginning of the warm-up on.
@@ -156,8 +156,9 @@ async fn generate(options: &Options) -> Result<Measurement> {
         tally.errors.first.get_or_insert_with(|| format!("no answer within {PATIENCE:?} after the end"));
     }
     let thousands = tally.completed as f64 / 1000.0;
-    let seconds_per_1000 =
-        |from: Usage, to: Usage| (to.cpu.saturating_sub(from.cpu)).as_secs_f64() / thousands;
+    let seconds_per_1000 = |from: Usage, to: Usage| {
+        (tally.completed > 0).then(|| to.cpu.saturating_sub(from.cpu).as_secs_f64() / thousands)
+    };
     let milliseconds = |micros: u64| micros as f64 / 1000.0;
     let quantile = |quantile| milliseconds(tally.latencies.value_at_quantile(quantile));
     Ok(Measurement {
@@ -169,7 +170,7 @@ async fn generate(options: &Options) -> Result<Measurement> {
             max: milliseconds(tally.latencies.max()),
         },
         errors: tally.errors.clone(),
-        cpu_seconds_per_1000: before.0.zip(after.0).map(|(from, to)| seconds_per_1000(from, to)),
+        cpu_seconds_per_1000: before.0.zip(after.0).and_then(|(from, to)| seconds_per_1000(from, to)),
         resident: after.0.map(|usage| usage.resident),
         own_cpu_seconds_per_1000: seconds_per_1000(before.1, after.1),
         issued: tally.issued,
@@ -375,5 +376,88 @@ impl Connections {
         let response = sender.send_request(request).await?;
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+    use crate::{database::prefill, load::SECRET};
+
+    /// Loads a baseline whose databases have 20 rows, as if they had `rows`; without a number, as an unknown server.
+    fn measure(load: Load, rows: Option<u64>) -> Result<Measurement> {
+        let folder = tempfile::tempdir()?;
+        prefill(folder.path(), 20)?;
+        let file = |name: &str| folder.path().join(name);
+        let router = baseline::router(SECRET, &file("issuance.db"), &file("verification.db"))?;
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let url: Uri = format!("http://{}", listener.local_addr()?).parse()?;
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), router).await.unwrap();
+            });
+        });
+        run(&Options {
+            load,
+            issuance: url.clone(),
+            verification: url,
+            connections: 4,
+            warm_up: 0.05,
+            seconds: 0.2,
+            prefilled: rows,
+            pid: Some(std::process::id()),
+        })
+    }
+
+    #[test]
+    fn a_server_that_is_right_has_no_errors_whatever_is_asked() {
+        for load in Load::ALL {
+            let found = measure(load, Some(20)).unwrap();
+            assert_eq!(found.errors, Errors::default(), "{load}");
+            let Latency { p50, p99, p999, max } = found.latency;
+            assert!(0.0 < p50 && p50 <= p99 && p99 <= p999 && p999 <= max, "{load}: {:?}", found.latency);
+            assert!(found.throughput > 0.0 && found.resident > Some(0), "{load}");
+            assert_eq!(found.issued > 0, matches!(load, Load::Issue | Load::Mixed), "{load}");
+            let verifies = matches!(load, Load::VerifyHit | Load::VerifyMiss | Load::Mixed);
+            assert_eq!(found.verified > 0, verifies, "{load}");
+        }
+    }
+
+    #[test]
+    fn a_server_whose_credentials_are_not_known_is_asked_for_some_that_it_issued() {
+        for load in [Load::CheckHit, Load::VerifyHit] {
+            assert_eq!(measure(load, None).unwrap().errors, Errors::default(), "{load}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_verdict_is_an_error_and_no_answer() {
+        let found = measure(Load::VerifyHit, Some(u64::MAX)).unwrap();
+        assert!(found.errors.verdict > 0 && found.errors.total() == found.errors.verdict);
+        assert!(found.errors.first.unwrap().contains("\"isValid\":false"));
+        assert_eq!((found.throughput, found.verified, found.cpu_seconds_per_1000), (0.0, 0, None));
+    }
+
+    #[test]
+    fn where_no_server_is_there_are_no_answers() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url: Uri = format!("http://127.0.0.1:{port}").parse().unwrap();
+        let options = Options {
+            load: Load::Ping,
+            issuance: url.clone(),
+            verification: url,
+            connections: 1,
+            warm_up: 0.0,
+            seconds: 0.1,
+            prefilled: None,
+            pid: None,
+        };
+        let found = run(&options).unwrap();
+        assert!(found.errors.connection > 0 && found.throughput == 0.0);
+        assert!(run(&Options { pid: Some(u32::MAX), ..options }).is_err());
     }
 }

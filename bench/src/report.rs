@@ -175,7 +175,7 @@ mod tests {
             errors: Errors { verdict: 1, ..Errors::default() },
             cpu_seconds_per_1000: None,
             resident: Some(1 << 20),
-            own_cpu_seconds_per_1000: 0.01,
+            own_cpu_seconds_per_1000: None,
             issued: 0,
             verified: 0,
         };

@@ -264,6 +264,12 @@ impl Bench<'_> {
             }
         }
         for (target, server) in targets.iter().zip(servers) {
+            let own = || self.cells[first..].iter().filter(|cell| cell.target == target.name());
+            if own().flat_map(|cell| &cell.rounds).any(|round| round.errors.total() > 0)
+                && let Some(words) = server.last_words()
+            {
+                say(&format!("there were errors; what {} said last:\n{words}", target.name()));
+            }
             if let Some(found) = server.kill_and_count()? {
                 let own = self.cells[first..].iter().filter(|cell| cell.target == target.name());
                 let confirmed =

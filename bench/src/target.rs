@@ -23,6 +23,9 @@ use crate::{
 /// How long a server may take to start; the first start ever compiles the components.
 const START_TIME: Duration = Duration::from_secs(120);
 
+/// The file in a target's folder that has its standard error.
+const LOG: &str = "log";
+
 /// A server to be measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -126,6 +129,7 @@ pub(crate) struct Server {
 struct Own {
     group: Group,
     data: PathBuf,
+    log: PathBuf,
 }
 
 impl Server {
@@ -148,7 +152,13 @@ impl Server {
         let (group, url) =
             serve(&mut command, folder).with_context(|| format!("{} did not start", target.name()))?;
         let pid = Some(group.pid());
-        Ok(Self { issuance: url.clone(), verification: url, pid, own: Some(Own { group, data }) })
+        let own = Own { group, data, log: folder.join(LOG) };
+        Ok(Self { issuance: url.clone(), verification: url, pid, own: Some(own) })
+    }
+
+    /// The last of what a server that the bench has started said on its standard error.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        fs::read_to_string(&self.own.as_ref()?.log).ok().map(|log| last_lines(&log))
     }
 
     /// Kills a server that the bench has started, without warning; gives how many credentials and audit rows its
@@ -206,7 +216,7 @@ fn write_application(workspace: &Path, folder: &Path) -> Result<()> {
 
 /// Starts a server and waits for the line that says where it serves.
 fn serve(command: &mut Command, folder: &Path) -> Result<(Group, Uri)> {
-    let log = folder.join("log");
+    let log = folder.join(LOG);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log)?);
     let mut group = Group::spawn(command)?;
     let stdout = BufReader::new(group.child.stdout.take().context("it has no standard output")?);
