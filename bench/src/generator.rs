@@ -203,7 +203,7 @@ async fn prepare(servers: &Servers) -> Result<Vec<(String, String)>> {
                     let request = source.borrow_mut().next()?;
                     let sent: BTreeMap<String, String> = serde_json::from_slice(&request.body)?;
                     let (status, body) = connections.exchange(request).await?;
-                    if status != StatusCode::CREATED {
+                    if judge(Load::Issue, status, &body).is_err() {
                         bail!("POST /issue was answered {status}: {}", String::from_utf8_lossy(&body));
                     }
                     let hash = issued_hash(&body)?;

@@ -123,6 +123,14 @@ fn target_folder() -> PathBuf {
 fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).env("CARGO_TARGET_DIR", target_folder());
+    // Cargo has set these for this program. A build script that looks at them (ring's does) would run anew, and all that
+    // depends on it be compiled anew, whenever a build from here and one from a shell take turns.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     cargo
 }
 
