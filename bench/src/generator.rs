@@ -407,7 +407,7 @@ mod tests {
             verification: url,
             connections: 4,
             warm_up: 0.05,
-            seconds: 0.2,
+            seconds: 0.4,
             prefilled: rows,
             pid: Some(std::process::id()),
         })
