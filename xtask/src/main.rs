@@ -1,7 +1,9 @@
-//! The project's own commands: `cargo xtask up` runs everything, `cargo xtask test` tests everything.
+//! The project's own commands: `cargo xtask up` runs everything, `cargo xtask test` tests everything, `cargo xtask bench`
+//! measures it.
 
 use std::{
     env,
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -12,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 use crate::up::HostChoice;
 
+mod bench;
 mod up;
 
 /// What the components are compiled for.
@@ -22,7 +25,11 @@ const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
 const HOST: &str = "kube-credentials-host";
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Runs and tests Kube Credentials.")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Runs, tests and measures Kube Credentials."
+)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -44,12 +51,20 @@ enum Task {
         /// Only tests whose names contain this.
         filter: Option<String>,
     },
+    /// Builds everything in release, measures it, and compares it with a native server: see bench/README.md.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What is measured and how: --help lists it, --quick takes less than two minutes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Up { listen, host } => up::up(listen, host),
         Task::Test { filter } => test(filter.as_deref()),
+        Task::Bench { arguments } => bench::bench(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,6 +123,14 @@ fn target_folder() -> PathBuf {
 fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).env("CARGO_TARGET_DIR", target_folder());
+    // Cargo has set these for this program. A build script that looks at them (ring's does) would run anew, and all that
+    // depends on it be compiled anew, whenever a build from here and one from a shell take turns.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     cargo
 }
 

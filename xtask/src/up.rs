@@ -120,19 +120,35 @@ enum Host {
     Embedded,
 }
 
-/// Decides what to run with, and says so and why.
-fn choose(choice: HostChoice, spin: Option<(u32, u32)>) -> Result<Host> {
-    let found = match spin {
+/// Whether the Spin on PATH can run the components; if not, why.
+pub(crate) fn usable_spin() -> Result<(), String> {
+    let version = spin_version();
+    if new_enough(version) {
+        return Ok(());
+    }
+    Err(format!("{}, and 4.1 or newer is needed", found(version)))
+}
+
+fn new_enough(spin: Option<(u32, u32)>) -> bool {
+    spin.is_some_and(|version| version >= OLDEST_SPIN)
+}
+
+fn found(spin: Option<(u32, u32)>) -> String {
+    match spin {
         None => "there is no Spin on PATH".to_owned(),
         Some((major, minor)) => format!("the Spin on PATH is {major}.{minor}"),
-    };
-    let new_enough = spin.is_some_and(|version| version >= OLDEST_SPIN);
+    }
+}
+
+/// Decides what to run with, and says so and why.
+fn choose(choice: HostChoice, spin: Option<(u32, u32)>) -> Result<Host> {
+    let found = found(spin);
     match choice {
         HostChoice::Embedded => {
             step("using the embedded host, as asked");
             Ok(Host::Embedded)
         }
-        HostChoice::Spin | HostChoice::Auto if new_enough => {
+        HostChoice::Spin | HostChoice::Auto if new_enough(spin) => {
             step(&format!("using Spin: {found}"));
             Ok(Host::Spin)
         }

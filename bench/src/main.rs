@@ -1,0 +1,50 @@
+//! Starts, loads and measures servers of the API: what `cargo xtask bench` runs.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod database;
+mod generator;
+mod load;
+mod machine;
+mod process;
+mod report;
+mod run;
+mod target;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Loads one server that is running, and prints what it found as JSON.
+    Load(generator::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        None => run::run(&arguments.run),
+        Some(Command::Load(options)) => {
+            println!("{}", serde_json::to_string(&generator::run(&options)?)?);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! From measurements to one line for each target: medians over rounds, and ratios to the baseline.
+
+use serde::Serialize;
+
+use crate::{
+    generator::{Latency, Measurement},
+    load::Load,
+};
+
+/// All rounds of one target under one load.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cell {
+    /// How many credentials and audit rows were there before; `None` where the bench did not start the target.
+    pub(crate) rows: Option<u64>,
+    pub(crate) load: Load,
+    pub(crate) connections: usize,
+    pub(crate) target: String,
+    pub(crate) rounds: Vec<Measurement>,
+}
+
+/// What the rounds come to: medians, but of `max` the highest and of errors the sum.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) throughput: f64,
+    pub(crate) latency: Latency,
+    pub(crate) errors: u64,
+    pub(crate) cpu_seconds_per_1000: Option<f64>,
+    pub(crate) resident: Option<u64>,
+    /// Throughput and p99 of each round divided by the baseline's in the same round; the medians of these. `None`
+    /// without a baseline.
+    pub(crate) throughput_ratio: Option<f64>,
+    pub(crate) p99_ratio: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Row<'a> {
+    #[serde(flatten)]
+    pub(crate) cell: &'a Cell,
+    pub(crate) summary: Summary,
+}
+
+impl Cell {
+    /// Sums up, compared with the rounds of the baseline under the same load.
+    pub(crate) fn summary(&self, baseline: Option<&Self>) -> Summary {
+        let of = |value: fn(&Measurement) -> f64| median(self.rounds.iter().map(value));
+        let ratio = |value: fn(&Measurement) -> f64| {
+            let rounds = self.rounds.iter().zip(&baseline?.rounds);
+            median(rounds.map(|(own, other)| value(own) / value(other)).filter(|ratio| ratio.is_finite()))
+        };
+        Summary {
+            throughput: of(|round| round.throughput).unwrap_or(0.0),
+            latency: Latency {
+                p50: of(|round| round.latency.p50).unwrap_or(0.0),
+                p99: of(|round| round.latency.p99).unwrap_or(0.0),
+                p999: of(|round| round.latency.p999).unwrap_or(0.0),
+                max: self.rounds.iter().map(|round| round.latency.max).fold(0.0, f64::max),
+            },
+            errors: self.rounds.iter().map(|round| round.errors.total()).sum(),
+            cpu_seconds_per_1000: median(self.rounds.iter().filter_map(|round| round.cpu_seconds_per_1000)),
+            resident: median(self.rounds.iter().filter_map(|round| Some(round.resident? as f64)))
+                .map(|bytes| bytes as u64),
+            throughput_ratio: ratio(|round| round.throughput),
+            p99_ratio: ratio(|round| round.latency.p99),
+        }
+    }
+}
+
+/// The middle one, or the mean of the two in the middle. `None` of nothing.
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    let lower = values[(values.len() - 1) / 2];
+    Some(f64::midpoint(lower, upper))
+}
+
+/// Each cell with its summary.
+pub(crate) fn rows<'a>(cells: &'a [Cell], baseline: &str) -> Vec<Row<'a>> {
+    let row = |cell: &'a Cell| {
+        let same = |other: &&Cell| {
+            (other.load, other.connections) == (cell.load, cell.connections)
+                && (cell.rows.is_none() || other.rows == cell.rows)
+        };
+        let baseline = cells.iter().filter(|other| other.target == baseline).find(same);
+        Row { cell, summary: cell.summary(baseline) }
+    };
+    cells.iter().map(row).collect()
+}
+
+/// The rows as a Markdown table whose columns are aligned.
+pub(crate) fn table(rows: &[Row<'_>]) -> String {
+    const HEAD: [&str; 14] = [
+        "rows",
+        "load",
+        "conns",
+        "target",
+        "req/s",
+        "ratio",
+        "p50 ms",
+        "p99 ms",
+        "p99 ratio",
+        "p99.9 ms",
+        "max ms",
+        "errors",
+        "CPU s/1000",
+        "RSS MiB",
+    ];
+    let dash = || "-".to_owned();
+    let line = |Row { cell, summary }: &Row<'_>| {
+        let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, |ratio| format!("{ratio:.2}"));
+        let milliseconds = |time: f64| format!("{time:.2}");
+        [
+            cell.rows.map_or_else(dash, |rows| grouped(rows as f64)),
+            cell.load.to_string(),
+            cell.connections.to_string(),
+            cell.target.clone(),
+            grouped(summary.throughput),
+            ratio(summary.throughput_ratio),
+            milliseconds(summary.latency.p50),
+            milliseconds(summary.latency.p99),
+            ratio(summary.p99_ratio),
+            milliseconds(summary.latency.p999),
+            milliseconds(summary.latency.max),
+            summary.errors.to_string(),
+            summary.cpu_seconds_per_1000.map_or_else(dash, |seconds| format!("{seconds:.3}")),
+            summary.resident.map_or_else(dash, |bytes| grouped(bytes as f64 / f64::from(1 << 20))),
+        ]
+    };
+    let lines: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(line)).collect();
+    let widths: Vec<_> = (0..HEAD.len())
+        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
+        .collect();
+    // Names on the left, figures on the right.
+    let is_name = |column: usize| matches!(column, 1 | 3);
+    let mut table = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        for (column, (text, width)) in line.iter().zip(&widths).enumerate() {
+            table +=
+                &if is_name(column) { format!("| {text:<width$} ") } else { format!("| {text:>width$} ") };
+        }
+        table += "|\n";
+        if index == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let (left, right) = if is_name(column) { ("-", "-") } else { ("-", ":") };
+                table += &format!("|{left}{}{right}", "-".repeat(*width));
+            }
+            table += "|\n";
+        }
+    }
+    table
+}
+
+/// A figure without decimals, its digits in groups of three.
+fn grouped(figure: f64) -> String {
+    let digits = format!("{figure:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generator::Errors;
+
+    fn cell(target: &str, rows: Option<u64>, rounds: &[(f64, f64)]) -> Cell {
+        let round = |&(throughput, p99): &(f64, f64)| Measurement {
+            throughput,
+            latency: Latency { p50: 1.0, p99, p999: 3.0, max: p99 * 10.0 },
+            errors: Errors { verdict: 1, ..Errors::default() },
+            cpu_seconds_per_1000: None,
+            resident: Some(1 << 20),
+            own_cpu_seconds_per_1000: None,
+            issued: 0,
+            verified: 0,
+        };
+        let rounds = rounds.iter().map(round).collect();
+        Cell { rows, load: Load::Issue, connections: 64, target: target.to_owned(), rounds }
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one_or_the_mean_of_two() {
+        let median = |values: &[f64]| median(values.iter().copied());
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
+    }
+
+    #[test]
+    fn ratios_are_those_of_each_round_so_that_drift_does_not_count() {
+        let baseline = cell("baseline", Some(10), &[(100.0, 1.0), (10.0, 10.0), (50.0, 2.0)]);
+        let own = cell("embedded", Some(10), &[(50.0, 2.0), (5.0, 20.0), (25.0, 4.0)]);
+        let summary = own.summary(Some(&baseline));
+        assert_eq!((summary.throughput, summary.throughput_ratio), (25.0, Some(0.5)));
+        assert_eq!((summary.latency.p99, summary.p99_ratio), (4.0, Some(2.0)));
+        assert_eq!((summary.latency.max, summary.errors), (200.0, 3));
+        assert_eq!((summary.cpu_seconds_per_1000, summary.resident), (None, Some(1 << 20)));
+        let alone = own.summary(None);
+        assert_eq!((alone.throughput_ratio, alone.p99_ratio), (None, None));
+    }
+
+    #[test]
+    fn a_cell_is_compared_with_the_baseline_of_the_same_size() {
+        let cells = [
+            cell("baseline", Some(10), &[(100.0, 1.0)]),
+            cell("baseline", Some(1000), &[(50.0, 1.0)]),
+            cell("embedded", Some(1000), &[(25.0, 1.0)]),
+            cell("node", None, &[(25.0, 1.0)]),
+        ];
+        let ratios: Vec<_> =
+            rows(&cells, "baseline").iter().map(|row| row.summary.throughput_ratio.unwrap()).collect();
+        assert_eq!(ratios, [1.0, 1.0, 0.5, 0.25]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash() {
+        let cells = [cell("node", None, &[(12345.6, 1.0)])];
+        let table = table(&rows(&cells, "baseline"));
+        let line = table.lines().nth(2).unwrap();
+        let fields: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(
+            fields,
+            ["-", "issue", "64", "node", "12,346", "-", "1.00", "1.00", "-", "3.00", "10.00", "1", "-", "1"]
+        );
+    }
+}
