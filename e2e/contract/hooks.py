@@ -1,8 +1,8 @@
 """The rules of the API that no schema can state.
 
-A request that breaks one of them fits its schema and is refused; an item that does not fit the list it is in is answered
-in its place. Schemathesis takes both for failures. Each is let pass here only where the request did break that rule and
-the answer is the one that openapi.yaml describes in prose.
+A request that breaks one of them fits its schema and is refused; an item that does not fit the list it is in is
+answered in its place. Schemathesis takes both for failures. Each is let pass here only where the request did break that
+rule, and the answer is the one that openapi.yaml describes in prose.
 """
 
 import json
@@ -46,7 +46,8 @@ def answered_in_place(case, response):
     if not isinstance(body, dict) or list(body) != [member] or not isinstance(body[member], list):
         return False
     items, results = body[member], response.json()["results"]
-    return 1 <= len(items) <= longest and [is_sound(item) for item in items] == ["error" not in item for item in results]
+    answered = ["error" not in result for result in results]
+    return 1 <= len(items) <= longest and [is_sound(item) for item in items] == answered
 
 
 def is_foreign_cursor(response):
@@ -72,10 +73,26 @@ def is_too_long(response):
     return len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()) > 4096
 
 
+def is_outside_the_years(text):
+    """In UTC the time is not in the years 0 to 9999, though as it is written it is."""
+    if text.startswith("0000"):
+        return "+" in text
+    try:
+        moment(text).astimezone(timezone.utc)
+    except OverflowError:
+        return True
+    return False
+
+
+NO_TIME = "must be an RFC 3339 timestamp"
+
 REFUSALS = {
     ("query.cursor", "must be the next_cursor of a page with the same filters"): is_foreign_cursor,
     ("body.expires_at", "must be in the future"): is_past,
     ("body.ttl_seconds", "must not reach beyond the year 9999"): is_beyond_9999,
+    ("body.expires_at", NO_TIME): lambda response: is_outside_the_years(sent(response)["expires_at"]),
+    ("query.since", NO_TIME): lambda response: is_outside_the_years(query(response)["since"]),
+    ("query.until", NO_TIME): lambda response: is_outside_the_years(query(response)["until"]),
     ("body.metadata", "must be at most 4096 bytes"): is_too_long,
 }
 

@@ -1,8 +1,9 @@
 //! `openapi.yaml` and the service say the same.
 //!
 //! Four ways to the same end: every answer that any test of this suite gets is looked up in the document
-//! ([`openapi::assert_conforms`](crate::app::openapi::assert_conforms)); paths and methods are compared in both directions; the document's examples are executed; and
-//! Schemathesis, where it is installed, asks whatever the document allows and what it does not.
+//! ([`assert_conforms`](crate::app::openapi::assert_conforms)); paths and methods are compared in both directions; the
+//! document's examples are executed; and Schemathesis, where it is installed, asks whatever the document allows, and what it
+//! does not.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,7 +2,8 @@
 //!
 //! Each test starts a host of its own, on a free port, in a folder of its own: see [`app::TestApp`]. `cargo xtask test`
 //! builds what they need. `E2E_HOST=spin` runs them on the `spin` on PATH; `E2E_BASE_URL`, with `E2E_ADMIN_TOKEN`, runs
-//! those that need nothing but HTTP against an application that is already there.
+//! those that need nothing but HTTP against an application that is already there. Some tests need a [tool](tools) that
+//! Cargo does not bring, and are left out where it is missing; `E2E_TOOLS=required` makes them fail there.
 
 mod access;
 mod app;

@@ -40,8 +40,8 @@ pub fn members(value: &'static Value) -> &'static Map<String, Value> {
 
 /// The validator for a schema of the document.
 ///
-/// Clients are told to ignore members they do not know; here there may be none. What a test sees and the document lacks is a
-/// gap in the document.
+/// Clients are told to ignore members they do not know. Here there may be none: what a test sees and the document lacks
+/// is a gap in the document.
 fn validator(schema: &Value) -> Arc<Validator> {
     static VALIDATORS: OnceLock<Mutex<HashMap<String, Arc<Validator>>>> = OnceLock::new();
     let mut validators = VALIDATORS.get_or_init(Mutex::default).lock().unwrap();
