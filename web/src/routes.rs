@@ -135,19 +135,23 @@ impl Asset {
     }
 }
 
-/// 404: a page for a browser, which asks for HTML, and a problem document for every other client.
+/// 404: a page for a browser, which would rather have HTML, and a problem document for every other client.
 async fn not_found(request: Request) -> Response {
-    let wants_page = request.headers().get_all(header::ACCEPT).iter().any(|value| {
-        value.to_str().is_ok_and(|accept| {
-            accept.split(',').filter_map(|range| range.trim().parse::<mime::Mime>().ok()).any(|range| {
-                range.essence_str() == mime::TEXT_HTML.essence_str()
-                    && range.get_param("q").is_none_or(|q| q != "0")
-            })
-        })
-    });
+    let weight = |media_type| weight(request.headers(), media_type);
+    let wants_page = weight("text/html") > weight("application/json").max(weight("application/problem+json"));
     let vary = [(header::VARY, "accept")];
     match ASSETS.iter().find(|asset| asset.path == NOT_FOUND) {
         Some(page) if wants_page => (StatusCode::NOT_FOUND, vary, page.response()).into_response(),
         _ => (vary, Problem::no_such_path()).into_response(),
     }
+}
+
+/// The weight that a client gives to a media type by its name (RFC 9110, sections 12.4.2 and 12.5.1); else 0.
+fn weight(headers: &HeaderMap, media_type: &str) -> f32 {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let ranges = accepts.flat_map(|accept| accept.split(',')).filter_map(|range| range.trim().parse().ok());
+    ranges
+        .filter(|range: &mime::Mime| range.essence_str() == media_type)
+        .map(|range| range.get_param("q").map_or(1.0, |q| q.as_str().parse().unwrap_or(0.0)))
+        .fold(0.0, f32::max)
 }

@@ -107,7 +107,14 @@ async fn a_path_with_nothing_behind_it_is_a_page_for_browsers_and_a_problem_for_
         );
         assert_eq!(page.header("cache-control"), Some("no-store"));
         assert!(page.text().contains("Nothing here"));
-        for accept in ["*/*", "application/json", "text/html;q=0, application/json"] {
+        for accept in [
+            "*/*",
+            "application/json",
+            "text/html;q=0, application/json",
+            "text/html;q=0.000",
+            "application/json, text/html;q=0.9, */*;q=0.1",
+            "text/html;q=0.5, application/problem+json",
+        ] {
             let problem = get_with(&app, path, &[("accept", accept)]).await;
             problem.assert_problem(404, "not-found");
             assert!(problem.header("vary").is_some_and(|vary| vary.contains("accept")));
