@@ -19,9 +19,26 @@ test("a page from an allowed origin does everything, preflights with Authorizati
   await page.getByRole("dialog").getByRole("button", { name: "Revoke", exact: true }).click();
   await list.getByText("no longer counts").waitFor();
   await view(page, "Health");
-  await page.getByText("Verification: healthy").waitFor();
+  await page.getByRole("heading", { name: "Verification: healthy" }).waitFor();
   assert(calls.length >= 6);
   assert(calls.every((origin) => origin === new URL(APP).origin), `${calls}`);
+});
+
+test("the page may lie in a folder, and its API below a path", async (t) => {
+  const page = await open(t, `${FRIEND}/folder/`);
+  assert.match(await words(await issue(page, unique("folder"))), /^Issued/);
+
+  await page.route(`${FRIEND}/folder/`, async (route) => {
+    const html = await (await route.fetch()).text();
+    await route.fulfill({ contentType: "text/html", body: html.replace(/(api-base" content=")[^"]*/, "$1/api/") });
+  });
+  await page.route(`${FRIEND}/api/**`, async (route) => {
+    const url = route.request().url().replace(`${FRIEND}/api`, APP);
+    await route.fulfill({ response: await route.fetch({ url }) });
+  });
+  await page.reload();
+  await page.getByText(`${FRIEND}/api`, { exact: true }).waitFor();
+  assert.match(await words(await issue(page, unique("path"))), /^Issued/);
 });
 
 test("the request id of an error can be read from another origin", async (t) => {

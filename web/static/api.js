@@ -2,8 +2,8 @@
 
 const configured = document.querySelector("meta[name=api-base]").content.trim();
 
-/** Where the API is, without a slash at its end: `api-base` of index.html, or where the page comes from. */
-export const API = (configured || new URL(".", document.baseURI).href).replace(/\/+$/, "");
+/** Where the API is, without a slash at its end: `api-base` of index.html, or the folder that the page comes from. */
+export const API = new URL(configured || ".", document.baseURI).href.replace(/\/+$/, "");
 
 // The page may talk to the API and to nothing else (a policy can only be narrowed, CSP level 3, section 3.3).
 const policy = document.createElement("meta");
@@ -17,16 +17,17 @@ const PATIENCE = 30_000;
 /** Why there is no answer to show. */
 export class ApiError extends Error {
   /** `status` is 0 where no answer came at all. */
-  constructor(status, title, detail, { requestId = null, errors = [], retryAfter = null } = {}) {
+  constructor(status, title, detail, { requestId = null, errors = [] } = {}) {
     super(detail);
-    Object.assign(this, { status, title, requestId, errors, retryAfter });
+    Object.assign(this, { status, title, requestId, errors });
   }
 }
 
 /**
  * Calls a route and gives its JSON.
  *
- * `body` is a value, or JSON text; `token` a bearer. A status in `also` is an answer like a success.
+ * `body` is a value, or JSON text; `token` a bearer. A status in `also` is an answer like a success, unless what comes
+ * with it is a problem.
  */
 export async function call(method, path, { body, token, signal, also = [] } = {}) {
   const headers = { accept: "application/json" };
@@ -50,11 +51,12 @@ export async function call(method, path, { body, token, signal, also = [] } = {}
     throw unreachable(error);
   }
   const answer = parse(text);
-  if ((response.ok || also.includes(response.status)) && answer !== null) return answer;
+  const isProblem = response.headers.get("content-type")?.startsWith("application/problem+json");
+  if ((response.ok || (also.includes(response.status) && !isProblem)) && answer !== null) return answer;
   throw new ApiError(
     response.status,
     answer?.title ?? "Unexpected answer",
-    answer?.detail ?? `The service answered with status ${response.status}, and did not say why.`,
+    answer?.detail ?? `What is at ${API} answered with status ${response.status}, and not as this service does.`,
     {
       requestId: answer?.request_id ?? response.headers.get("x-request-id"),
       errors: answer?.errors ?? [],
@@ -64,10 +66,10 @@ export async function call(method, path, { body, token, signal, also = [] } = {}
 
 function unreachable(error) {
   if (!navigator.onLine) {
-    return new ApiError(0, "You are offline", "Nothing was sent. Try again when you are connected.");
+    return new ApiError(0, "You are offline", "There is no answer. Try again when you are connected.");
   }
   if (error.name === "TimeoutError") {
-    return new ApiError(0, "No answer", `The service at ${API} did not answer in time.`);
+    return new ApiError(0, "No answer", `The service at ${API} did not answer in time. It may have done what it was asked for.`);
   }
   return new ApiError(
     0,

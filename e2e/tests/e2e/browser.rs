@@ -27,9 +27,11 @@ impl Origin {
         Self { url: format!("http://{}", listener.local_addr().unwrap()), listener }
     }
 
-    /// Serves a folder there, as a static host does.
+    /// Serves a folder there, as a static host does, and once more in a folder.
     fn serve(self, folder: &Path) -> JoinHandle<()> {
-        let router = Router::new().fallback_service(ServeDir::new(folder));
+        let router = Router::new()
+            .nest_service("/folder", ServeDir::new(folder))
+            .fallback_service(ServeDir::new(folder));
         tokio::spawn(async move { axum::serve(self.listener, router).await.unwrap() })
     }
 }
