@@ -21,9 +21,10 @@ export function setToken(name, value) {
   try {
     storage()?.removeItem(`token:${name}`);
     if (value !== null) storage()?.setItem(`token:${name}`, value);
-  } finally {
-    if (value !== null && token(name) === null) memory.set(name, value);
+  } catch {
+    // It is full, or may be read only.
   }
+  if (value !== null && token(name) === null) memory.set(name, value);
 }
 
 /** Whether a text can be sent as a bearer at all: visible ASCII, as headers carry it. */
