@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ADMIN_TOKEN, APP, api, assertAccessible, assertFits, issue, open, unique, unlock, verify, view } from "./harness.mjs";
+import { ADMIN_TOKEN, APP, api, assertAccessible, assertFits, issue, open, said, unique, unlock, verify, view } from "./harness.mjs";
 
 const STATUS = /the server responded with a status of/;
 const PHONE = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };
@@ -10,6 +10,7 @@ const PHONE = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch:
 for (const [name, options] of [
   ["in light", { colorScheme: "light" }],
   ["in dark", { colorScheme: "dark" }],
+  ["on a tablet", { viewport: { width: 768, height: 1024 }, hasTouch: true }],
   ["on a phone in light", { ...PHONE, colorScheme: "light" }],
   ["on a phone in dark", { ...PHONE, colorScheme: "dark" }],
 ]) {
@@ -51,7 +52,7 @@ for (const [name, options] of [
     await page.keyboard.press("Escape");
     await page.getByRole("dialog").waitFor({ state: "hidden" });
     await view(page, "Health");
-    await page.getByText("Verification: healthy").waitFor();
+    await page.getByRole("heading", { name: "Verification: healthy" }).waitFor();
     await look("health");
   });
 }
@@ -84,6 +85,7 @@ test("everything can be done by keyboard alone", async (t) => {
   assert.match(await focused(), /^Credential/);
 
   await page.reload();
+  await page.getByRole("heading", { name: "Issue a credential" }).waitFor();
   await reach(/^Verify$/);
   await press("Enter");
   await page.getByRole("heading", { name: "Verify a credential" }).waitFor();
@@ -112,6 +114,64 @@ test("everything can be done by keyboard alone", async (t) => {
   assert.equal(await focused(), "Issued credentials");
   const { results } = await api("/check", { credential_hashes: [first] });
   assert.equal(results[0].status, "revoked");
+});
+
+test("what happens is said, once, to those who listen", async (t) => {
+  const page = await open(t, APP, { expected: STATUS });
+  const credential = unique("listen");
+  await issue(page, credential);
+  await said(page, "Issued.");
+  await verify(page, credential);
+  await said(page, "Valid. credential verified by");
+  await verify(page, " never issued");
+  await said(page, "Not valid: never issued here.");
+  await unlock(page, "Credentials");
+  await said(page, "Page 1, rows: ");
+  await view(page, "Health");
+  await said(page, "Verification: healthy");
+  // An alert speaks for itself: within a live region it would be heard twice.
+  assert.equal(await page.locator("[aria-live] [role=alert], [role=status] [role=alert]").count(), 0);
+});
+
+test("what is copied without a clipboard leaves the focus where it was", async (t) => {
+  const page = await open(t, APP);
+  // As for a page that came by plain HTTP from another machine.
+  await page.addInitScript(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
+  await page.reload();
+  const notice = await issue(page, unique("copy"));
+  const button = notice.getByRole("button");
+  await button.click();
+  await said(page, "Copied");
+  assert.equal(await button.innerText(), "Copied");
+  assert(await button.evaluate((element) => element === document.activeElement));
+  const section = await view(page, "Verify");
+  const field = section.getByRole("textbox", { name: "Credential" });
+  await field.focus();
+  await page.keyboard.press("Control+V");
+  assert.equal(await field.inputValue(), await notice.locator(".hash").textContent());
+});
+
+test("what one does not see of a credential is pointed out", async (t) => {
+  const page = await open(t, APP);
+  const section = await view(page, "Verify");
+  const field = section.getByRole("textbox", { name: "Credential" });
+  await field.fill("one\ntwo ");
+  await section.getByText("begins or ends with white space").waitFor();
+  await section.getByText("sent as one line feed").waitFor();
+  const sent = page.waitForRequest("**/verify");
+  await field.press("Enter");
+  assert.deepEqual((await sent).postDataJSON(), { credential: "one\ntwo " });
+});
+
+test("Back leads away from the question before a revocation", async (t) => {
+  const page = await open(t, APP);
+  await api("/issue", { credential: unique("back") });
+  const list = await unlock(page, "Credentials");
+  await list.getByRole("button", { name: /^Revoke [0-9a-f]{12}$/ }).first().click();
+  await page.getByRole("dialog").waitFor();
+  await page.goBack();
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+  await page.getByRole("heading", { name: "Issue a credential" }).waitFor();
 });
 
 test("a view can be linked to, and Back leads to the one before", async (t) => {

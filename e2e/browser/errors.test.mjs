@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { APP, BROKEN_APP, GUARDED_APP, ISSUER_TOKEN, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
+import { APP, BROKEN_APP, GUARDED_APP, ISSUER_TOKEN, api, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
 
 /** Chromium reports every answer of 400 and above on the console. */
 const STATUS = /the server responded with a status of/;
@@ -52,6 +52,23 @@ test("an outage is no verdict", async (t) => {
   await health.getByText("Issuance: healthy").waitFor();
 });
 
+test("a service that cannot even say how it is shows its problem", async (t) => {
+  const page = await open(t, APP, { expected: STATUS });
+  const problem = { title: "Service unavailable", status: 503, detail: "The service is not configured.", request_id: "r-503" };
+  await page.route("**/health/issuance", (route) =>
+    route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(problem) }));
+  const section = await view(page, "Health");
+  assert.match(await words(section.getByRole("alert")), /not configured[^]*r-503/);
+});
+
+test("a page whose script does not come says so", async (t) => {
+  const page = await open(t, APP, { expected: /ERR_FAILED/ });
+  assert(await page.getByText("The page does not start").isHidden());
+  await page.route("**/api.js", (route) => route.abort());
+  await page.reload();
+  await page.getByText("The page does not start").waitFor();
+});
+
 test("a browser that is offline says so, and nothing is lost", async (t) => {
   const page = await open(t, APP, { expected: /ERR_INTERNET_DISCONNECTED/ });
   const credential = unique("offline");
@@ -91,6 +108,36 @@ test("a wrong admin token is refused, forgotten and asked for again", async (t) 
   assert(await section.getByLabel("Admin token").isVisible());
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
 });
+
+test("a token that is refused at a revocation is asked for again", async (t) => {
+  const page = await open(t, APP, { expected: STATUS });
+  await api("/issue", { credential: unique("refused") });
+  const section = await unlock(page, "Credentials");
+  await section.getByRole("button", { name: /^Revoke [0-9a-f]{12}$/ }).first().click();
+  await page.evaluate(() => sessionStorage.setItem("token:admin", "of-yesterday"));
+  await page.getByRole("dialog").getByRole("button", { name: "Revoke", exact: true }).click();
+  await section.getByRole("alert").waitFor();
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+  assert(await section.getByLabel("Admin token").evaluate((field) => field === document.activeElement));
+});
+
+for (const [how, block] of [
+  ["blocked", () => Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("no", "SecurityError"); } })],
+  ["full", () => { Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }; }],
+]) {
+  test(`where the session storage is ${how}, a token is kept in memory`, async (t) => {
+    const page = await open(t, APP);
+    await page.addInitScript(block);
+    await page.reload();
+    await api("/issue", { credential: unique(how) });
+    await unlock(page, "History");
+    const section = await view(page, "Credentials");
+    await section.locator("tbody tr").first().waitFor();
+    await section.getByRole("button", { name: "Lock" }).click();
+    await view(page, "History");
+    await page.getByRole("button", { name: "Unlock" }).waitFor();
+  });
+}
 
 test("where there is no admin, the view says so", async (t) => {
   const page = await open(t, GUARDED_APP, { expected: STATUS });

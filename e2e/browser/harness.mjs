@@ -91,6 +91,11 @@ export async function verify(page, credential) {
   return section.locator(".notice");
 }
 
+/** Waits until a text is said to those who listen to the page. */
+export async function said(page, text) {
+  await page.locator("[data-said]", { hasText: text }).waitFor({ state: "attached" });
+}
+
 /** The text of an element as one reads it, without empty lines. */
 export async function words(locator) {
   return (await locator.innerText()).replace(/\n+/g, "\n");
@@ -130,8 +135,8 @@ export async function assertAccessible(page, what) {
   assert.deepEqual(found, [], what);
 }
 
-/** Asserts that nothing is wider than the screen. */
+/** Asserts that nothing is wider than the screen. (innerWidth would be wider on a phone, which shows all of it then.) */
 export async function assertFits(page, what) {
-  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert(over <= 0, `${what} is ${over} pixels wider than the screen`);
 }

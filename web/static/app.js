@@ -17,7 +17,6 @@ for (const section of document.querySelectorAll("[data-view]")) {
 
 function show(move) {
   const wanted = location.hash.replace(/^#\//, "");
-  if (wanted === "#main") return;
   const name = views.has(wanted) ? wanted : "issue";
   for (const [other, { section }] of views) section.hidden = other !== name;
   for (const link of document.querySelectorAll("nav a")) {
@@ -37,8 +36,22 @@ function show(move) {
 addEventListener("hashchange", () => show(true));
 show(false);
 
+// The address names a view, and keeps naming it.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
+
+// A double click is meant once, and so is a key that is held down.
+addEventListener("click", (event) => {
+  if (event.detail > 1 && event.target.closest("[type=submit]")) event.preventDefault();
+});
+addEventListener("keydown", (event) => {
+  if (event.repeat && event.key === "Enter" && !event.target.matches("textarea")) event.preventDefault();
+});
+
 const offline = document.querySelector("[data-offline]");
-const online = () => { offline.hidden = navigator.onLine; };
+const online = () => { offline.textContent = navigator.onLine ? "" : "You are offline. What you see may be out of date."; };
 addEventListener("online", online);
 addEventListener("offline", online);
 online();

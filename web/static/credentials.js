@@ -1,7 +1,7 @@
 // The issued credentials, page by page, and their revocation.
 
-import { busy, copyButton, credentialField, el, errorNotice, json, notice, time } from "./dom.js";
-import { badge, list, shortHash } from "./list.js";
+import { busy, credentialField, el, errorNotice, json, notice, say, time } from "./dom.js";
+import { badge, copyHash, list, shortHash } from "./list.js";
 
 const KINDS = { active: "good", expired: "warn", revoked: "bad" };
 
@@ -13,7 +13,7 @@ export function start(section) {
     statuses: [["active", "Active"], ["expired", "Expired"], ["revoked", "Revoked"]],
     empty: "Nothing has been issued yet.",
     columns: [
-      ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyButton(row.credential_hash))],
+      ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyHash(row.credential_hash))],
       ["Status", (row) => badge(row.status, KINDS[row.status])],
       ["Issued", (row) => el("span", {}, time(row.issued_at), el("br"), el("small", {}, `by ${row.worker_id}`))],
       ["Ends", ends],
@@ -48,6 +48,12 @@ export function start(section) {
   dialog.querySelector("[data-cancel]").addEventListener("click", () => dialog.close());
   // Nothing that was typed stays behind.
   dialog.addEventListener("close", () => form.reset());
+  // Whoever has said "Revoke" is shown what comes of it.
+  dialog.addEventListener("cancel", (event) => {
+    if (form.hasAttribute("aria-busy")) event.preventDefault();
+  });
+  // Back leads to another view, not to one behind the question.
+  addEventListener("hashchange", () => dialog.close());
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -58,13 +64,16 @@ export function start(section) {
         const answer = await view.call("POST", "/revoke", { body });
         dialog.close();
         const card = notice("good", "Revoked", el("p", {}, "The credential ", shortHash(answer.credential_hash), " no longer counts, since ", time(answer.revoked_at), "."));
-        card.setAttribute("role", "status");
         await view.load();
         view.part("above").replaceChildren(card, anyButton);
         section.querySelector("h1").focus({ preventScroll: true });
+        card.scrollIntoView({ block: "nearest" });
+        say("Revoked.");
       } catch (error) {
-        if (error.status === 401) dialog.close();
-        else errors.replaceChildren(errorNotice(error));
+        if (error.status === 401) {
+          dialog.close();
+          view.part("token").elements.token.focus();
+        } else errors.replaceChildren(errorNotice(error));
       }
     });
   });
@@ -84,7 +93,7 @@ function metadata(row) {
 /** When and why a credential stops counting, or stopped. */
 function ends(row) {
   if (row.revoked_at !== undefined) {
-    return el("span", {}, "revoked ", time(row.revoked_at), row.reason ? el("small", {}, ` (${row.reason})`) : null);
+    return el("span", {}, "revoked ", time(row.revoked_at), row.reason ? el("small", {}, " (", el("bdi", {}, row.reason), ")") : null);
   }
   return row.expires_at === undefined ? "never" : time(row.expires_at);
 }

@@ -35,17 +35,31 @@ export function utc(local) {
   return local === "" ? null : new Date(local).toISOString();
 }
 
-/** A button that copies a text. */
-export function copyButton(text, label = "Copy") {
+let saying;
+
+/** Says a text to those who listen to the page; what is said soon after replaces it. */
+export function say(text) {
+  const region = document.querySelector("[data-said]");
+  region.textContent = "";
+  clearTimeout(saying);
+  // The same text twice is a change only where there was none in between.
+  saying = setTimeout(() => { region.textContent = text; }, 100);
+}
+
+/** A button that copies a text; `what` tells those who listen which of several it is. */
+export function copyButton(text, label = "Copy", what = "") {
+  const shown = el("span", {}, label);
   const button = el("button", {
     type: "button",
     class: "small",
-    "aria-live": "polite",
     onclick: async () => {
-      button.textContent = (await copied(text)) ? "Copied" : "Cannot copy";
-      setTimeout(() => { button.textContent = label; }, 2500);
+      shown.textContent = (await copied(text)) ? "Copied" : "Cannot copy";
+      // The old way of copying takes the focus with it.
+      button.focus();
+      say(shown.textContent);
+      setTimeout(() => { shown.textContent = label; }, 2500);
     },
-  }, label);
+  }, shown, what === "" ? null : el("span", { class: "visually-hidden" }, ` ${what}`));
   return button;
 }
 
@@ -85,24 +99,31 @@ export function notice(kind, title, ...children) {
 }
 
 /** An error as the service gave it: its detail, what is wrong where, and the id to find it in the log by. */
-export function errorNotice(error, retry = null) {
+export function errorNotice({ title = "The page failed", message, errors = [], requestId = null }, retry = null) {
   const card = notice(
     "warn",
-    error.title,
-    el("p", {}, error.message),
-    error.errors.length > 1
-      ? el("ul", {}, error.errors.map(({ location, message }) => el("li", {}, el("code", {}, location), `: ${message}`)))
+    title,
+    el("p", {}, message),
+    errors.length > 1
+      ? el("ul", {}, errors.map((error) => el("li", {}, el("code", {}, error.location), `: ${error.message}`)))
       : null,
-    error.requestId ? el("p", { class: "hint" }, "Request id: ", el("code", {}, error.requestId)) : null,
+    requestId ? el("p", { class: "hint" }, "Request id: ", el("code", {}, requestId)) : null,
     retry ? el("button", { type: "button", onclick: retry }, "Try again") : null,
   );
   card.setAttribute("role", "alert");
   return card;
 }
 
-/** What stands where an answer will be. */
-export function loading(what) {
-  return el("p", { class: "loading" }, what);
+/** Puts an answer in its place, and brings it into sight: on a phone it would be below. */
+export function present(place, card) {
+  place.replaceChildren(card);
+  card.scrollIntoView({ block: "nearest" });
+}
+
+/** Says in an answer's place that it is waited for. */
+export function wait(place, what) {
+  place.replaceChildren(el("p", { class: "loading" }, what));
+  say(what);
 }
 
 /** Runs what a form does, with its buttons disabled meanwhile, so that nothing is sent twice. */
@@ -122,18 +143,25 @@ export async function busy(form, task) {
   }
 }
 
-/** Enter sends a credential, as from a field of one line; Shift+Enter is a line break in it. Says where spaces hide. */
+/**
+ * Enter sends a credential, as from a field of one line; Shift+Enter is a line break in it. Says what of it is not seen:
+ * white space around it, and that the browser makes every line break a line feed.
+ */
 export function credentialField(form) {
   const field = form.elements.credential;
   const warning = form.querySelector("[data-spaces]");
   field.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    // Safari has ended the composition already when it tells of the key that did, with this code.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
-    form.requestSubmit(form.querySelector("[type=submit]"));
+    if (!event.repeat) form.requestSubmit(form.querySelector("[type=submit]"));
   });
   const warn = () => {
-    const spaces = field.value !== field.value.trim();
-    warning.textContent = spaces ? "It begins or ends with white space, which counts as part of it." : "";
+    const unseen = [];
+    if (field.value !== field.value.trim()) unseen.push("It begins or ends with white space, which counts as part of it.");
+    if (field.value.includes("\n")) unseen.push("It has line breaks: each is sent as one line feed (LF).");
+    // Said anew only where it is another.
+    if (warning.textContent !== unseen.join(" ")) warning.textContent = unseen.join(" ");
   };
   if (warning) {
     field.addEventListener("input", warn);

@@ -1,18 +1,22 @@
 // The health of both services.
 
 import { call } from "./api.js";
-import { busy, el, errorNotice, facts, loading, notice, time } from "./dom.js";
+import { busy, el, errorNotice, facts, notice, say, time, wait } from "./dom.js";
 
 const SERVICES = [["Issuance", "/health/issuance"], ["Verification", "/health/verification"]];
 
 export function start(section) {
-  const button = section.querySelector("[data-refresh]");
+  const form = section.querySelector("[data-form]");
   const result = section.querySelector("[data-result]");
-  const check = () => busy(section, async () => {
-    if (result.childElementCount === 0) result.replaceChildren(loading("Asking both services…"));
+  const check = () => busy(form, async () => {
+    if (result.childElementCount === 0) wait(result, "Asking both services…");
     result.replaceChildren(...(await Promise.all(SERVICES.map(card))));
+    say([...result.querySelectorAll("h2")].map((heading) => heading.textContent).join(". "));
   });
-  button.addEventListener("click", check);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    check();
+  });
   return check;
 }
 

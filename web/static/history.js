@@ -1,8 +1,8 @@
 // The audit rows, page by page, and a chart of them over time.
 
 import { chart } from "./chart.js";
-import { copyButton, el, time } from "./dom.js";
-import { badge, list, shortHash } from "./list.js";
+import { el, time } from "./dom.js";
+import { badge, copyHash, list, shortHash } from "./list.js";
 
 /** How many of the newest rows the chart shows at most, and how many a request brings. */
 const CHARTED = 1000;
@@ -17,7 +17,7 @@ export function start(section) {
     columns: [
       ["Verified", (row) => time(row.verified_at)],
       ["Verdict", (row) => badge(row.status, row.is_valid ? "good" : "bad")],
-      ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyButton(row.credential_hash))],
+      ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyHash(row.credential_hash))],
       ["By", (row) => row.verified_by],
       ["Request id", (row) => el("code", {}, row.request_id ?? "")],
     ],

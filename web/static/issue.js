@@ -1,8 +1,10 @@
 // Issues a credential, one's own or a generated one, which is shown this once.
 
 import { ApiError, call } from "./api.js";
-import { busy, copyButton, credentialField, el, errorNotice, facts, loading, notice, time, utc } from "./dom.js";
+import { busy, copyButton, credentialField, el, errorNotice, facts, notice, present, say, time, utc, wait } from "./dom.js";
 import { isSendable, setToken, token } from "./session.js";
+
+const ONCE = "This is your credential. It is shown this once: copy it now.";
 
 export function start(section) {
   const form = section.querySelector("[data-form]");
@@ -33,14 +35,16 @@ export function start(section) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     busy(form, async () => {
-      result.replaceChildren(loading("Issuing…"));
+      wait(result, "Issuing…");
       try {
-        if (fields.token.value !== "") {
-          if (!isSendable(fields.token.value)) throw inputError("body", "A token has visible ASCII characters only.");
-          setToken("issuer", fields.token.value);
+        const given = fields.token.value.trim();
+        if (given !== "") {
+          if (!isSendable(given)) throw inputError("body", "A token has visible ASCII characters only.");
+          setToken("issuer", given);
         }
         const answer = await call("POST", "/issue", { body: request(fields), token: token("issuer") });
-        result.replaceChildren(issued(answer));
+        present(result, issued(answer));
+        say(answer.credential === undefined ? "Issued." : `Issued. ${ONCE}`);
         fields.credential.value = "";
         fields.metadata.value = "";
         fields.token.value = "";
@@ -48,7 +52,7 @@ export function start(section) {
         issuer.hidden = true;
         fields.token.required = false;
       } catch (error) {
-        result.replaceChildren(errorNotice(error));
+        present(result, errorNotice(error));
         if (error.status === 401) {
           setToken("issuer", null);
           askForToken();
@@ -104,5 +108,5 @@ function issued(answer) {
 function once(credential) {
   const text = el("code", { class: "credential", "data-credential": "" }, credential);
   const box = el("div", { class: "once" }, text, copyButton(credential, "Copy credential"));
-  return el("div", {}, el("p", {}, "This is your credential. It is shown this once: copy it now."), box);
+  return el("div", {}, el("p", {}, ONCE), box);
 }

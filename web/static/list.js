@@ -1,17 +1,21 @@
 // What History and Credentials have in common: the token, the filters, the table and its pages.
 
 import { ApiError, call } from "./api.js";
-import { busy, el, errorNotice, loading, utc } from "./dom.js";
+import { busy, copyButton, el, errorNotice, say, utc, wait } from "./dom.js";
 import { isSendable, setToken, token } from "./session.js";
 
 /** How many rows a page has. */
 const PAGE = 20;
 
+/** How each list is locked: they have one token. */
+const locks = [];
+
 /**
  * Sets up a list in a section.
  *
  * `path` is the route and `member` its rows; `statuses` what can be filtered by; `columns` are pairs of a name and a
- * function from a row to a cell. `shown` is called with the filters whenever the first page is.
+ * function from a row to a cell. `shown` is called with the filters whenever the first page is, and with a signal that
+ * is aborted when another first page is asked for.
  *
  * Gives the section's parts, `load` to load it anew, and `call` to call an admin route.
  */
@@ -19,24 +23,30 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
   section.append(document.getElementById("list").content.cloneNode(true));
   const part = (name) => section.querySelector(`[data-${name}]`);
   const [tokenForm, unlocked, filters] = [part("token"), part("unlocked"), part("filters")];
-  const [rows, errors, status, newer, older] = [part("rows"), part("error"), part("status"), part("newer"), part("older")];
+  const [rows, errors, newer, older] = [part("rows"), part("error"), part("newer"), part("older")];
+  const heading = section.querySelector("h1");
   filters.elements.status.append(...statuses.map(([value, name]) => el("option", { value }, name)));
 
   /** The cursors of the pages down to the one that is shown; the first page's is null. */
   let cursors = [null];
   let next = null;
   let request = null;
+  let extra = null;
 
   const lock = (error = null) => {
     request?.abort();
+    extra?.abort();
     setToken("admin", null);
     rows.replaceChildren();
     part("above").replaceChildren();
-    unlocked.hidden = true;
     tokenForm.hidden = false;
     tokenForm.querySelector("[role=alert]")?.remove();
     if (error) tokenForm.append(errorNotice(error));
+    // What had the focus is gone.
+    if (!unlocked.hidden) tokenForm.elements.token.focus();
+    unlocked.hidden = true;
   };
+  locks.push(lock);
 
   /** Calls an admin route; a token that does not count is forgotten. */
   const admin = async (method, route, options = {}) => {
@@ -48,6 +58,7 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     }
   };
 
+  /** The filters as they are filled in. They count once they are sent: a cursor goes with those it was made for. */
   const query = () => {
     const chosen = new URLSearchParams();
     for (const name of ["status", "credential_hash"]) {
@@ -60,6 +71,7 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     }
     return chosen;
   };
+  let applied = query();
 
   const load = async () => {
     if (token("admin") === null) {
@@ -72,25 +84,24 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     request = new AbortController();
     const { signal } = request;
     const cursor = cursors.at(-1);
-    const page = query();
+    const page = new URLSearchParams(applied);
     page.set("limit", PAGE);
     if (cursor !== null) page.set("cursor", cursor);
     errors.replaceChildren();
-    if (rows.childElementCount === 0) rows.replaceChildren(loading("Loading…"));
+    if (rows.childElementCount === 0) wait(rows, "Loading…");
     rows.setAttribute("aria-busy", "true");
     newer.disabled = older.disabled = true;
     try {
       const answer = await admin("GET", `${path}?${page}`, { signal });
       if (signal.aborted) return;
       next = answer.next_cursor;
-      rows.replaceChildren(answer[member].length === 0 ? nothing() : table(answer[member], columns));
-      status.textContent = `${answer[member].length} rows on page ${cursors.length}.`;
+      rows.replaceChildren(answer[member].length === 0 ? nothing() : table(heading.textContent, answer[member], columns));
+      say(`Page ${cursors.length}, rows: ${answer[member].length}.`);
     } catch (error) {
       if (signal.aborted) return;
       next = null;
       rows.replaceChildren();
-      errors.replaceChildren(errorNotice(error, load));
-      status.textContent = "";
+      errors.replaceChildren(errorNotice(error, again));
       return;
     } finally {
       if (!signal.aborted) {
@@ -99,15 +110,27 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
         older.disabled = next === null;
       }
     }
-    if (cursor === null) shown({ filters: query(), call: admin, signal, above: part("above") });
+    if (cursor !== null) return;
+    extra?.abort();
+    extra = new AbortController();
+    shown({ filters: new URLSearchParams(applied), call: admin, signal: extra.signal, above: part("above") });
   };
 
   const first = () => {
     cursors = [null];
+    applied = query();
     return load();
   };
+  /** Focuses the first of some elements that can be, when the one that had the focus cannot have it any more. */
+  const settle = (...candidates) => {
+    if (!unlocked.hidden) candidates.find((element) => element && !element.disabled)?.focus({ preventScroll: true });
+  };
+  const again = async () => {
+    await load();
+    settle(errors.querySelector("button"), heading);
+  };
   const nothing = () =>
-    el("p", { class: "card" }, query().size > 0 || cursors.length > 1 ? "Nothing here that the filters let through." : empty);
+    el("p", { class: "card" }, applied.size > 0 || cursors.length > 1 ? "Nothing here that the filters let through." : empty);
 
   tokenForm.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -120,7 +143,6 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     tokenForm.elements.token.value = "";
     busy(tokenForm, first).then(() => {
       if (tokenForm.hidden) filters.elements.status.focus();
-      else tokenForm.elements.token.focus();
     });
   });
   filters.addEventListener("submit", (event) => {
@@ -129,15 +151,18 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
   });
   // The fields are emptied after this event.
   filters.addEventListener("reset", () => setTimeout(first));
-  part("lock").addEventListener("click", () => {
-    lock();
-    tokenForm.elements.token.focus();
+  // A hash is as it is whatever it was copied with.
+  filters.elements.credential_hash.addEventListener("change", ({ target }) => {
+    target.value = target.value.trim().toLowerCase();
   });
-  /** Loads a page; when its button is disabled by that, the other one takes the focus. */
+  part("lock").addEventListener("click", () => {
+    for (const each of locks) each();
+  });
+  /** Loads a page, and shows it from its top; the button may be of no more use there. */
   const turn = async (button, other) => {
     await load();
-    if (button.disabled) other.focus();
-    else button.focus();
+    settle(button, other, errors.querySelector("button"));
+    if (rows.getBoundingClientRect().top < 0) rows.scrollIntoView();
   };
   older.addEventListener("click", () => {
     if (next === null) return;
@@ -153,10 +178,10 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
 }
 
 /** A table that stays one for screen readers where the style shows its rows as cards. */
-function table(rows, columns) {
+function table(name, rows, columns) {
   return el(
     "table",
-    { role: "table" },
+    { role: "table", "aria-label": name },
     el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map(([name]) => el("th", { role: "columnheader", scope: "col" }, name)))),
     el("tbody", { role: "rowgroup" }, rows.map((row) =>
       el("tr", { role: "row" }, columns.map(([name, cell]) => el("td", { role: "cell", "data-label": name }, el("div", {}, cell(row))))))),
@@ -166,6 +191,11 @@ function table(rows, columns) {
 /** A hash, shortened for the eye, with the whole of it to copy and to hover. */
 export function shortHash(hash) {
   return el("span", { class: "hash", title: hash }, `${hash.slice(0, 12)}…`);
+}
+
+/** A button that copies a hash, among others like it. */
+export function copyHash(hash) {
+  return copyButton(hash, "Copy", hash.slice(0, 12));
 }
 
 /** A status as a coloured word. */

@@ -1,7 +1,7 @@
 // Verifies a credential and shows the verdict: who issued it and when, or why it does not count.
 
 import { call } from "./api.js";
-import { busy, credentialField, el, errorNotice, facts, json, loading, notice, time } from "./dom.js";
+import { busy, credentialField, el, errorNotice, facts, json, notice, present, say, time, wait } from "./dom.js";
 
 const TITLES = {
   valid: "Valid",
@@ -17,25 +17,31 @@ export function start(section) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     busy(form, async () => {
-      result.replaceChildren(loading("Verifying…"));
+      wait(result, "Verifying…");
       try {
         const body = { credential: form.elements.credential.value };
-        result.replaceChildren(verdict(await call("POST", "/verify", { body })));
+        const answer = await call("POST", "/verify", { body });
+        present(result, verdict(answer));
+        say(`${title(answer)}. ${answer.message}`);
       } catch (error) {
         // No verdict is not a bad verdict.
         const card = errorNotice(error);
         if (error.status !== 400) card.append(el("p", { class: "hint" }, "There is no verdict: this says nothing about the credential."));
-        result.replaceChildren(card);
+        present(result, card);
       }
     });
   });
   return () => {};
 }
 
+function title(answer) {
+  return TITLES[answer.status] ?? answer.status;
+}
+
 function verdict(answer) {
   return notice(
     answer.isValid ? "good" : "bad",
-    TITLES[answer.status] ?? answer.status,
+    title(answer),
     el("p", {}, answer.message),
     facts([
       ["Issued by", answer.issuedBy],
