@@ -18,7 +18,7 @@ use platform::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::store::{ListedCredential, Page, Place, Store};
+use crate::store::{ListedCredential, NewCredential, Page, Place, Store};
 
 /// The longest list that one check takes: 100 credentials under nine keys.
 const MAX_CHECKED: usize = 900;
@@ -114,9 +114,6 @@ async fn issue(
         metadata: request.metadata,
     };
     let key_id = keys.current().key_id();
-    if !app.store.insert(&hashes, key_id, &record).await? {
-        return Err(Problem::already_issued());
-    }
     let response = IssueResponse {
         message: format!("credential issued by {}", record.issued_by),
         credential: generated,
@@ -126,6 +123,9 @@ async fn issue(
         key_id: key_id.to_string(),
         expires_at,
     };
+    if !app.store.insert(NewCredential { hashes, key_id, record }).await? {
+        return Err(Problem::already_issued());
+    }
     Ok((StatusCode::CREATED, Json(response)))
 }
 

@@ -1,13 +1,26 @@
 //! The credentials that were issued, in this service's own database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use credentials::{CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId};
-use platform::{Database, DatabaseError, Row, Value, migrations};
+use platform::{Database, DatabaseError, Group, Row, Value, WriteAll, migrations};
+use serde::Serialize;
 
 /// The table of issued credentials.
 pub(crate) struct Store {
-    database: Database,
+    table: Table,
+    inserts: Group<Table>,
+}
+
+/// What the groups of new credentials are written to.
+struct Table(Database);
+
+/// A credential to be issued.
+pub(crate) struct NewCredential {
+    /// Its hashes under all keys, at least one: it is issued under the first.
+    pub(crate) hashes: Vec<CredentialHash>,
+    pub(crate) key_id: KeyId,
+    pub(crate) record: IssueRecord,
 }
 
 /// A credential as a list shows it.
@@ -53,38 +66,18 @@ const RECORD: &str = "worker_id, issued_at, expires_at, revoked_at, metadata";
 
 impl Store {
     pub(crate) const fn new() -> Self {
-        Self { database: Database::new("issuance", migrations!["0001_credentials", "0002_lifecycle"]) }
+        let migrations = migrations!["0001_credentials", "0002_lifecycle"];
+        Self { table: Table(Database::new("issuance", migrations)), inserts: Group::new() }
     }
 
-    /// Adds a credential under the first of its hashes; `false` if it is there already under any of them, whoever
-    /// added it. Of any number at once, one gets `true`.
-    pub(crate) async fn insert(
-        &self,
-        hashes: &[CredentialHash],
-        key_id: KeyId,
-        record: &IssueRecord,
-    ) -> Result<bool, DatabaseError> {
-        let Some(hash) = hashes.first() else { return Err(DatabaseError::UnexpectedRow) };
-        // One statement decides and reports: the connection is shared, so `changes()` could be another request's.
-        let inserted = self
-            .database
-            .query(
-                "INSERT INTO credentials (credential_hash, key_id, worker_id, issued_at, expires_at, metadata) \
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS \
-                 (SELECT 1 FROM credentials WHERE credential_hash IN (SELECT value FROM json_each(?7))) \
-                 ON CONFLICT (credential_hash) DO NOTHING RETURNING id",
-                [
-                    hash.to_string().into(),
-                    key_id.to_string().into(),
-                    record.issued_by.as_str().into(),
-                    record.issued_at.as_millis().into(),
-                    record.expires_at.map(Timestamp::as_millis).into(),
-                    record.metadata.as_ref().map(Metadata::as_str).into(),
-                    json_list(hashes),
-                ],
-            )
-            .await?;
-        Ok(!inserted.is_empty())
+    fn database(&self) -> &Database {
+        &self.table.0
+    }
+
+    /// Adds a credential; `false` if it is there already under any of its hashes, whoever added it. Of any number at
+    /// once, one gets `true`.
+    pub(crate) async fn insert(&self, credential: NewCredential) -> Result<bool, DatabaseError> {
+        self.inserts.write(&self.table, credential).await
     }
 
     /// What is known of the credentials with these hashes, by hash. What was not issued is not in the map.
@@ -93,13 +86,13 @@ impl Store {
         hashes: &[CredentialHash],
     ) -> Result<HashMap<String, IssueRecord>, DatabaseError> {
         let rows = self
-            .database
+            .database()
             .query(
                 &format!(
                     "SELECT credential_hash, {RECORD} FROM credentials \
                      WHERE credential_hash IN (SELECT value FROM json_each(?))"
                 ),
-                [json_list(hashes)],
+                [json(&hashes)?],
             )
             .await?;
         rows.iter().map(|row| Ok((text(row, 0)?, issue_record(row, 1)?))).collect()
@@ -115,14 +108,14 @@ impl Store {
         // Every right-hand side sees the row as it was: the reason is kept together with its time. That time is taken
         // here and not before, where the statement may still have to wait for its turn.
         let rows = self
-            .database
+            .database()
             .query(
                 "UPDATE credentials SET \
                  revoked_at = coalesce(revoked_at, CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), \
                  revocation_reason = CASE WHEN revoked_at IS NULL THEN ?1 ELSE revocation_reason END \
                  WHERE credential_hash IN (SELECT value FROM json_each(?2)) \
                  RETURNING credential_hash, revoked_at, revocation_reason",
-                [reason.map(Reason::as_str).into(), json_list(hashes)],
+                [reason.map(Reason::as_str).into(), json(&hashes)?],
             )
             .await?;
         let revocations = rows.iter().map(|row| {
@@ -147,7 +140,7 @@ impl Store {
         // First how far to look, then what is there: rows that are added in between are newer, and change neither.
         let end = if page.scans() { self.end_of_scan(page).await? } else { None };
         let (statement, parameters) = list_statement(page, end);
-        let rows = self.database.query(&statement, parameters).await?;
+        let rows = self.database().query(&statement, parameters).await?;
         let listed = |row: &Row| {
             Ok(ListedCredential {
                 place: Place { issued_at: integer(row, 3)?, id: integer(row, 7)? },
@@ -174,18 +167,71 @@ impl Store {
             "SELECT issued_at, id FROM credentials WHERE {conditions} \
              ORDER BY issued_at DESC, id DESC LIMIT 1 OFFSET ?"
         );
-        let rows = self.database.query(&statement, parameters).await?;
+        let rows = self.database().query(&statement, parameters).await?;
         rows.first().map(|row| Ok(Place { issued_at: integer(row, 0)?, id: integer(row, 1)? })).transpose()
     }
 
     /// Whether the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database.query("UPDATE credentials SET id = id WHERE false", []).await.map(drop)
+        self.database().query("UPDATE credentials SET id = id WHERE false", []).await.map(drop)
     }
 }
 
 /// How many rows are looked at for one page at the most: a few milliseconds' worth.
 const MAX_SCANNED: i64 = 10_000;
+
+impl WriteAll for Table {
+    type Item = NewCredential;
+    /// Whether it was added.
+    type Outcome = bool;
+
+    async fn write_all(&self, credentials: &[NewCredential]) -> Result<Vec<bool>, DatabaseError> {
+        // One statement decides and reports: the connection is shared, so `changes()` could be another request's. One
+        // parameter whatever their number, so that the statement's text stays the same.
+        let inserted = self
+            .0
+            .query(
+                "INSERT INTO credentials (credential_hash, key_id, worker_id, issued_at, expires_at, metadata) \
+                 SELECT value ->> '$.hashes[0]', value ->> 'key_id', value ->> 'worker_id', \
+                 value ->> 'issued_at', value ->> 'expires_at', value ->> 'metadata' FROM json_each(?) AS new \
+                 WHERE NOT EXISTS (SELECT 1 FROM credentials WHERE credential_hash IN \
+                 (SELECT value FROM json_each(new.value, '$.hashes'))) \
+                 ON CONFLICT (credential_hash) DO NOTHING RETURNING credential_hash",
+                [json(&credentials.iter().map(NewRow::from).collect::<Vec<_>>())?],
+            )
+            .await?;
+        let mut inserted =
+            inserted.iter().map(|row| text(row, 0)).collect::<Result<HashSet<_>, DatabaseError>>()?;
+        // Whoever asked first for what was added is the one who added it.
+        let added =
+            |new: &NewCredential| new.hashes.first().is_some_and(|hash| inserted.remove(&hash.to_string()));
+        Ok(credentials.iter().map(added).collect())
+    }
+}
+
+/// A new credential as the statement takes it; times in milliseconds since the Unix epoch.
+#[derive(Serialize)]
+struct NewRow<'a> {
+    hashes: &'a [CredentialHash],
+    key_id: String,
+    worker_id: &'a str,
+    issued_at: i64,
+    expires_at: Option<i64>,
+    metadata: Option<&'a str>,
+}
+
+impl<'a> From<&'a NewCredential> for NewRow<'a> {
+    fn from(NewCredential { hashes, key_id, record }: &'a NewCredential) -> Self {
+        Self {
+            hashes,
+            key_id: key_id.to_string(),
+            worker_id: record.issued_by.as_str(),
+            issued_at: record.issued_at.as_millis(),
+            expires_at: record.expires_at.map(Timestamp::as_millis),
+            metadata: record.metadata.as_ref().map(Metadata::as_str),
+        }
+    }
+}
 
 impl Page<'_> {
     /// Whether rows have to be looked at to tell whether they are asked for.
@@ -251,10 +297,9 @@ fn list_statement(page: &Page<'_>, end: Option<Place>) -> (String, Vec<Value>) {
     (statement, parameters)
 }
 
-/// Hashes as one parameter, whatever their number: so the statement's text stays the same.
-fn json_list(hashes: &[CredentialHash]) -> Value {
-    let quoted: Vec<_> = hashes.iter().map(|hash| format!("\"{hash}\"")).collect();
-    format!("[{}]", quoted.join(",")).into()
+/// Any number of things as one parameter.
+fn json(list: &impl Serialize) -> Result<Value, DatabaseError> {
+    serde_json::to_string(list).map(Value::from).map_err(|_| DatabaseError::UnexpectedRow)
 }
 
 /// The record in a row whose columns from `first` on are [`RECORD`].

@@ -37,6 +37,15 @@ pub struct Database {
 /// How long a request waits for its turn on the connection. Its statement may then wait as long again, for SQLite's lock.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
+/// How long SQLite waits for a lock before the statement is tried again, in milliseconds.
+///
+/// Its pauses grow with each try, up to 100 ms, in which whoever came later is served: with the 5 s that Spin sets, some
+/// writers wait for a second. Trying anew lets the pauses begin anew, at 1 ms.
+const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 3";
+
+/// What is in SQLite's message when that time was not enough (SQLITE_BUSY, SQLITE_LOCKED).
+const LOCKED: &str = "locked";
+
 /// Why a statement was not carried out.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -62,6 +71,9 @@ pub enum DatabaseError {
     /// The statements before this one took too long; it was not started.
     #[error("no turn on the connection within {MAX_WAIT:?}")]
     Busy,
+    /// The request that carried this one's statement out for it was cancelled. It may have taken effect or not.
+    #[error("the request that wrote for this one was cancelled")]
+    Interrupted,
     /// A row is not what the schema says it is.
     #[error("a row does not have the expected columns")]
     UnexpectedRow,
@@ -92,7 +104,15 @@ impl Database {
         // While the database is locked, each statement waits for it as long as SQLite does: one after another, requests
         // would wait for minutes. Who gives up here has started nothing.
         let _turn = clock::within(MAX_WAIT, self.turn.acquire()).await.ok_or(DatabaseError::Busy)?;
-        run(connection, statement, parameters).await
+        let parameters: Vec<Value> = parameters.into_iter().collect();
+        let started = Instant::now();
+        loop {
+            match run(connection, statement, parameters.clone()).await {
+                Err(DatabaseError::Statement(reason))
+                    if reason.contains(LOCKED) && started.elapsed() < MAX_WAIT => {}
+                result => return result,
+            }
+        }
     }
 
     /// Opens the database, unless that has failed just now: requests that waited for the one that tried would else
@@ -116,6 +136,10 @@ impl Database {
             .await
             .map_err(|error| DatabaseError::Open { label: self.label, reason: error.to_string() })?;
         self.migrate(&connection).await?;
+        // A database that does not know it (libSQL) waits as it does.
+        if let Err(error) = run(&connection, BUSY_TIMEOUT, []).await {
+            tracing::debug!(database = self.label, %error, "the busy timeout is the host's");
+        }
         Ok(connection)
     }
 

@@ -185,10 +185,10 @@ async fn verdicts(
         let id = VerificationId::new(verified_at, random::bytes()?);
         audit_rows.push(Verification {
             id,
-            request_id: request_id.as_str(),
+            request_id: request_id.clone(),
             credential_hash,
             status: verdict.status(),
-            verified_by: verified_by.as_str(),
+            verified_by: verified_by.clone(),
             verified_at: verified_at.as_millis(),
         });
         let message = verdict.message(verified_by);
@@ -209,8 +209,8 @@ async fn verdicts(
             verification_id: id,
         });
     }
-    app.store.record(&audit_rows).await?;
-    clean_up(app, verified_at, audit_rows.len()).await;
+    app.store.record(audit_rows).await?;
+    clean_up(app, verified_at, responses.len()).await;
     Ok(responses)
 }
 

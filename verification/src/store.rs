@@ -1,22 +1,26 @@
 //! The audit rows, in this service's own database.
 
-use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId};
-use platform::{Database, DatabaseError, Row, Value, migrations};
+use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId, WorkerId};
+use platform::{Database, DatabaseError, Group, RequestId, Row, Value, WriteAll, migrations};
 use serde::Serialize;
 
 /// The table of verifications.
 pub(crate) struct Store {
-    database: Database,
+    table: Table,
+    records: Group<Table>,
 }
+
+/// What the groups of audit rows are written to.
+struct Table(Database);
 
 /// One verdict on one credential, as it is recorded.
 #[derive(Serialize)]
-pub(crate) struct Verification<'a> {
+pub(crate) struct Verification {
     pub(crate) id: VerificationId,
-    pub(crate) request_id: &'a str,
+    pub(crate) request_id: RequestId,
     pub(crate) credential_hash: CredentialHash,
     pub(crate) status: VerdictStatus,
-    pub(crate) verified_by: &'a str,
+    pub(crate) verified_by: WorkerId,
     /// Milliseconds since the Unix epoch.
     pub(crate) verified_at: i64,
 }
@@ -47,28 +51,22 @@ pub(crate) struct Page<'a> {
 
 impl Store {
     pub(crate) const fn new() -> Self {
-        Self { database: Database::new("verification", migrations!["0001_verifications", "0002_lists"]) }
+        let migrations = migrations!["0001_verifications", "0002_lists"];
+        Self { table: Table(Database::new("verification", migrations)), records: Group::new() }
     }
 
-    /// Writes audit rows: all of them, or on an error none.
-    pub(crate) async fn record(&self, verifications: &[Verification<'_>]) -> Result<(), DatabaseError> {
-        // One parameter whatever their number: so the statement's text stays the same.
-        let rows = serde_json::to_string(verifications).map_err(|_| DatabaseError::UnexpectedRow)?;
-        self.database
-            .query(
-                "INSERT INTO verifications \
-                 (id, request_id, credential_hash, status, verified_by, verified_at) \
-                 SELECT value ->> 'id', value ->> 'request_id', value ->> 'credential_hash', \
-                 value ->> 'status', value ->> 'verified_by', value ->> 'verified_at' FROM json_each(?)",
-                [rows.into()],
-            )
-            .await
-            .map(drop)
+    fn database(&self) -> &Database {
+        &self.table.0
+    }
+
+    /// Writes the audit rows of a request: all of them, or on an error none.
+    pub(crate) async fn record(&self, verifications: Vec<Verification>) -> Result<(), DatabaseError> {
+        self.records.write(&self.table, verifications).await
     }
 
     /// Deletes at most `limit` of the rows from before a time, the oldest first.
     pub(crate) async fn delete_before(&self, time: Timestamp, limit: u32) -> Result<(), DatabaseError> {
-        self.database
+        self.database()
             .query(
                 "DELETE FROM verifications WHERE id IN \
                  (SELECT id FROM verifications WHERE id < ? ORDER BY id LIMIT ?)",
@@ -84,7 +82,7 @@ impl Store {
         page: &Page<'_>,
     ) -> Result<(Vec<ListedVerification>, Option<String>), DatabaseError> {
         let (statement, parameters) = list_statement(page);
-        let rows = self.database.query(&statement, parameters).await?;
+        let rows = self.database().query(&statement, parameters).await?;
         let listed = rows.iter().map(|row| listed(row).ok_or(DatabaseError::UnexpectedRow));
         let mut listed = listed.collect::<Result<Vec<_>, _>>()?;
         let more = listed.len() > usize::from(page.limit);
@@ -95,10 +93,31 @@ impl Store {
 
     /// Whether the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database
+        self.database()
             .query("UPDATE verifications SET request_id = request_id WHERE false", [])
             .await
             .map(drop)
+    }
+}
+
+impl WriteAll for Table {
+    type Item = Vec<Verification>;
+    type Outcome = ();
+
+    async fn write_all(&self, requests: &[Vec<Verification>]) -> Result<Vec<()>, DatabaseError> {
+        // One parameter whatever their number, so that the statement's text stays the same.
+        let rows: Vec<_> = requests.iter().flatten().collect();
+        let rows = serde_json::to_string(&rows).map_err(|_| DatabaseError::UnexpectedRow)?;
+        self.0
+            .query(
+                "INSERT INTO verifications \
+                 (id, request_id, credential_hash, status, verified_by, verified_at) \
+                 SELECT value ->> 'id', value ->> 'request_id', value ->> 'credential_hash', \
+                 value ->> 'status', value ->> 'verified_by', value ->> 'verified_at' FROM json_each(?)",
+                [rows.into()],
+            )
+            .await?;
+        Ok(vec![(); requests.len()])
     }
 }
 
