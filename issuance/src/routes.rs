@@ -227,7 +227,7 @@ async fn find(
     texts: impl IntoIterator<Item = &String>,
 ) -> Result<HashMap<String, IssueRecord>, Problem> {
     let hashes: Vec<CredentialHash> = texts.into_iter().filter_map(|text| text.parse().ok()).collect();
-    if hashes.is_empty() { Ok(HashMap::new()) } else { Ok(app.store.find(&hashes).await?) }
+    if hashes.is_empty() { Ok(HashMap::new()) } else { Ok(app.store.find(hashes).await?) }
 }
 
 impl CheckAnswer {

@@ -1,19 +1,26 @@
 //! The credentials that were issued, in this service's own database.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use credentials::{CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId};
-use platform::{Database, DatabaseError, Group, Row, Value, WriteAll, migrations};
+use platform::{Database, DatabaseError, Group, Row, Value, Work, migrations};
 use serde::Serialize;
 
 /// The table of issued credentials.
 pub(crate) struct Store {
-    table: Table,
-    inserts: Group<Table>,
+    database: Arc<Database>,
+    inserts: Group<Insert>,
+    finds: Group<Find>,
 }
 
-/// What the groups of new credentials are written to.
-struct Table(Database);
+/// Adds the credentials of several requests at once.
+struct Insert(Arc<Database>);
+
+/// Looks up the hashes of several requests at once.
+struct Find(Arc<Database>);
 
 /// A credential to be issued.
 pub(crate) struct NewCredential {
@@ -65,37 +72,28 @@ pub(crate) struct Revocation {
 const RECORD: &str = "worker_id, issued_at, expires_at, revoked_at, metadata";
 
 impl Store {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let migrations = migrations!["0001_credentials", "0002_lifecycle"];
-        Self { table: Table(Database::new("issuance", migrations)), inserts: Group::new() }
-    }
-
-    fn database(&self) -> &Database {
-        &self.table.0
+        let database = Arc::new(Database::new("issuance", migrations));
+        Self {
+            inserts: Group::new(Insert(Arc::clone(&database))),
+            finds: Group::new(Find(Arc::clone(&database))),
+            database,
+        }
     }
 
     /// Adds a credential; `false` if it is there already under any of its hashes, whoever added it. Of any number at
     /// once, one gets `true`.
     pub(crate) async fn insert(&self, credential: NewCredential) -> Result<bool, DatabaseError> {
-        self.inserts.write(&self.table, credential).await
+        self.inserts.join(credential).await
     }
 
     /// What is known of the credentials with these hashes, by hash. What was not issued is not in the map.
     pub(crate) async fn find(
         &self,
-        hashes: &[CredentialHash],
+        hashes: Vec<CredentialHash>,
     ) -> Result<HashMap<String, IssueRecord>, DatabaseError> {
-        let rows = self
-            .database()
-            .query(
-                &format!(
-                    "SELECT credential_hash, {RECORD} FROM credentials \
-                     WHERE credential_hash IN (SELECT value FROM json_each(?))"
-                ),
-                [json(&hashes)?],
-            )
-            .await?;
-        rows.iter().map(|row| Ok((text(row, 0)?, issue_record(row, 1)?))).collect()
+        self.finds.join(hashes).await
     }
 
     /// Revokes the credential with any of these hashes. Where it is revoked already, that stands. `None` if there is
@@ -108,7 +106,7 @@ impl Store {
         // Every right-hand side sees the row as it was: the reason is kept together with its time. That time is taken
         // here and not before, where the statement may still have to wait for its turn.
         let rows = self
-            .database()
+            .database
             .query(
                 "UPDATE credentials SET \
                  revoked_at = coalesce(revoked_at, CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), \
@@ -140,7 +138,7 @@ impl Store {
         // First how far to look, then what is there: rows that are added in between are newer, and change neither.
         let end = if page.scans() { self.end_of_scan(page).await? } else { None };
         let (statement, parameters) = list_statement(page, end);
-        let rows = self.database().query(&statement, parameters).await?;
+        let rows = self.database.query(&statement, parameters).await?;
         let listed = |row: &Row| {
             Ok(ListedCredential {
                 place: Place { issued_at: integer(row, 3)?, id: integer(row, 7)? },
@@ -167,25 +165,25 @@ impl Store {
             "SELECT issued_at, id FROM credentials WHERE {conditions} \
              ORDER BY issued_at DESC, id DESC LIMIT 1 OFFSET ?"
         );
-        let rows = self.database().query(&statement, parameters).await?;
+        let rows = self.database.query(&statement, parameters).await?;
         rows.first().map(|row| Ok(Place { issued_at: integer(row, 0)?, id: integer(row, 1)? })).transpose()
     }
 
     /// Whether the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database().query("UPDATE credentials SET id = id WHERE false", []).await.map(drop)
+        self.database.query("UPDATE credentials SET id = id WHERE false", []).await.map(drop)
     }
 }
 
 /// How many rows are looked at for one page at the most: a few milliseconds' worth.
 const MAX_SCANNED: i64 = 10_000;
 
-impl WriteAll for Table {
+impl Work for Insert {
     type Item = NewCredential;
     /// Whether it was added.
     type Outcome = bool;
 
-    async fn write_all(&self, credentials: &[NewCredential]) -> Result<Vec<bool>, DatabaseError> {
+    async fn carry_out(&self, credentials: &[NewCredential]) -> Result<Vec<bool>, DatabaseError> {
         // One statement decides and reports: the connection is shared, so `changes()` could be another request's. One
         // parameter whatever their number, so that the statement's text stays the same.
         let inserted = self
@@ -206,6 +204,33 @@ impl WriteAll for Table {
         let added =
             |new: &NewCredential| new.hashes.first().is_some_and(|hash| inserted.remove(&hash.to_string()));
         Ok(credentials.iter().map(added).collect())
+    }
+}
+
+impl Work for Find {
+    type Item = Vec<CredentialHash>;
+    type Outcome = HashMap<String, IssueRecord>;
+
+    async fn carry_out(
+        &self,
+        requests: &[Vec<CredentialHash>],
+    ) -> Result<Vec<HashMap<String, IssueRecord>>, DatabaseError> {
+        let hashes: Vec<_> = requests.iter().flatten().collect();
+        let rows = self
+            .0
+            .query(
+                "SELECT credential_hash, worker_id, issued_at, expires_at, revoked_at, metadata FROM credentials \
+                 WHERE credential_hash IN (SELECT value FROM json_each(?))",
+                [json(&hashes)?],
+            )
+            .await?;
+        let found = rows.iter().map(|row| Ok((text(row, 0)?, issue_record(row, 1)?)));
+        let found = found.collect::<Result<HashMap<_, _>, DatabaseError>>()?;
+        let of_request = |hashes: &Vec<CredentialHash>| {
+            let texts = hashes.iter().map(ToString::to_string);
+            texts.filter_map(|text| found.get(&text).cloned().map(|record| (text, record))).collect()
+        };
+        Ok(requests.iter().map(of_request).collect())
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Database {
     failure: Mutex<Option<(Instant, DatabaseError)>>,
 }
 
-/// How long a request waits for its turn on the connection. Its statement may then wait as long again, for SQLite's lock.
+/// How long a statement waits for its turn on the connection, and then as long again for SQLite's lock.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// How long SQLite waits for a lock before the statement is tried again, in milliseconds.
@@ -105,11 +105,12 @@ impl Database {
         // would wait for minutes. Who gives up here has started nothing.
         let _turn = clock::within(MAX_WAIT, self.turn.acquire()).await.ok_or(DatabaseError::Busy)?;
         let parameters: Vec<Value> = parameters.into_iter().collect();
-        let started = Instant::now();
+        let mut locked_since = None;
         loop {
             match run(connection, statement, parameters.clone()).await {
                 Err(DatabaseError::Statement(reason))
-                    if reason.contains(LOCKED) && started.elapsed() < MAX_WAIT => {}
+                    if reason.contains(LOCKED)
+                        && locked_since.get_or_insert_with(Instant::now).elapsed() < MAX_WAIT => {}
                 result => return result,
             }
         }

@@ -1,7 +1,8 @@
-//! Group commit: what waits at the same time is written together, by one statement, and is durable together.
+//! Groups: what waits at the same time is done together, by one statement.
 //!
-//! A commit waits for the disk. While one is under way, all that arrives collects behind it and becomes the next one:
-//! the busier an instance is, the more requests share a commit, and one that comes alone waits for nobody.
+//! A statement costs several calls of the host, and one that writes waits for the disk too. While one is under way, all
+//! that arrives collects behind it and becomes the next one: the busier an instance is, the more requests share a
+//! statement and its commit, and one that comes alone waits for nobody.
 
 use std::{
     future::Future,
@@ -14,87 +15,71 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::{DatabaseError, clock};
+use crate::DatabaseError;
 
-/// What writes the items of a [`Group`].
-pub trait WriteAll {
-    /// What is written.
+/// What is done in a [`Group`].
+pub trait Work {
+    /// What one request asks for.
     type Item: Send + Sync;
-    /// What became of it.
+    /// What it gets.
     type Outcome: Send;
 
-    /// Writes all items, at least one, and gives an outcome for each, in order.
+    /// Does it for all items, at least one, and gives an outcome for each, in order.
     ///
     /// # Errors
-    /// None of the items is written then.
-    fn write_all(
+    /// For none of the items anything is done then.
+    fn carry_out(
         &self,
         items: &[Self::Item],
     ) -> impl Future<Output = Result<Vec<Self::Outcome>, DatabaseError>> + Send;
 }
 
-/// Items on their way into the database, written in groups.
-pub struct Group<W: WriteAll> {
-    queue: Mutex<Queue<W>>,
-    /// Who has it writes for all that wait.
+/// Items that wait for their work to be done, in groups.
+pub struct Group<W: Work> {
+    work: W,
+    waiting: Mutex<Vec<Waiting<W>>>,
+    /// Who has it does the work for all that wait.
     turn: Semaphore,
 }
 
-struct Queue<W: WriteAll> {
-    waiting: Vec<Waiting<W>>,
-    /// How many have ever waited.
-    tickets: u64,
-}
-
-struct Waiting<W: WriteAll> {
-    ticket: u64,
+struct Waiting<W: Work> {
     item: W::Item,
     outcome: oneshot::Sender<Result<W::Outcome, DatabaseError>>,
 }
 
-/// How long an item waits until its group is begun.
-const MAX_WAIT: Duration = Duration::from_secs(5);
-
 /// A group that fails within this time fails for what is in it, not because the database is locked.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-impl<W: WriteAll> Group<W> {
-    /// A group in which nothing waits.
-    pub const fn new() -> Self {
-        let queue = Queue { waiting: Vec::new(), tickets: 0 };
-        Self { queue: Mutex::new(queue), turn: Semaphore::const_new(1) }
+impl<W: Work> Group<W> {
+    /// A group in which nothing waits yet, for this work.
+    pub const fn new(work: W) -> Self {
+        Self { work, waiting: Mutex::new(Vec::new()), turn: Semaphore::const_new(1) }
     }
 
-    /// Has an item written, by this call or by another's, and gives its outcome.
+    /// Has the work done for an item, by this call or by another's, and gives its outcome.
     ///
-    /// Where a group cannot be written, its items are, one by one: one that cannot be written spoils no other. The
-    /// item of a caller that has gone is not written, unless that was begun before.
+    /// Where it cannot be done for a group, it is for its items one by one: one that is at fault spoils no other.
+    /// Nothing is done for a caller that has gone, unless that was begun before. An item waits for one group at most
+    /// before its own is begun, so for as long as the work for two groups may take.
     ///
     /// # Errors
-    /// Those of the writer; [`DatabaseError::Busy`] where nothing was begun within 5 s, and never will be;
-    /// [`DatabaseError::Interrupted`] where the call that wrote this item was cancelled: what became of it is not known.
-    pub async fn write(&self, writer: &W, item: W::Item) -> Result<W::Outcome, DatabaseError> {
-        let (ticket, mut outcome) = self.queue().push(item);
-        let turn = clock::within(MAX_WAIT, async {
-            match select(&mut outcome, pin!(self.turn.acquire())).await {
-                Either::Left((outcome, _)) => Err(outcome),
-                Either::Right((turn, _)) => Ok(turn),
-            }
-        });
-        let _turn = match turn.await {
-            Some(Err(outcome)) => return outcome.unwrap_or(Err(DatabaseError::Interrupted)),
-            Some(Ok(turn)) => turn,
-            None if self.queue().withdraw(ticket) => return Err(DatabaseError::Busy),
-            // It was begun, so it ends.
-            None => return outcome.await.unwrap_or(Err(DatabaseError::Interrupted)),
+    /// Those of the work; [`DatabaseError::Interrupted`] where the call that did this item's was cancelled: what became
+    /// of it is not known.
+    pub async fn join(&self, item: W::Item) -> Result<W::Outcome, DatabaseError> {
+        let (sender, mut outcome) = oneshot::channel();
+        self.waiting().push(Waiting { item, outcome: sender });
+        let turn = match select(&mut outcome, pin!(self.turn.acquire())).await {
+            Either::Left((outcome, _)) => return outcome.unwrap_or(Err(DatabaseError::Interrupted)),
+            Either::Right((turn, _)) => turn,
         };
-        // Written by the one before, or among those that wait now.
-        let group = mem::take(&mut self.queue().waiting);
-        self.write_group(writer, group).await;
+        // This item is among those that wait now, unless it was done just before the turn came.
+        let group = mem::take(&mut *self.waiting());
+        self.carry_out(group).await;
+        drop(turn);
         outcome.await.unwrap_or(Err(DatabaseError::Interrupted))
     }
 
-    async fn write_group(&self, writer: &W, group: Vec<Waiting<W>>) {
+    async fn carry_out(&self, group: Vec<Waiting<W>>) {
         let (items, outcomes): (Vec<_>, Vec<_>) = group
             .into_iter()
             .filter(|waiting| !waiting.outcome.is_closed())
@@ -104,9 +89,9 @@ impl<W: WriteAll> Group<W> {
             return;
         }
         let begun = Instant::now();
-        let results = match writer.write_all(&items).await {
+        let results = match self.work.carry_out(&items).await {
             Ok(results) => results.into_iter().map(Ok).collect(),
-            Err(_) if items.len() > 1 && begun.elapsed() < AT_ONCE => one_by_one(writer, &items).await,
+            Err(_) if items.len() > 1 && begun.elapsed() < AT_ONCE => one_by_one(&self.work, &items).await,
             Err(error) => items.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
         };
         for (outcome, result) in outcomes.into_iter().zip(results) {
@@ -115,40 +100,16 @@ impl<W: WriteAll> Group<W> {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue<W>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting<W>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<W: WriteAll> Queue<W> {
-    /// Has an item wait; gives its ticket, and where its outcome will arrive.
-    fn push(&mut self, item: W::Item) -> (u64, oneshot::Receiver<Result<W::Outcome, DatabaseError>>) {
-        let (outcome, receiver) = oneshot::channel();
-        let ticket = self.tickets;
-        self.tickets += 1;
-        self.waiting.push(Waiting { ticket, item, outcome });
-        (ticket, receiver)
-    }
-
-    /// Takes an item back; `false` where its group was begun already.
-    fn withdraw(&mut self, ticket: u64) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|waiting| waiting.ticket != ticket);
-        self.waiting.len() < before
-    }
-}
-
-impl<W: WriteAll> Default for Group<W> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-async fn one_by_one<W: WriteAll>(writer: &W, items: &[W::Item]) -> Vec<Result<W::Outcome, DatabaseError>> {
+async fn one_by_one<W: Work>(work: &W, items: &[W::Item]) -> Vec<Result<W::Outcome, DatabaseError>> {
     let begun = Instant::now();
     let mut results = Vec::new();
     for item in items {
-        results.push(match writer.write_all(std::slice::from_ref(item)).await {
+        results.push(match work.carry_out(std::slice::from_ref(item)).await {
             Ok(mut outcomes) => outcomes.pop().ok_or(DatabaseError::UnexpectedRow),
             Err(error) => Err(error),
         });
@@ -178,11 +139,11 @@ mod tests {
         locked: AtomicBool,
     }
 
-    impl WriteAll for Numbers {
+    impl Work for Numbers {
         type Item = u32;
         type Outcome = u32;
 
-        async fn write_all(&self, items: &[u32]) -> Result<Vec<u32>, DatabaseError> {
+        async fn carry_out(&self, items: &[u32]) -> Result<Vec<u32>, DatabaseError> {
             let duration = if self.locked.load(Ordering::Relaxed) { 1100 } else { 10 };
             tokio::time::sleep(Duration::from_millis(duration)).await;
             if self.locked.load(Ordering::Relaxed) || items.contains(&13) {
@@ -194,20 +155,20 @@ mod tests {
     }
 
     #[derive(Clone)]
-    struct Table(Arc<(Group<Numbers>, Numbers)>);
+    struct Table(Arc<Group<Numbers>>);
 
     impl Table {
         fn new() -> Self {
-            Self(Arc::new((Group::new(), Numbers::default())))
+            Self(Arc::new(Group::new(Numbers::default())))
         }
 
         fn write(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, DatabaseError>> {
             let table = self.clone();
-            tokio::spawn(async move { table.0.0.write(&table.0.1, item).await })
+            tokio::spawn(async move { table.0.join(item).await })
         }
 
         fn written(&self) -> Vec<Vec<u32>> {
-            self.0.1.written.lock().unwrap().clone()
+            self.0.work.written.lock().unwrap().clone()
         }
     }
 
@@ -241,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn a_locked_database_fails_a_group_once_and_not_item_by_item() {
         let table = Table::new();
-        table.0.1.locked.store(true, Ordering::Relaxed);
+        table.0.work.locked.store(true, Ordering::Relaxed);
         let begun = Instant::now();
         let calls: Vec<_> = (1..=9).map(|item| table.write(item)).collect();
         for call in calls {
@@ -277,16 +238,5 @@ mod tests {
         assert!(matches!(waits.await.unwrap(), Err(DatabaseError::Interrupted)));
         assert_eq!(later.await.unwrap().unwrap(), 8);
         assert_eq!(table.written(), [[1], [4]]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_not_begun_in_time_is_never_written() {
-        let table = Table::new();
-        let turn = table.0.0.turn.acquire().await.unwrap();
-        let call = table.write(1);
-        assert!(matches!(call.await.unwrap(), Err(DatabaseError::Busy)));
-        drop(turn);
-        assert_eq!(table.write(2).await.unwrap().unwrap(), 4);
-        assert_eq!(table.written(), [[2]]);
     }
 }

@@ -1,17 +1,19 @@
 //! The audit rows, in this service's own database.
 
+use std::sync::Arc;
+
 use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId, WorkerId};
-use platform::{Database, DatabaseError, Group, RequestId, Row, Value, WriteAll, migrations};
+use platform::{Database, DatabaseError, Group, RequestId, Row, Value, Work, migrations};
 use serde::Serialize;
 
 /// The table of verifications.
 pub(crate) struct Store {
-    table: Table,
-    records: Group<Table>,
+    database: Arc<Database>,
+    records: Group<Record>,
 }
 
-/// What the groups of audit rows are written to.
-struct Table(Database);
+/// Writes the audit rows of several requests at once.
+struct Record(Arc<Database>);
 
 /// One verdict on one credential, as it is recorded.
 #[derive(Serialize)]
@@ -50,23 +52,20 @@ pub(crate) struct Page<'a> {
 }
 
 impl Store {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let migrations = migrations!["0001_verifications", "0002_lists"];
-        Self { table: Table(Database::new("verification", migrations)), records: Group::new() }
-    }
-
-    fn database(&self) -> &Database {
-        &self.table.0
+        let database = Arc::new(Database::new("verification", migrations));
+        Self { records: Group::new(Record(Arc::clone(&database))), database }
     }
 
     /// Writes the audit rows of a request: all of them, or on an error none.
     pub(crate) async fn record(&self, verifications: Vec<Verification>) -> Result<(), DatabaseError> {
-        self.records.write(&self.table, verifications).await
+        self.records.join(verifications).await
     }
 
     /// Deletes at most `limit` of the rows from before a time, the oldest first.
     pub(crate) async fn delete_before(&self, time: Timestamp, limit: u32) -> Result<(), DatabaseError> {
-        self.database()
+        self.database
             .query(
                 "DELETE FROM verifications WHERE id IN \
                  (SELECT id FROM verifications WHERE id < ? ORDER BY id LIMIT ?)",
@@ -82,7 +81,7 @@ impl Store {
         page: &Page<'_>,
     ) -> Result<(Vec<ListedVerification>, Option<String>), DatabaseError> {
         let (statement, parameters) = list_statement(page);
-        let rows = self.database().query(&statement, parameters).await?;
+        let rows = self.database.query(&statement, parameters).await?;
         let listed = rows.iter().map(|row| listed(row).ok_or(DatabaseError::UnexpectedRow));
         let mut listed = listed.collect::<Result<Vec<_>, _>>()?;
         let more = listed.len() > usize::from(page.limit);
@@ -93,18 +92,18 @@ impl Store {
 
     /// Whether the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database()
+        self.database
             .query("UPDATE verifications SET request_id = request_id WHERE false", [])
             .await
             .map(drop)
     }
 }
 
-impl WriteAll for Table {
+impl Work for Record {
     type Item = Vec<Verification>;
     type Outcome = ();
 
-    async fn write_all(&self, requests: &[Vec<Verification>]) -> Result<Vec<()>, DatabaseError> {
+    async fn carry_out(&self, requests: &[Vec<Verification>]) -> Result<Vec<()>, DatabaseError> {
         // One parameter whatever their number, so that the statement's text stays the same.
         let rows: Vec<_> = requests.iter().flatten().collect();
         let rows = serde_json::to_string(&rows).map_err(|_| DatabaseError::UnexpectedRow)?;

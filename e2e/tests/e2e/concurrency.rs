@@ -1,6 +1,9 @@
 //! Many requests at once: nothing lost, nothing doubled, nothing mixed up.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -138,4 +141,85 @@ async fn a_burst_onto_empty_databases_succeeds() {
             assert_eq!(app.count(database, "schema_migrations"), 2);
         }
     }
+}
+
+/// Requests that wait at the same time share a statement: one that the database refuses must fail alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_written_fails_no_other_request() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    // The tables are made by the first request.
+    app.issue("first").await;
+    app.verify("first").await;
+    let refuse = |table: &str, column: &str| {
+        format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON {table} WHEN NEW.{column} LIKE '%refused%' \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    };
+    app.database("issuance").execute_batch(&refuse("credentials", "metadata")).unwrap();
+    app.database("verification").execute_batch(&refuse("verifications", "request_id")).unwrap();
+    let is_refused = |i: usize| i.is_multiple_of(20);
+
+    join_all((0..200).map(|i| {
+        let app = &app;
+        async move {
+            let metadata = json!({ "note": if is_refused(i) { "refused" } else { "fine" } });
+            let body = json!({ "credential": format!("shared-{i}"), "metadata": metadata });
+            let issued = app.post("/issue", &body).await;
+            if is_refused(i) {
+                issued.assert_problem(503, "unavailable");
+            } else {
+                assert_eq!(issued.status, 201, "{}", issued.text());
+            }
+        }
+    }))
+    .await;
+    assert_eq!(app.count("issuance", "credentials"), 191);
+
+    join_all((0..200).map(|i| {
+        let app = &app;
+        async move {
+            let id = format!("{}-{i}", if is_refused(i) { "refused" } else { "fine" });
+            let body = json!({ "credential": format!("shared-{}", i + 1) });
+            let request = app.request(Method::POST, "/verify").header("x-request-id", id).json(&body);
+            let verified = Answer::to(request).await;
+            if is_refused(i) {
+                verified.assert_problem(503, "unavailable");
+            } else {
+                assert_eq!(
+                    verified.json()["isValid"],
+                    !is_refused(i + 1) && i + 1 < 200,
+                    "{}",
+                    verified.text()
+                );
+            }
+        }
+    }))
+    .await;
+    assert_eq!(app.count("verification", "verifications"), 191);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_hang_up_hold_nobody_else_up() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.issue("there").await;
+    let started = Instant::now();
+    join_all((0..300_u64).map(|i| {
+        let app = &app;
+        async move {
+            if i.is_multiple_of(3) {
+                let hang_up = Duration::from_micros(300 * (i % 17));
+                let _ = tokio::time::timeout(hang_up, app.issue(&format!("gone-{i}"))).await;
+            } else {
+                assert_eq!(app.issue(&format!("stays-{i}")).await.status, 201);
+                assert_eq!(app.verify(&format!("stays-{i}")).await.json()["isValid"], true);
+            }
+        }
+    }))
+    .await;
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let stays = "SELECT count(*) FROM verifications WHERE status = 'valid'";
+    assert_eq!(app.query::<i64>("verification", stays), 200);
 }

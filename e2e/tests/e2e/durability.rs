@@ -23,7 +23,8 @@ async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_writte
     for round in 0..3 {
         let (issues, verdicts) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let killed = AtomicBool::new(false);
-        let writers = join_all((0..16).map(|writer| {
+        // So many that they share commits.
+        let writers = join_all((0..48).map(|writer| {
             let (app, issues, verdicts, killed) = (&app, &issues, &verdicts, &killed);
             async move {
                 for i in 0.. {
