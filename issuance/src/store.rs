@@ -76,8 +76,8 @@ impl Store {
         let migrations = migrations!["0001_credentials", "0002_lifecycle"];
         let database = Arc::new(Database::new("issuance", migrations));
         Self {
-            inserts: Group::new(Insert(Arc::clone(&database))),
-            finds: Group::new(Find(Arc::clone(&database))),
+            inserts: Group::new(Insert(Arc::clone(&database)), 1),
+            finds: Group::new(Find(Arc::clone(&database)), 1),
             database,
         }
     }
@@ -182,13 +182,18 @@ impl Work for Insert {
     type Item = NewCredential;
     /// Whether it was added.
     type Outcome = bool;
+    type Error = DatabaseError;
+
+    fn passes(error: &DatabaseError) -> bool {
+        error.passes()
+    }
 
     async fn carry_out(&self, credentials: &[NewCredential]) -> Result<Vec<bool>, DatabaseError> {
         // One statement decides and reports: the connection is shared, so `changes()` could be another request's. One
         // parameter whatever their number, so that the statement's text stays the same.
         let inserted = self
             .0
-            .query(
+            .attempt(
                 "INSERT INTO credentials (credential_hash, key_id, worker_id, issued_at, expires_at, metadata) \
                  SELECT value ->> '$.hashes[0]', value ->> 'key_id', value ->> 'worker_id', \
                  value ->> 'issued_at', value ->> 'expires_at', value ->> 'metadata' FROM json_each(?) AS new \
@@ -210,6 +215,11 @@ impl Work for Insert {
 impl Work for Find {
     type Item = Vec<CredentialHash>;
     type Outcome = HashMap<String, IssueRecord>;
+    type Error = DatabaseError;
+
+    fn passes(error: &DatabaseError) -> bool {
+        error.passes()
+    }
 
     async fn carry_out(
         &self,
@@ -218,7 +228,7 @@ impl Work for Find {
         let hashes: Vec<_> = requests.iter().flatten().collect();
         let rows = self
             .0
-            .query(
+            .attempt(
                 "SELECT credential_hash, worker_id, issued_at, expires_at, revoked_at, metadata FROM credentials \
                  WHERE credential_hash IN (SELECT value FROM json_each(?))",
                 [json(&hashes)?],

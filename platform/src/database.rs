@@ -9,7 +9,7 @@ use spin_sdk::sqlite::Connection;
 pub use spin_sdk::sqlite::{RowResult as Row, Value};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::{clock, random};
+use crate::{Interrupted, clock, random};
 
 /// One step of a schema: a numbered file of SQL statements. See [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +68,15 @@ pub enum DatabaseError {
     /// A statement failed, as when the database is locked for longer than the busy timeout, full or not writable.
     #[error("a statement failed: {0}")]
     Statement(String),
+    /// Another connection has a lock that the statement needs, and did not give it up within a few milliseconds.
+    #[error("a statement failed: {0}")]
+    Locked(String),
     /// The statements before this one took too long; it was not started.
     #[error("no turn on the connection within {MAX_WAIT:?}")]
     Busy,
-    /// The request that carried this one's statement out for it was cancelled. It may have taken effect or not.
-    #[error("the request that wrote for this one was cancelled")]
-    Interrupted,
+    /// The request that carried this one's statement out for it was cancelled.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// A row is not what the schema says it is.
     #[error("a row does not have the expected columns")]
     UnexpectedRow,
@@ -100,20 +103,32 @@ impl Database {
         statement: &str,
         parameters: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        let connection = self.connection.get_or_try_init(|| self.open()).await?;
-        // While the database is locked, each statement waits for it as long as SQLite does: one after another, requests
-        // would wait for minutes. Who gives up here has started nothing.
-        let _turn = clock::within(MAX_WAIT, self.turn.acquire()).await.ok_or(DatabaseError::Busy)?;
         let parameters: Vec<Value> = parameters.into_iter().collect();
         let mut locked_since = None;
         loop {
-            match run(connection, statement, parameters.clone()).await {
-                Err(DatabaseError::Statement(reason))
-                    if reason.contains(LOCKED)
+            match self.attempt(statement, parameters.clone()).await {
+                Err(error)
+                    if error.passes()
                         && locked_since.get_or_insert_with(Instant::now).elapsed() < MAX_WAIT => {}
                 result => return result,
             }
         }
+    }
+
+    /// As [`query`](Self::query), but gives up where the database is locked for more than a few milliseconds.
+    ///
+    /// # Errors
+    /// The same; [`DatabaseError::Locked`] early.
+    pub async fn attempt(
+        &self,
+        statement: &str,
+        parameters: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let connection = self.connection.get_or_try_init(|| self.open()).await?;
+        // While the database is locked, each statement waits for it: one after another, requests would wait for minutes.
+        // Who gives up here has started nothing.
+        let _turn = clock::within(MAX_WAIT, self.turn.acquire()).await.ok_or(DatabaseError::Busy)?;
+        run(connection, statement, parameters).await
     }
 
     /// Opens the database, unless that has failed just now: requests that waited for the one that tried would else
@@ -125,7 +140,11 @@ impl Database {
         if let Some((_, error)) = failure().as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
             return Err(error.clone());
         }
-        let opened = self.try_to_open().await;
+        // That it was locked does not pass within the pause: whoever tried again would be told the same at once.
+        let opened = self.try_to_open().await.map_err(|error| match error {
+            DatabaseError::Locked(reason) => DatabaseError::Statement(reason),
+            error => error,
+        });
         if let Err(error) = &opened {
             *failure() = Some((Instant::now(), error.clone()));
         }
@@ -158,7 +177,9 @@ impl Database {
         let started = Instant::now();
         loop {
             match self.try_to_migrate(connection).await {
-                Err(DatabaseError::Statement(reason)) if started.elapsed() < PATIENCE => {
+                Err(DatabaseError::Statement(reason) | DatabaseError::Locked(reason))
+                    if started.elapsed() < PATIENCE =>
+                {
                     // Switching to WAL and first writes collide where instances start at once, without SQLite waiting.
                     tracing::debug!(database = self.label, reason, "migration will be tried again");
                     let [jitter] = random::bytes().unwrap_or([0]);
@@ -224,6 +245,14 @@ impl Database {
     }
 }
 
+impl DatabaseError {
+    /// Whether the same statement may succeed in a moment.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Locked(_))
+    }
+}
+
 impl Migration {
     /// The statements of the file. Spin runs one at a time; in these files each ends with `;` at a line's end.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
@@ -242,7 +271,10 @@ async fn run(
     statement: &str,
     parameters: impl IntoIterator<Item = Value>,
 ) -> Result<Vec<Row>, DatabaseError> {
-    let failed = |error: spin_sdk::sqlite::Error| DatabaseError::Statement(error.to_string());
+    let failed = |error: spin_sdk::sqlite::Error| match error.to_string() {
+        reason if reason.contains(LOCKED) => DatabaseError::Locked(reason),
+        reason => DatabaseError::Statement(reason),
+    };
     // `collect` drains the rows and then awaits the outcome: that is where errors arrive, and when a write is done.
     connection.execute(statement, parameters).await.map_err(failed)?.collect().await.map_err(failed)
 }

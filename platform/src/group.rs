@@ -1,8 +1,8 @@
-//! Groups: what waits at the same time is done together, by one statement.
+//! Groups: what waits at the same time is done together, by one statement or one request.
 //!
-//! A statement costs several calls of the host, and one that writes waits for the disk too. While one is under way, all
-//! that arrives collects behind it and becomes the next one: the busier an instance is, the more requests share a
-//! statement and its commit, and one that comes alone waits for nobody.
+//! Each of these costs several calls of the host, and a statement that writes waits for the disk too. While one is under
+//! way, all that arrives collects behind it and becomes the next one: the busier an instance is, the more requests share
+//! a statement and its commit, and one that comes alone waits for nobody.
 
 use std::{
     future::Future,
@@ -15,14 +15,17 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::DatabaseError;
-
 /// What is done in a [`Group`].
 pub trait Work {
     /// What one request asks for.
     type Item: Send + Sync;
     /// What it gets.
     type Outcome: Send;
+    /// Why it gets nothing.
+    type Error: Clone + Send + From<Interrupted>;
+
+    /// Whether an error passes by itself, soon: then the work is tried again, for 5 s in all.
+    fn passes(error: &Self::Error) -> bool;
 
     /// Does it for all items, at least one, and gives an outcome for each, in order.
     ///
@@ -31,8 +34,13 @@ pub trait Work {
     fn carry_out(
         &self,
         items: &[Self::Item],
-    ) -> impl Future<Output = Result<Vec<Self::Outcome>, DatabaseError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Self::Outcome>, Self::Error>> + Send;
 }
+
+/// The request that did this one's work too was cancelled: it may have been done or not.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the request that did this one's work was cancelled")]
+pub struct Interrupted;
 
 /// Items that wait for their work to be done, in groups.
 pub struct Group<W: Work> {
@@ -44,16 +52,22 @@ pub struct Group<W: Work> {
 
 struct Waiting<W: Work> {
     item: W::Item,
-    outcome: oneshot::Sender<Result<W::Outcome, DatabaseError>>,
+    outcome: oneshot::Sender<Result<W::Outcome, W::Error>>,
 }
 
-/// A group that fails within this time fails for what is in it, not because the database is locked.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// For how long work is tried again while it fails for what passes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A try that fails within this time fails for what is in it; what it waits for in vain takes 5 s.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// For how long newcomers may join a group that is tried again: later, they would have too little of its 5 s.
+const OPEN: Duration = Duration::from_secs(1);
 
 impl<W: Work> Group<W> {
-    /// A group in which nothing waits yet, for this work.
-    pub const fn new(work: W) -> Self {
-        Self { work, waiting: Mutex::new(Vec::new()), turn: Semaphore::const_new(1) }
+    /// A group in which nothing waits yet, for this work. So many groups of items may be under way `at_once`.
+    pub const fn new(work: W, at_once: usize) -> Self {
+        Self { work, waiting: Mutex::new(Vec::new()), turn: Semaphore::const_new(at_once) }
     }
 
     /// Has the work done for an item, by this call or by another's, and gives its outcome.
@@ -63,36 +77,46 @@ impl<W: Work> Group<W> {
     /// before its own is begun, so for as long as the work for two groups may take.
     ///
     /// # Errors
-    /// Those of the work; [`DatabaseError::Interrupted`] where the call that did this item's was cancelled: what became
-    /// of it is not known.
-    pub async fn join(&self, item: W::Item) -> Result<W::Outcome, DatabaseError> {
+    /// Those of the work; [`Interrupted`] where the call that did this item's was cancelled: what became of it is not
+    /// known.
+    pub async fn join(&self, item: W::Item) -> Result<W::Outcome, W::Error> {
         let (sender, mut outcome) = oneshot::channel();
         self.waiting().push(Waiting { item, outcome: sender });
         let turn = match select(&mut outcome, pin!(self.turn.acquire())).await {
-            Either::Left((outcome, _)) => return outcome.unwrap_or(Err(DatabaseError::Interrupted)),
+            Either::Left((outcome, _)) => return outcome.unwrap_or(Err(Interrupted.into())),
             Either::Right((turn, _)) => turn,
         };
         // This item is among those that wait now, unless it was done just before the turn came.
-        let group = mem::take(&mut *self.waiting());
-        self.carry_out(group).await;
+        self.carry_out().await;
         drop(turn);
-        outcome.await.unwrap_or(Err(DatabaseError::Interrupted))
+        outcome.await.unwrap_or(Err(Interrupted.into()))
     }
 
-    async fn carry_out(&self, group: Vec<Waiting<W>>) {
-        let (items, outcomes): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .filter(|waiting| !waiting.outcome.is_closed())
-            .map(|waiting| (waiting.item, waiting.outcome))
-            .unzip();
-        if items.is_empty() {
-            return;
-        }
+    /// Does the work for all that wait now.
+    async fn carry_out(&self) {
         let begun = Instant::now();
-        let results = match self.work.carry_out(&items).await {
-            Ok(results) => results.into_iter().map(Ok).collect(),
-            Err(_) if items.len() > 1 && begun.elapsed() < AT_ONCE => one_by_one(&self.work, &items).await,
-            Err(error) => items.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
+        let (mut items, mut outcomes) = (Vec::new(), Vec::new());
+        let results = loop {
+            // Who came while the work could not be done joins in.
+            if items.is_empty() || begun.elapsed() < OPEN {
+                let waiting = mem::take(&mut *self.waiting());
+                for Waiting { item, outcome } in waiting.into_iter().filter(|one| !one.outcome.is_closed()) {
+                    items.push(item);
+                    outcomes.push(outcome);
+                }
+            }
+            if items.is_empty() {
+                return;
+            }
+            let tried = Instant::now();
+            match self.work.carry_out(&items).await {
+                Ok(results) => break results.into_iter().map(Ok).collect(),
+                Err(error) if W::passes(&error) && begun.elapsed() < PATIENCE => {}
+                Err(_) if items.len() > 1 && tried.elapsed() < AT_ONCE => {
+                    break one_by_one(&self.work, &items).await;
+                }
+                Err(error) => break items.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
+            }
         };
         for (outcome, result) in outcomes.into_iter().zip(results) {
             // Whoever has gone meanwhile does not hear of it.
@@ -105,17 +129,21 @@ impl<W: Work> Group<W> {
     }
 }
 
-async fn one_by_one<W: Work>(work: &W, items: &[W::Item]) -> Vec<Result<W::Outcome, DatabaseError>> {
-    let begun = Instant::now();
+async fn one_by_one<W: Work>(work: &W, items: &[W::Item]) -> Vec<Result<W::Outcome, W::Error>> {
     let mut results = Vec::new();
     for item in items {
-        results.push(match work.carry_out(std::slice::from_ref(item)).await {
-            Ok(mut outcomes) => outcomes.pop().ok_or(DatabaseError::UnexpectedRow),
-            Err(error) => Err(error),
-        });
-        // Now it is the database after all.
-        if let (true, Some(Err(error))) = (begun.elapsed() > AT_ONCE, results.last()) {
-            let error = error.clone();
+        let begun = Instant::now();
+        let result = loop {
+            match work.carry_out(std::slice::from_ref(item)).await {
+                Err(error) if W::passes(&error) && begun.elapsed() < PATIENCE => {}
+                Err(error) => break Err(error),
+                Ok(mut outcomes) => break outcomes.pop().ok_or(Interrupted.into()),
+            }
+        };
+        let failure = result.as_ref().err().cloned();
+        results.push(result);
+        // What takes so long is no longer the fault of one.
+        if let Some(error) = failure.filter(|_| begun.elapsed() > AT_ONCE) {
             results.resize_with(items.len(), || Err(error.clone()));
             break;
         }
@@ -127,25 +155,37 @@ async fn one_by_one<W: Work>(work: &W, items: &[W::Item]) -> Vec<Result<W::Outco
 mod tests {
     use std::sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     };
 
     use super::*;
+    use crate::DatabaseError;
 
     /// Writes numbers, slowly; not 13, and no group with it.
     #[derive(Default)]
     struct Numbers {
         written: Mutex<Vec<Vec<u32>>>,
         locked: AtomicBool,
+        /// How many tries find the database locked for a moment.
+        busy: AtomicU32,
     }
 
     impl Work for Numbers {
         type Item = u32;
         type Outcome = u32;
+        type Error = DatabaseError;
+
+        fn passes(error: &DatabaseError) -> bool {
+            matches!(error, DatabaseError::Locked(_))
+        }
 
         async fn carry_out(&self, items: &[u32]) -> Result<Vec<u32>, DatabaseError> {
-            let duration = if self.locked.load(Ordering::Relaxed) { 1100 } else { 10 };
+            let duration = if self.locked.load(Ordering::Relaxed) { 3100 } else { 10 };
             tokio::time::sleep(Duration::from_millis(duration)).await;
+            let one_less = |busy: u32| busy.checked_sub(1);
+            if self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+                return Err(DatabaseError::Locked("for now".to_owned()));
+            }
             if self.locked.load(Ordering::Relaxed) || items.contains(&13) {
                 return Err(DatabaseError::Statement("no".to_owned()));
             }
@@ -159,7 +199,7 @@ mod tests {
 
     impl Table {
         fn new() -> Self {
-            Self(Arc::new(Group::new(Numbers::default())))
+            Self(Arc::new(Group::new(Numbers::default(), 1)))
         }
 
         fn write(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, DatabaseError>> {
@@ -188,6 +228,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_comes_while_the_database_is_locked_joins_the_group_that_waits() {
+        let table = Table::new();
+        table.0.work.busy.store(3, Ordering::Relaxed);
+        let first = table.write(1);
+        pause(5).await;
+        let second = table.write(2);
+        assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (2, 4));
+        assert_eq!(table.written(), [[1, 2]]);
+    }
+
+    #[tokio::test]
     async fn an_item_that_cannot_be_written_spoils_no_other() {
         let table = Table::new();
         let calls: Vec<_> = [1, 2, 13, 3].into_iter().map(|item| table.write(item)).collect();
@@ -208,7 +259,7 @@ mod tests {
         for call in calls {
             assert!(call.await.unwrap().is_err());
         }
-        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]
@@ -235,7 +286,7 @@ mod tests {
         pause(2).await;
         let later = table.write(4);
         writes.abort();
-        assert!(matches!(waits.await.unwrap(), Err(DatabaseError::Interrupted)));
+        assert!(matches!(waits.await.unwrap(), Err(DatabaseError::Interrupted(_))));
         assert_eq!(later.await.unwrap().unwrap(), 8);
         assert_eq!(table.written(), [[1], [4]]);
     }

@@ -24,7 +24,7 @@ mod settings;
 pub use access::{Guard, require};
 pub use cursor::Cursors;
 pub use database::{Database, DatabaseError, Migration, Row, Value};
-pub use group::{Group, Work};
+pub use group::{Group, Interrupted, Work};
 pub use health::{Check, Health};
 pub use json::{Items, Json, MAX_BODY_BYTES, given};
 pub use problem::Problem;

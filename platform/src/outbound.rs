@@ -44,7 +44,7 @@ pub fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
 }
 
 /// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum OutboundError {
     /// The answer was not complete within the limit.
     #[error("no complete answer within {0:?}")]

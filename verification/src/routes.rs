@@ -174,7 +174,7 @@ async fn verdicts(
     if credentials.is_empty() {
         return Ok(Vec::new());
     }
-    let known = app.issuance.check(&credentials.concat(), request_id).await?;
+    let known = app.issuance.check(credentials.concat(), request_id.clone()).await?;
     let verified_at = clock::now()?;
     let verified_by = &app.settings.worker_id;
 

@@ -55,7 +55,7 @@ impl Store {
     pub(crate) fn new() -> Self {
         let migrations = migrations!["0001_verifications", "0002_lists"];
         let database = Arc::new(Database::new("verification", migrations));
-        Self { records: Group::new(Record(Arc::clone(&database))), database }
+        Self { records: Group::new(Record(Arc::clone(&database)), 1), database }
     }
 
     /// Writes the audit rows of a request: all of them, or on an error none.
@@ -102,13 +102,18 @@ impl Store {
 impl Work for Record {
     type Item = Vec<Verification>;
     type Outcome = ();
+    type Error = DatabaseError;
+
+    fn passes(error: &DatabaseError) -> bool {
+        error.passes()
+    }
 
     async fn carry_out(&self, requests: &[Vec<Verification>]) -> Result<Vec<()>, DatabaseError> {
         // One parameter whatever their number, so that the statement's text stays the same.
         let rows: Vec<_> = requests.iter().flatten().collect();
         let rows = serde_json::to_string(&rows).map_err(|_| DatabaseError::UnexpectedRow)?;
         self.0
-            .query(
+            .attempt(
                 "INSERT INTO verifications \
                  (id, request_id, credential_hash, status, verified_by, verified_at) \
                  SELECT value ->> 'id', value ->> 'request_id', value ->> 'credential_hash', \
