@@ -49,6 +49,8 @@ use crate::{
 const MAX_REQUESTS_PER_INSTANCE: usize = 128;
 const MAX_CONCURRENT_REQUESTS_PER_INSTANCE: usize = 16;
 const MAX_IDLE_TIME: Duration = Duration::from_secs(1);
+/// Of all components together.
+const MAX_INSTANCES: u32 = 1000;
 
 /// Set once all requests are answered and the host is about to end.
 pub(crate) static ENDING: AtomicBool = AtomicBool::new(false);
@@ -195,7 +197,13 @@ fn empty(status: StatusCode) -> Response<ResponseBody> {
 
 fn engine() -> Result<Engine> {
     let mut pooling = PoolingAllocationConfig::default();
-    pooling.total_memories(1000).total_component_instances(1000).total_stacks(1000);
+    // As many instances as in Spin; a component is made of several core instances, and may have two tables.
+    pooling
+        .total_component_instances(MAX_INSTANCES)
+        .total_memories(MAX_INSTANCES)
+        .total_stacks(MAX_INSTANCES)
+        .total_tables(2 * MAX_INSTANCES)
+        .total_core_instances(4 * MAX_INSTANCES);
     let mut config = Config::new();
     config.wasm_component_model_async(true).allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
     // Compiling takes a second or more; a second start finds the result in the user's cache folder. Without such a
