@@ -140,8 +140,14 @@ fn every_variable_is_in_the_readme_and_in_the_example_with_its_default() {
 
 #[test]
 fn every_link_and_picture_of_the_documents_is_there() {
-    let documents =
-        ["README.md", "host/README.md", "docs/architecture.md", "docs/operations.md", "docs/web.md"];
+    let documents = [
+        "README.md",
+        "host/README.md",
+        "docs/architecture.md",
+        "docs/operations.md",
+        "docs/performance.md",
+        "docs/web.md",
+    ];
     let mut links = 0;
     for document in documents {
         let text = read(document);
