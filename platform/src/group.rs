@@ -112,7 +112,7 @@ impl<W: Work> Group<W> {
             match self.work.carry_out(&items).await {
                 Ok(results) => break results.into_iter().map(Ok).collect(),
                 Err(error) if W::passes(&error) && begun.elapsed() < PATIENCE => {}
-                Err(_) if items.len() > 1 && tried.elapsed() < AT_ONCE => {
+                Err(error) if !W::passes(&error) && items.len() > 1 && tried.elapsed() < AT_ONCE => {
                     break one_by_one(&self.work, &items).await;
                 }
                 Err(error) => break items.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
