@@ -27,6 +27,12 @@ pub enum Error {
     /// The reason is longer than [`Reason::MAX_CHARACTERS`](crate::Reason::MAX_CHARACTERS).
     #[error("must be at most {} characters", crate::Reason::MAX_CHARACTERS)]
     ReasonTooLong,
+    /// The worker's name is longer than [`WorkerId::MAX_BYTES`](crate::WorkerId::MAX_BYTES).
+    #[error("must have at most {} bytes", crate::WorkerId::MAX_BYTES)]
+    WorkerIdTooLong,
+    /// The text is not 16 lowercase hexadecimal digits.
+    #[error("must be 16 lowercase hexadecimal digits")]
+    NotAKeyId,
     /// The point at which a credential expires is not in the future.
     #[error("must be in the future")]
     NotInTheFuture,

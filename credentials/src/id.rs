@@ -2,17 +2,28 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::Timestamp;
+use crate::{Error, Timestamp};
 
 /// The name of one replica or instance of a service, as answers and audit rows carry it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkerId(String);
 
 impl WorkerId {
-    /// The name as configured or as read back, unchanged.
+    /// The longest name that can be configured, in bytes.
+    pub const MAX_BYTES: usize = 128;
+
+    /// The name as an operator configured it.
+    ///
+    /// # Errors
+    /// [`Error::WorkerIdTooLong`] beyond [`WorkerId::MAX_BYTES`].
+    pub fn configured(name: String) -> Result<Self, Error> {
+        if name.len() > Self::MAX_BYTES { Err(Error::WorkerIdTooLong) } else { Ok(Self(name)) }
+    }
+
+    /// The name as it was stored, unchanged.
     pub fn named(name: impl Into<String>) -> Self {
         Self(name.into())
     }

@@ -1,6 +1,6 @@
 //! The keys that are in use at a time: one for what is issued now, and older ones for what was issued before.
 
-use crate::{Credential, CredentialHash, Error, Secret};
+use crate::{Credential, CredentialHash, Error, KeyId, Secret};
 
 /// The current secret and the retired ones that still count.
 #[derive(Clone, Debug)]
@@ -42,6 +42,11 @@ impl KeyRing {
         self.secrets().map(|secret| secret.hash(credential)).collect()
     }
 
+    /// The fingerprints of all keys, that of the current secret first.
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.secrets().map(Secret::key_id).collect()
+    }
+
     fn secrets(&self) -> impl Iterator<Item = &Secret> {
         std::iter::once(&self.current).chain(&self.retired)
     }
@@ -68,6 +73,7 @@ mod tests {
     fn a_secret_that_is_listed_twice_counts_once() {
         let ring = KeyRing::new(&secret("a"), &[secret("a"), secret("b"), secret("b")].join(",")).unwrap();
         assert_eq!(ring.hashes(&Credential::new("x").unwrap()).len(), 2);
+        assert_eq!(ring.key_ids(), ["a", "b"].map(|letter| Secret::new(&secret(letter)).unwrap().key_id()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pure and deterministic: time, keys and random bytes come in as parameters, and nothing here reads a
 //! clock, a variable or a database.
 
+mod check;
 mod credential;
 mod error;
 mod expiry;
@@ -17,6 +18,7 @@ mod secret;
 mod timestamp;
 mod verdict;
 
+pub use check::{CheckAnswer, CheckList};
 pub use credential::Credential;
 pub use error::Error;
 pub use expiry::TtlSeconds;

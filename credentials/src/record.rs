@@ -4,18 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Metadata, Timestamp, WorkerId};
 
-/// A credential's life so far, as issuance knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A credential's life so far, as issuance knows it. Its members are those of the API's answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssueRecord {
     /// The worker that issued it.
-    pub issued_by: WorkerId,
+    pub worker_id: WorkerId,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// From when on it no longer counts, if ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// When it was revoked, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
     /// What the issuer said about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
 }
 
@@ -54,7 +57,7 @@ pub(crate) mod tests {
 
     pub(crate) fn record(expires_at: Option<i64>, revoked_at: Option<i64>) -> IssueRecord {
         IssueRecord {
-            issued_by: WorkerId::named("worker-1"),
+            worker_id: WorkerId::named("worker-1"),
             issued_at: time(0),
             expires_at: expires_at.map(time),
             revoked_at: revoked_at.map(time),

@@ -1,8 +1,9 @@
 //! The HMAC key: the one thing that turns a credential into its hash.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::Sha256;
 
 use crate::{Credential, CredentialHash, Error};
@@ -81,6 +82,30 @@ impl KeyId {
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut bytes = [0; 8];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::NotAKeyId)?;
+        // Upper-case digits are refused: each fingerprint has one spelling only.
+        let key_id = Self(bytes);
+        if key_id.to_string() == text { Ok(key_id) } else { Err(Error::NotAKeyId) }
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -185,6 +210,16 @@ mod tests {
     fn debug_output_shows_the_fingerprint_and_not_the_key() {
         let secret = Secret::new("0123456789abcdef0123456789abcdef").unwrap();
         assert_eq!(format!("{secret:?}"), format!("Secret {{ key_id: KeyId({}), .. }}", secret.key_id()));
+    }
+
+    #[test]
+    fn a_fingerprint_has_one_spelling() {
+        let key_id = Secret::new(&"a".repeat(32)).unwrap().key_id();
+        assert_eq!(key_id.to_string().parse(), Ok(key_id));
+        for text in ["", "7ec19c81b77ad98", "7ec19c81b77ad9855", "7EC19C81B77AD985", "g".repeat(16).as_str()]
+        {
+            assert_eq!(text.parse::<KeyId>(), Err(Error::NotAKeyId), "{text}");
+        }
     }
 
     #[test]

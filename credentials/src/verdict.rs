@@ -55,6 +55,18 @@ impl Verdict {
         }
     }
 
+    /// A time at which the verdict is true, for one that was asked for and answered at these times.
+    ///
+    /// An end is final, so it holds when the answer is there. But what counts may have ended while the answer was on its
+    /// way: of that it is only known that it had not when the question was asked.
+    pub fn time(&self, asked: Timestamp, answered: Timestamp) -> Timestamp {
+        match self {
+            Self::Valid(record) => asked.max(record.issued_at).min(answered),
+            Self::NotFound => asked,
+            Self::Expired(_) | Self::Revoked(_) => answered,
+        }
+    }
+
     /// Whether the credential counts.
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_))
@@ -112,6 +124,18 @@ mod tests {
             assert_eq!(verdict.is_valid(), status == "valid");
             assert_eq!(serde_json::to_value(verdict.status()).unwrap(), status);
         }
+    }
+
+    #[test]
+    fn a_verdict_is_about_a_time_at_which_it_is_true() {
+        let at = |verdict: &Verdict, asked, answered| verdict.time(time(asked), time(answered)).as_millis();
+        let valid = Verdict::Valid(IssueRecord { issued_at: time(40), ..record(None, None) });
+        assert_eq!(at(&valid, 50, 90), 50, "it may have been revoked since");
+        assert_eq!(at(&valid, 30, 90), 40, "it was issued while it was asked about");
+        assert_eq!(at(&valid, 10, 20), 20, "the issuer's clock is ahead");
+        assert_eq!(at(&Verdict::NotFound, 50, 90), 50, "it may have been issued since");
+        assert_eq!(at(&Verdict::Expired(Some(time(60))), 50, 90), 90);
+        assert_eq!(at(&Verdict::Revoked(Some(time(60))), 50, 90), 90);
     }
 
     #[test]

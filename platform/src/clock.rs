@@ -9,6 +9,13 @@ use std::{
 use credentials::{Error, Timestamp};
 use futures_util::future::{Either, select};
 
+#[cfg(target_family = "wasm")]
+pub(crate) use std::time::Instant;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use tokio::time::Instant;
+
+pub(crate) use crate::spin::sleep;
+
 /// The current time.
 ///
 /// # Errors
@@ -18,18 +25,42 @@ pub fn now() -> Result<Timestamp, Error> {
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).map_err(|_| Error::NotATimestamp)?)
 }
 
-/// Waits for `future`, but no longer than `limit`: `None` once that has passed, and the future is dropped.
-pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    match select(pin!(future), pin!(sleep(limit))).await {
-        Either::Left((value, _)) => Some(value),
-        Either::Right(((), _)) => None,
+/// The end of a wait, however many parts the wait has.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline that far from now.
+    pub fn after(limit: Duration) -> Self {
+        Self(Instant::now() + limit)
+    }
+
+    /// Whether it has passed.
+    pub fn has_passed(self) -> bool {
+        Instant::now() >= self.0
+    }
+
+    /// Waits for `future` until the deadline: `None` once that has passed, and the future is dropped.
+    pub async fn within<T>(self, future: impl Future<Output = T>) -> Option<T> {
+        // Asked for the time, and the host for a timer, only where the future has to wait.
+        let timer = pin!(async { sleep(self.0.saturating_duration_since(Instant::now())).await });
+        match select(pin!(future), timer).await {
+            Either::Left((value, _)) => Some(value),
+            Either::Right(((), _)) => None,
+        }
     }
 }
 
-/// Waits for `duration`.
-pub async fn sleep(duration: Duration) {
-    #[cfg(target_family = "wasm")]
-    spin_sdk::time::sleep(duration).await;
-    #[cfg(not(target_family = "wasm"))]
-    tokio::time::sleep(duration).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_parts_of_a_wait_share_its_deadline() {
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let part = || deadline.within(tokio::time::sleep(Duration::from_secs(2)));
+        assert_eq!((part().await, part().await, part().await), (Some(()), Some(()), None));
+        assert!(deadline.has_passed());
+        assert_eq!(deadline.within(async { 1 }).await, Some(1), "what is ready need not wait");
+    }
 }

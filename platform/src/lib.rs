@@ -1,44 +1,23 @@
-//! What both services share at the edge, and the only crate that names `spin-sdk`.
+//! What the components stand on: the edge over HTTP, the database, and Spin behind both.
 //!
-//! A service is an axum [`Router`](axum::Router) of its own routes, wrapped by [`edge`] (problems, CORS, request
-//! ids, headers, log lines) and served to Spin by [`Service`]. Its handlers read [`Settings`], talk to their
-//! [`Database`] and, through [`outbound`], to the other service.
+//! A component is an axum [`Router`](axum::Router) of its own routes, completed by [`edge::wrap`] (problems, CORS, request
+//! ids, headers, log lines) and served to Spin by [`component!`]. Its handlers read [`Settings`], query their
+//! [`Database`] and, through [`outbound`], ask the other service. Only `spin/` names Spin's SDK.
 
-mod access;
+mod batch;
 pub mod clock;
-mod cursor;
 mod database;
 pub mod edge;
-mod group;
-mod health;
-mod json;
 mod log;
 pub mod outbound;
-mod problem;
-mod query;
 pub mod random;
-mod request_id;
-mod service;
 mod settings;
+#[doc(hidden)]
+pub mod spin;
 
-pub use access::{Guard, require};
-pub use cursor::Cursors;
-pub use database::{Database, DatabaseError, Migration, Row, Value};
-pub use group::{Group, Interrupted, Work};
-pub use health::{Check, Health};
-pub use json::{Items, Json, MAX_BODY_BYTES, given};
-pub use problem::Problem;
-pub use query::{Listing, Query};
-pub use request_id::RequestId;
-pub use service::Service;
-pub use settings::{Settings, SettingsError, start_log, variable};
-
-/// The names and numbers of one service's migrations, read from its `migrations` folder at compile time.
-///
-/// `migrations!["0001_credentials"]` is the text of `migrations/0001_credentials.sql` as version 1, and so on in order.
-#[macro_export]
-macro_rules! migrations {
-    ($($name:literal),+ $(,)?) => {
-        &[$($crate::Migration { name: $name, sql: include_str!(concat!("../migrations/", $name, ".sql")) }),+]
-    };
-}
+pub use batch::{Batch, Batcher, Interrupted};
+pub use clock::Deadline;
+pub use database::{
+    Database, DatabaseError, FromValue, ListQuery, Migration, Page, Row, Value, insert_all, to_json,
+};
+pub use settings::{Settings, SettingsError, keys, start_log, variable};

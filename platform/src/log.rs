@@ -6,7 +6,8 @@ use tracing::level_filters::LevelFilter;
 
 /// Starts the log at the level that the variable `log_level` names. Only the first call of an instance counts.
 ///
-/// A name that is none counts as `warn`, and the log says so.
+/// An unknown name counts as `warn`, and the log says so. A line that cannot be written, as on a full disk, is lost: the
+/// subscriber's own report of it would go to stderr as well, where it would panic.
 pub(crate) fn start(level: &str) {
     let known = match level {
         "off" => Some(LevelFilter::OFF),
@@ -23,6 +24,7 @@ pub(crate) fn start(level: &str) {
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
+            .log_internal_errors(false)
             .with_writer(io::stderr)
             .with_max_level(known.unwrap_or(LevelFilter::WARN))
             .finish(),

@@ -2,18 +2,15 @@
 
 use credentials::{KeyRing, WorkerId};
 
-use crate::{Problem, log, random};
+use crate::{log, random, spin};
 
-/// The settings that both services have.
+/// The settings that both services have and that they can answer with.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The service's name, as health answers and log lines carry it.
     pub service: &'static str,
     /// `worker_id`, or a random name for this instance.
     pub worker_id: WorkerId,
-    /// `credential_secret` and `retired_credential_secrets`, or why they cannot be used. A service without keys still
-    /// answers, with 503.
-    pub keys: Result<KeyRing, credentials::Error>,
     /// `cors_origin`: `*`, or a comma-separated list of origins.
     pub cors_origin: String,
 }
@@ -22,38 +19,31 @@ impl Settings {
     /// Reads the variables and starts the log. `worker_prefix` is what a random worker id begins with.
     ///
     /// # Errors
-    /// [`SettingsError`] when the host cannot say what a variable's value is.
+    /// [`SettingsError`] when the host has no value for a variable, or `worker_id` is too long.
     pub async fn load(service: &'static str, worker_prefix: &str) -> Result<Self, SettingsError> {
         start_log().await?;
         let worker_id = match variable("worker_id").await? {
             unnamed if unnamed.is_empty() => WorkerId::random(worker_prefix, random::bytes()?),
-            name => WorkerId::named(name),
+            name => WorkerId::configured(name).map_err(|error| SettingsError::value("worker_id", error))?,
         };
-        let secret = variable("credential_secret").await?;
-        if secret.contains(',') || secret.trim() != secret {
-            tracing::warn!(
-                service,
-                "credential_secret has a comma or white space around it: it can be used, but not be retired later"
-            );
-        }
-        Ok(Self {
-            service,
-            worker_id,
-            keys: KeyRing::new(&secret, &variable("retired_credential_secrets").await?),
-            cors_origin: variable("cors_origin").await?,
-        })
+        Ok(Self { service, worker_id, cors_origin: variable("cors_origin").await? })
     }
+}
 
-    /// The keys to hash with.
-    ///
-    /// # Errors
-    /// A 503 while the configured secrets cannot be used: without them no answer could be trusted.
-    pub fn keys(&self) -> Result<&KeyRing, Problem> {
-        self.keys.as_ref().map_err(|error| {
-            let reason = format!("credential_secret or retired_credential_secrets: {error}");
-            Problem::unavailable("The service is not configured.", reason)
-        })
+/// The keys to hash with: `credential_secret` and `retired_credential_secrets`.
+///
+/// # Errors
+/// [`SettingsError`] when they cannot be used: without them no answer could be trusted.
+pub async fn keys() -> Result<KeyRing, SettingsError> {
+    let secret = variable("credential_secret").await?;
+    let keys =
+        KeyRing::new(&secret, &variable("retired_credential_secrets").await?).map_err(SettingsError::Keys)?;
+    if secret.contains(',') || secret.trim() != secret {
+        tracing::warn!(
+            "credential_secret has a comma or white space around it: it can be used, but not be retired later"
+        );
     }
+    Ok(keys)
 }
 
 /// Starts the log at the level of the variable `log_level`.
@@ -70,13 +60,11 @@ pub async fn start_log() -> Result<(), SettingsError> {
 /// # Errors
 /// [`SettingsError::Variable`] when the manifest does not grant it, or its provider fails.
 pub async fn variable(name: &'static str) -> Result<String, SettingsError> {
-    spin_sdk::variables::get(name)
-        .await
-        .map_err(|error| SettingsError::Variable { name, reason: error.to_string() })
+    spin::variable(name).await.map_err(|reason| SettingsError::Variable { name, reason })
 }
 
-/// Why the settings could not be read.
-#[derive(Debug, thiserror::Error)]
+/// Why the settings cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The host has no value for a variable.
     #[error("the variable {name} cannot be read: {reason}")]
@@ -86,15 +74,25 @@ pub enum SettingsError {
         /// What the host said.
         reason: String,
     },
-    /// A variable's value is not what it must be.
-    #[error("the variable {name} {reason}")]
+    /// The secrets cannot be used.
+    #[error("credential_secret or retired_credential_secrets: {0}")]
+    Keys(credentials::Error),
+    /// The value of another variable cannot be used.
+    #[error("{name}: {reason}")]
     Value {
         /// The variable.
         name: &'static str,
         /// What is wrong with it, without the value.
-        reason: &'static str,
+        reason: String,
     },
     /// The host has no random bytes.
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
+}
+
+impl SettingsError {
+    /// The error for a variable whose value breaks a rule, which is told without the value.
+    pub fn value(name: &'static str, rule: impl ToString) -> Self {
+        Self::Value { name, reason: rule.to_string() }
+    }
 }

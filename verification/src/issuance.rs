@@ -1,37 +1,39 @@
 //! What verification asks issuance, over HTTP.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
-use credentials::{CredentialHash, IssueRecord, Metadata, Status, Timestamp, WorkerId};
+use credentials::{CheckAnswer, CheckList, CredentialHash, IssueRecord, KeyId, Status};
 use platform::{
-    Group, Interrupted, Problem, RequestId, Work,
-    outbound::{self, OutboundError},
+    Batch, Batcher, Deadline, Interrupted,
+    edge::{Problem, RequestId},
+    outbound::{self, Limits, OutboundError},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
-/// How long issuance may take for its whole answer; after that there is no verdict.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The most hashes that issuance takes in one question.
-const MAX_HASHES: usize = 900;
+/// How long a health check waits for issuance.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many questions may be under way at once: when one gets no answer, the next need not wait for it.
 const MAX_QUESTIONS: usize = 2;
 
 /// The issuance service, at the URL that the variable `issuance_url` gives.
 pub(crate) struct Issuance {
-    base_url: String,
-    checks: Group<Check>,
+    health_url: String,
+    questions: Batcher<Question>,
 }
 
 /// Asks issuance about the hashes of several requests at once.
-struct Check {
+struct Question {
     url: String,
+    /// The keys that verification hashes with.
+    key_ids: Vec<KeyId>,
 }
 
-/// What issuance knows, by hash: a record, and the status that it saw. What was not issued is not in the map.
+/// What issuance knows, by hash: a record, and the status that it saw. Hashes that were not issued are not in the map.
 pub(crate) type Known = HashMap<CredentialHash, (IssueRecord, Status)>;
 
 /// Why there is no answer from issuance that could be trusted.
@@ -43,15 +45,20 @@ pub(crate) enum IssuanceError {
     Status(StatusCode),
     #[error("issuance: {0}")]
     Nonsense(String),
+    #[error("issuance hashes with the keys {issuance:?}, and verification with {verification:?} only")]
+    UnknownKeys { issuance: Vec<KeyId>, verification: Vec<KeyId> },
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
 
 impl Issuance {
-    pub(crate) fn at(url: &str) -> Self {
-        let base_url = url.trim_end_matches('/').to_owned();
-        let check = Check { url: format!("{base_url}/check") };
-        Self { base_url, checks: Group::new(check, MAX_QUESTIONS) }
+    pub(crate) fn new(url: &str, key_ids: Vec<KeyId>) -> Self {
+        let base_url = url.trim_end_matches('/');
+        let question = Question { url: format!("{base_url}/check"), key_ids };
+        Self {
+            health_url: format!("{base_url}/health/issuance"),
+            questions: Batcher::new(question, MAX_QUESTIONS),
+        }
     }
 
     /// What issuance knows of the credentials with these hashes. Requests that ask at the same time ask one question,
@@ -61,30 +68,34 @@ impl Issuance {
         hashes: Vec<CredentialHash>,
         request_id: RequestId,
     ) -> Result<Known, IssuanceError> {
-        self.checks.join((hashes, request_id)).await
+        self.questions.run((hashes, request_id)).await
     }
 
-    /// Whether issuance says that it can do its work.
+    /// Whether issuance says that it can do its work, and has no keys that verification does not have.
     pub(crate) async fn probe(&self, request_id: &RequestId) -> Result<(), IssuanceError> {
-        let url = format!("{}/health/issuance", self.base_url);
-        let answer = outbound::get(&url, request_id, TIMEOUT).await?;
-        if answer.status == StatusCode::OK { Ok(()) } else { Err(IssuanceError::Status(answer.status)) }
+        let deadline = Deadline::after(HEALTH_TIMEOUT);
+        let limits = Limits { deadline, max_bytes: 64 * 1024 };
+        let answer = outbound::get(&self.health_url, request_id, limits).await?;
+        if answer.status != StatusCode::OK {
+            return Err(IssuanceError::Status(answer.status));
+        }
+        // A hash that nobody has: only the keys matter.
+        self.questions.batch().ask(&[CredentialHash::from([0; 32])], request_id, deadline).await.map(drop)
     }
 }
 
-impl Work for Check {
+impl Batch for Question {
     type Item = (Vec<CredentialHash>, RequestId);
-    type Outcome = Known;
+    type Output = Known;
     type Error = IssuanceError;
 
     /// Asking again is up to the client.
-    fn passes(_: &IssuanceError) -> bool {
+    fn is_transient(_: &IssuanceError) -> bool {
         false
     }
 
-    async fn carry_out(&self, requests: &[Self::Item]) -> Result<Vec<Known>, IssuanceError> {
+    async fn run(&self, requests: &[Self::Item], deadline: Deadline) -> Result<Vec<Known>, IssuanceError> {
         let Some((_, request_id)) = requests.first() else { return Ok(Vec::new()) };
-        let hashes: Vec<_> = requests.iter().flat_map(|(hashes, _)| hashes).copied().collect();
         for (_, other) in &requests[1..] {
             tracing::info!(
                 request_id = other.as_str(),
@@ -92,9 +103,11 @@ impl Work for Check {
                 "issuance is asked together"
             );
         }
+        let hashes: HashSet<_> = requests.iter().flat_map(|(hashes, _)| hashes).copied().collect();
+        let hashes: Vec<_> = hashes.into_iter().collect();
         let mut known = Known::new();
-        for hashes in hashes.chunks(MAX_HASHES) {
-            self.ask(hashes, request_id, &mut known).await?;
+        for hashes in hashes.chunks(CheckList::MAX_HASHES) {
+            known.extend(self.ask(hashes, request_id, deadline).await?);
         }
         let of_request = |(hashes, _): &Self::Item| {
             hashes.iter().filter_map(|hash| known.get(hash).cloned().map(|record| (*hash, record))).collect()
@@ -103,85 +116,111 @@ impl Work for Check {
     }
 }
 
-impl Check {
-    /// Asks about at most [`MAX_HASHES`], and adds what is known.
+impl Question {
+    /// Asks about up to [`CheckList::MAX_HASHES`] different hashes.
     async fn ask(
         &self,
         hashes: &[CredentialHash],
         request_id: &RequestId,
-        known: &mut Known,
-    ) -> Result<(), IssuanceError> {
-        let question = CheckRequest { credential_hashes: hashes };
-        let answer = outbound::post(&self.url, request_id, &question, TIMEOUT).await?;
+        deadline: Deadline,
+    ) -> Result<Known, IssuanceError> {
+        #[derive(Serialize)]
+        struct CheckRequest<'a> {
+            credential_hashes: &'a [CredentialHash],
+        }
+
+        let limits = Limits { deadline, max_bytes: CheckList::MAX_BYTES };
+        let request = CheckRequest { credential_hashes: hashes };
+        let answer = outbound::post(&self.url, request_id, &request, limits).await?;
         if answer.status != StatusCode::OK {
             return Err(IssuanceError::Status(answer.status));
         }
-        let answer: CheckResponse = answer.object().map_err(IssuanceError::Nonsense)?;
+        self.read(hashes, &answer.body)
+    }
+
+    fn read(&self, hashes: &[CredentialHash], body: &[u8]) -> Result<Known, IssuanceError> {
+        let nonsense = |what: &str| IssuanceError::Nonsense(what.to_owned());
+        // Serde would take an array for the object.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(nonsense("the answer is not a JSON object"));
+        }
+        let answer: CheckList<CheckAnswer> = serde_json::from_slice(body)
+            .map_err(|error| IssuanceError::Nonsense(format!("the answer is not as agreed: {error}")))?;
+        if answer.key_ids.is_empty() {
+            return Err(nonsense("the answer names no key"));
+        }
+        if answer.key_ids.iter().any(|key_id| !self.key_ids.contains(key_id)) {
+            return Err(IssuanceError::UnknownKeys {
+                issuance: answer.key_ids,
+                verification: self.key_ids.clone(),
+            });
+        }
         if answer.results.len() != hashes.len() {
-            return Err(IssuanceError::Nonsense("the answer has another number of results".to_owned()));
+            return Err(nonsense("the answer has another number of results"));
         }
+        let mut known = Known::new();
         for (hash, result) in hashes.iter().zip(answer.results) {
-            let result: CheckResult =
-                outbound::object(result.get().as_bytes()).map_err(IssuanceError::Nonsense)?;
-            if result.credential_hash != *hash {
-                return Err(IssuanceError::Nonsense("the answer is about another hash".to_owned()));
+            if !result.is_about(*hash) {
+                return Err(nonsense("the answer is about another hash"));
             }
-            if let Some(record) = result.record()? {
-                known.insert(*hash, record);
+            if let Some(issued) = result.into_issued() {
+                known.insert(*hash, issued);
             }
         }
-        Ok(())
+        Ok(known)
+    }
+}
+
+impl IssuanceError {
+    /// What anyone may know of it.
+    pub(crate) fn public(&self) -> &'static str {
+        match self {
+            Self::UnknownKeys { .. } => "issuance has secrets that verification does not have",
+            _ => "issuance does not answer, or is unhealthy",
+        }
     }
 }
 
 impl From<IssuanceError> for Problem {
     fn from(error: IssuanceError) -> Self {
-        Self::unavailable("Issuance could not be asked; there is no verdict.", error)
+        let detail = match error {
+            IssuanceError::UnknownKeys { .. } => {
+                "Issuance has secrets that verification does not have; there is no verdict."
+            }
+            _ => "Issuance could not be asked; there is no verdict.",
+        };
+        Self::unavailable(detail, error)
     }
 }
 
-#[derive(Serialize)]
-struct CheckRequest<'a> {
-    credential_hashes: &'a [CredentialHash],
-}
+#[cfg(test)]
+mod tests {
+    use credentials::{Secret, Timestamp};
 
-#[derive(Deserialize)]
-struct CheckResponse {
-    results: Vec<Box<RawValue>>,
-}
+    use super::*;
 
-/// Members that are not listed here are of no concern; a status that is not known here is.
-#[derive(Deserialize)]
-struct CheckResult {
-    credential_hash: CredentialHash,
-    exists: bool,
-    worker_id: Option<String>,
-    issued_at: Option<Timestamp>,
-    status: Option<Status>,
-    expires_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
-    metadata: Option<Metadata>,
-}
+    fn key_id(letter: &str) -> KeyId {
+        Secret::new(&letter.repeat(32)).unwrap().key_id()
+    }
 
-impl CheckResult {
-    fn record(self) -> Result<Option<(IssueRecord, Status)>, IssuanceError> {
-        match (self.exists, self.worker_id, self.issued_at, self.status) {
-            (false, None, None, None)
-                if self.expires_at.is_none() && self.revoked_at.is_none() && self.metadata.is_none() =>
-            {
-                Ok(None)
-            }
-            (true, Some(worker_id), Some(issued_at), Some(status)) => {
-                let record = IssueRecord {
-                    issued_by: WorkerId::named(worker_id),
-                    issued_at,
-                    expires_at: self.expires_at,
-                    revoked_at: self.revoked_at,
-                    metadata: self.metadata,
-                };
-                Ok(Some((record, status)))
-            }
-            _ => Err(IssuanceError::Nonsense("the answer contradicts itself".to_owned())),
-        }
+    fn read(body: &str) -> Result<Known, IssuanceError> {
+        let question = Question { url: String::new(), key_ids: vec![key_id("a"), key_id("b")] };
+        question.read(&[CredentialHash::from([7; 32])], body.as_bytes())
+    }
+
+    fn answer(key_ids: &[KeyId]) -> String {
+        let answer = CheckAnswer::new(None, Timestamp::from_millis(0).unwrap()).about("07".repeat(32));
+        serde_json::to_string(&CheckList { key_ids: key_ids.to_vec(), results: vec![answer] }).unwrap()
+    }
+
+    #[test]
+    fn issuance_may_have_fewer_keys_than_verification_and_no_others() {
+        assert!(read(&answer(&[key_id("b")])).unwrap().is_empty());
+        assert!(read(&answer(&[key_id("b"), key_id("a")])).unwrap().is_empty());
+        let error = read(&answer(&[key_id("c"), key_id("a")])).unwrap_err();
+        assert!(matches!(error, IssuanceError::UnknownKeys { .. }));
+        assert!(error.to_string().contains(&key_id("c").to_string()), "{error}");
+        assert!(matches!(read(&answer(&[])), Err(IssuanceError::Nonsense(_))));
+        assert!(matches!(read(r#"{"results": []}"#), Err(IssuanceError::Nonsense(_))));
     }
 }

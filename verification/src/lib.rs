@@ -1,23 +1,14 @@
 //! The component `verification`: verifies credentials, and leaves an audit row for every verdict.
 //!
-//! From here: [`routes`] has the paths and what they take and give, `issuance` the question to the other service,
-//! `store` the SQL, `migrations/` the schema.
+//! From here: [`routes`] has the paths, a file for each action what it takes and gives, `issuance` the question to the
+//! other service, `store` the SQL, `migrations/` the schema.
 
 mod issuance;
+mod list;
 pub mod routes;
 mod store;
+mod verify;
 
-/// Spin's entry: every request to this component arrives here.
-#[cfg(target_family = "wasm")]
-#[allow(unsafe_code, missing_docs, unreachable_pub, reason = "what the macro generates")]
-mod entry {
-    use platform::Service;
-    use spin_sdk::http::{IntoResponse, Request};
+pub use store::MIGRATIONS;
 
-    static SERVICE: Service = Service::new("verification");
-
-    #[spin_sdk::http_service]
-    async fn handle(request: Request) -> impl IntoResponse {
-        SERVICE.answer(request, super::routes::start).await
-    }
-}
+platform::component!("verification", super::routes::start);

@@ -8,7 +8,11 @@ use axum::{
     routing::{any, get},
 };
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
-use platform::{Problem, SettingsError, edge, variable};
+use platform::{
+    SettingsError,
+    edge::{self, Problem},
+    variable,
+};
 use sha2::{Digest, Sha256};
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
 

@@ -1,6 +1,6 @@
 //! Answers to "can this instance do its work?".
 
-use std::fmt::Display;
+use std::{borrow::Cow, fmt::Display};
 
 use axum::response::{IntoResponse, Response};
 use credentials::Timestamp;
@@ -8,14 +8,15 @@ use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Json, RequestId, Settings};
+use super::{Json, RequestId};
+use crate::{Settings, SettingsError};
 
 /// One thing a service needs, and what is wrong with it, if anything.
 #[derive(Clone, Debug)]
 pub struct Check {
     name: &'static str,
     /// What is wrong, in words fit for anyone.
-    failure: Option<&'static str>,
+    failure: Option<Cow<'static, str>>,
     /// The same for the log only.
     reason: Option<String>,
 }
@@ -53,12 +54,13 @@ impl Health {
                 worker = settings.worker_id.as_str(),
                 request_id = request_id.as_str(),
                 check = check.name,
-                reason = check.reason.as_deref().or(check.failure),
+                reason = check.reason.as_deref().or(check.failure.as_deref()),
                 "health check failed"
             );
         }
         let healthy = checks.iter().all(|check| check.failure.is_none());
-        let describe = |check: &Check| (check.name.to_owned(), check.failure.unwrap_or("ok").into());
+        let describe =
+            |check: &Check| (check.name.to_owned(), check.failure.as_deref().unwrap_or("ok").into());
         Self {
             healthy,
             body: HealthBody {
@@ -74,19 +76,27 @@ impl Health {
 }
 
 impl Check {
-    /// The check that the configured secrets can be used.
-    pub fn secret(settings: &Settings) -> Self {
-        let failure = settings.keys.as_ref().err().map(|error| match error {
-            credentials::Error::TooManySecrets => "retired_credential_secrets must be at most 8 secrets",
-            _ => "credential_secret and every retired one must have at least 32 bytes",
-        });
-        Self { name: "secret", failure, reason: None }
+    /// The checks that the secrets and the other settings can be used.
+    pub fn settings(error: Option<&SettingsError>) -> [Self; 2] {
+        let mut checks = ["secret", "settings"].map(|name| Self { name, failure: None, reason: None });
+        match error {
+            None => {}
+            Some(SettingsError::Keys(_)) => checks[0].failure = error.map(|error| error.to_string().into()),
+            Some(SettingsError::Value { .. }) => {
+                checks[1].failure = error.map(|error| error.to_string().into());
+            }
+            Some(SettingsError::Variable { .. } | SettingsError::Random(_)) => {
+                checks[1].failure = Some("a variable cannot be read".into());
+                checks[1].reason = error.map(ToString::to_string);
+            }
+        }
+        checks
     }
 
     /// What trying something came to. The error itself goes to the log only, `failure` to whoever asks.
     pub fn outcome(name: &'static str, result: Result<(), impl Display>, failure: &'static str) -> Self {
         let reason = result.err().map(|error| error.to_string());
-        Self { name, failure: reason.is_some().then_some(failure), reason }
+        Self { name, failure: reason.is_some().then_some(failure.into()), reason }
     }
 }
 

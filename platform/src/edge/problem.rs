@@ -6,7 +6,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Serialize, Serializer};
 
-use crate::{DatabaseError, RequestId};
+use super::RequestId;
+use crate::DatabaseError;
 
 /// How long a client should wait before it tries again after a 503, in seconds (`Retry-After`).
 const RETRY_AFTER_SECONDS: u16 = 1;
@@ -14,7 +15,7 @@ const RETRY_AFTER_SECONDS: u16 = 1;
 /// An error on its way to a client.
 ///
 /// What the client is told (`detail`, `errors`) and what only the log is told (`reason`) are kept apart. The
-/// [edge](crate::edge) adds the request id, writes the document and logs the reason.
+/// [edge](super) adds the request id, writes the document and logs the reason.
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: Kind,
@@ -128,12 +129,12 @@ impl Problem {
         Self::new(Kind::AlreadyIssued, "This credential has been issued before.")
     }
 
-    /// 413: the body is longer than [`MAX_BODY_BYTES`](crate::MAX_BODY_BYTES).
+    /// 413: the body is longer than [`MAX_BODY_BYTES`](super::MAX_BODY_BYTES).
     pub(crate) fn payload_too_large(limit: usize) -> Self {
         Self::new(Kind::PayloadTooLarge, format!("The body is longer than {limit} bytes."))
     }
 
-    /// 415: the body says it is something else than JSON.
+    /// 415: the body does not say that it is JSON.
     pub(crate) fn unsupported_media_type() -> Self {
         Self::new(Kind::UnsupportedMediaType, "The body must be sent as content-type: application/json.")
     }
@@ -144,7 +145,8 @@ impl Problem {
             .because(reason)
     }
 
-    /// 503: something this service needs does not work, and no answer was reached. Only the log is told the reason.
+    /// 503: something this service needs does not work. `detail` says whether anything may have been done all the same;
+    /// only the log is told the reason.
     pub fn unavailable(detail: &'static str, reason: impl ToString) -> Self {
         Self::new(Kind::Unavailable, detail).because(reason)
     }
@@ -227,12 +229,17 @@ struct Document<'a> {
 
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
-        Self::unavailable("The database could not be used; nothing was decided or changed.", error)
+        let detail = if error.may_have_taken_effect() {
+            "The database failed under way: if this request changes anything, that may have been done."
+        } else {
+            "The database could not be used; nothing was decided or changed."
+        };
+        Self::unavailable(detail, error)
     }
 }
 
 impl From<credentials::Error> for Problem {
-    /// For what the domain refuses of this program's own making, such as the clock; input is refused by [`Json`](crate::Json).
+    /// For what the domain refuses of this program's own making, such as the clock; input is refused by [`Json`](super::Json).
     fn from(error: credentials::Error) -> Self {
         Self::internal(error)
     }

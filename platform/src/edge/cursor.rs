@@ -4,11 +4,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use credentials::{Secret, Tag};
 use subtle::ConstantTimeEq;
 
-use crate::Problem;
+use super::Problem;
+use crate::Value;
 
 /// Writes and reads the cursors of one list with one set of filters.
 ///
-/// A cursor is the position, after a tag over list, filters and position, in base64url. One that was made for another
+/// A cursor is the key of a row, after a tag over list, filters and key, in base64url. One that was made for another
 /// list or other filters, under another secret, or by anyone else is refused.
 #[derive(Debug)]
 pub struct Cursors<'a> {
@@ -18,35 +19,42 @@ pub struct Cursors<'a> {
 
 impl<'a> Cursors<'a> {
     /// For the list with this name, filtered this way.
-    pub fn new(secret: &'a Secret, list: &str, filters: &str) -> Self {
+    pub(super) fn new(secret: &'a Secret, list: &str, filters: &str) -> Self {
         Self { secret, context: format!("{list}\n{filters}") }
     }
 
-    /// The cursor for a position.
-    pub fn write(&self, position: &str) -> String {
-        let mut bytes = self.tag(position).to_vec();
-        bytes.extend_from_slice(position.as_bytes());
-        URL_SAFE_NO_PAD.encode(bytes)
+    /// The cursor for a key: [`Page::next`](crate::Page::next).
+    ///
+    /// # Errors
+    /// A 500 for what JSON cannot write.
+    pub fn write(&self, key: &[Value]) -> Result<String, Problem> {
+        let key = serde_json::to_string(key).map_err(Problem::internal)?;
+        let mut bytes = self.tag(&key).to_vec();
+        bytes.extend_from_slice(key.as_bytes());
+        Ok(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    /// The position of a cursor.
+    /// The key of a cursor.
     ///
     /// # Errors
     /// A 400 for what is not a cursor of this list with these filters.
-    pub fn read(&self, cursor: &str) -> Result<String, Problem> {
-        let position = || {
+    pub fn read(&self, cursor: &str) -> Result<Vec<Value>, Problem> {
+        let key = || {
             let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-            let (tag, position) = bytes.split_first_chunk::<{ size_of::<Tag>() }>()?;
-            let position = std::str::from_utf8(position).ok()?;
-            bool::from(self.tag(position).ct_eq(tag)).then(|| position.to_owned())
+            let (tag, key) = bytes.split_first_chunk::<{ size_of::<Tag>() }>()?;
+            let key = std::str::from_utf8(key).ok()?;
+            if !bool::from(self.tag(key).ct_eq(tag)) {
+                return None;
+            }
+            serde_json::from_str(key).ok()
         };
-        position().ok_or_else(|| {
+        key().ok_or_else(|| {
             Problem::invalid("query.cursor", "must be the next_cursor of a page with the same filters")
         })
     }
 
-    fn tag(&self, position: &str) -> Tag {
-        self.secret.tag(format!("{}\n{position}", self.context).as_bytes())
+    fn tag(&self, key: &str) -> Tag {
+        self.secret.tag(format!("{}\n{key}", self.context).as_bytes())
     }
 }
 
@@ -58,9 +66,10 @@ mod tests {
     fn a_cursor_is_read_by_its_own_list_only() {
         let (secret, other) = (Secret::new(&"a".repeat(32)).unwrap(), Secret::new(&"b".repeat(32)).unwrap());
         let cursors = Cursors::new(&secret, "list", "status=valid");
-        let cursor = cursors.write("42");
+        let key = [Value::Integer(42), "é \" x".into()];
+        let cursor = cursors.write(&key).unwrap();
         assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-        assert_eq!(cursors.read(&cursor).unwrap(), "42");
+        assert_eq!(cursors.read(&cursor).unwrap(), key);
         assert!(Cursors::new(&secret, "list", "").read(&cursor).is_err());
         assert!(Cursors::new(&secret, "other", "status=valid").read(&cursor).is_err());
         assert!(Cursors::new(&other, "list", "status=valid").read(&cursor).is_err());
@@ -70,7 +79,7 @@ mod tests {
     fn nonsense_is_no_cursor() {
         let secret = Secret::new(&"a".repeat(32)).unwrap();
         let cursors = Cursors::new(&secret, "list", "");
-        let cursor = cursors.write("42");
+        let cursor = cursors.write(&[Value::Integer(42)]).unwrap();
         let changed = format!("{}A", &cursor[..cursor.len() - 1]);
         for nonsense in ["", "42", "!", "AAAAAAAAAAAAAAAA", &changed, &format!("{cursor}=")] {
             assert!(cursors.read(nonsense).is_err(), "{nonsense:?}");

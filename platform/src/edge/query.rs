@@ -1,14 +1,15 @@
 //! Query strings, as strict as bodies.
 
 use axum::extract::FromRequestParts;
-use credentials::{CredentialHash, Timestamp};
+use credentials::{CredentialHash, Secret, Timestamp};
 use http::request::Parts;
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeOwned},
 };
 
-use crate::{Problem, json};
+use super::{Cursors, Problem, json};
+use crate::Value;
 
 /// A request's query. Unknown, repeated or malformed parameters are a 400 that names them.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, bound = "S: DeserializeOwned")]
 pub struct Listing<S> {
-    /// How many rows a page has at the most: 1 to 100.
+    /// How many rows a page has at most: 1 to 100.
     #[serde(default)]
     pub limit: Limit,
     /// Where the page before ended.
@@ -46,10 +47,31 @@ pub struct Listing<S> {
 }
 
 impl<S: std::fmt::Debug> Listing<S> {
-    /// The filters as text, which a cursor is bound to.
-    pub fn filters(&self) -> String {
+    /// The cursors of the list with this name and these filters.
+    pub fn cursors<'a>(&self, secret: &'a Secret, list: &str) -> Cursors<'a> {
         let Self { status, credential_hash, since, until, .. } = self;
-        format!("{status:?} {credential_hash:?} {since:?} {until:?}")
+        Cursors::new(secret, list, &format!("{status:?} {credential_hash:?} {since:?} {until:?}"))
+    }
+
+    /// The key of the last row of the page before, if there was one.
+    ///
+    /// # Errors
+    /// A 400 for a cursor that is not one of these.
+    pub fn after(&self, cursors: &Cursors<'_>) -> Result<Option<Vec<Value>>, Problem> {
+        self.cursor.as_deref().map(|cursor| cursors.read(cursor)).transpose()
+    }
+}
+
+impl<S> Default for Listing<S> {
+    fn default() -> Self {
+        Self {
+            limit: Limit::default(),
+            cursor: None,
+            status: None,
+            credential_hash: None,
+            since: None,
+            until: None,
+        }
     }
 }
 
@@ -83,7 +105,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::RequestId;
+    use crate::edge::RequestId;
 
     #[derive(Debug, Deserialize)]
     #[serde(rename_all = "lowercase")]

@@ -12,7 +12,8 @@ use http::header;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::Problem;
+use super::Problem;
+use crate::SettingsError;
 
 /// What is asked of a client that brings no token.
 const CHALLENGE: &str = r#"Bearer realm="kube-credentials""#;
@@ -35,19 +36,40 @@ enum Unguarded {
 }
 
 impl Guard {
-    /// A guard that lets everyone in while the comma-separated list of tokens is empty.
-    pub fn open_without(tokens: &str) -> Self {
-        Self::new(tokens, Unguarded::Open)
+    /// The least length of a token, in characters: a shorter one can be guessed over the network.
+    const MIN_CHARACTERS: usize = 16;
+
+    /// A guard with the comma-separated tokens of a variable, which lets everyone in where the variable is empty.
+    ///
+    /// # Errors
+    /// [`SettingsError::Value`] for one that is not empty and has no token in it, or one of less than 16 characters: what
+    /// was meant to be closed must not be open.
+    pub fn open_without(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
+        Self::new(variable, tokens, Unguarded::Open)
     }
 
-    /// A guard that lets nobody in while the comma-separated list of tokens is empty.
-    pub fn closed_without(tokens: &str) -> Self {
-        Self::new(tokens, Unguarded::Closed)
+    /// The same, but lets nobody in where the variable is empty.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn closed_without(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
+        Self::new(variable, tokens, Unguarded::Closed)
     }
 
-    fn new(tokens: &str, unguarded: Unguarded) -> Self {
-        let tokens = tokens.split(',').map(str::trim).filter(|token| !token.is_empty());
-        Self { tokens: tokens.map(|token| Sha256::digest(token).into()).collect(), unguarded }
+    fn new(variable: &'static str, list: &str, unguarded: Unguarded) -> Result<Self, SettingsError> {
+        let tokens: Vec<_> = list.split(',').map(str::trim).filter(|token| !token.is_empty()).collect();
+        if tokens.is_empty() && !list.is_empty() {
+            return Err(SettingsError::value(variable, "is not empty, but has no token in it"));
+        }
+        if tokens.iter().any(|token| token.chars().count() < Self::MIN_CHARACTERS) {
+            return Err(SettingsError::value(variable, "each token must have at least 16 characters"));
+        }
+        Ok(Self { tokens: tokens.into_iter().map(|token| Sha256::digest(token).into()).collect(), unguarded })
+    }
+
+    /// Whether everyone is let in.
+    pub fn is_open(&self) -> bool {
+        self.tokens.is_empty() && self.unguarded == Unguarded::Open
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
@@ -91,7 +113,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::RequestId;
+    use crate::edge::RequestId;
 
     /// Status and challenge; 200 where the guard lets the request in.
     fn check(guard: &Guard, authorization: &[&str]) -> (u16, Option<String>) {
@@ -109,38 +131,58 @@ mod tests {
         }
     }
 
+    const ONE: &str = "token-number-one";
+    const TWO: &str = "token-number-two";
+
+    fn guard() -> Guard {
+        Guard::closed_without("admin_token", &format!("{ONE}, {TWO},")).unwrap()
+    }
+
     #[test]
     fn any_of_the_tokens_opens_whatever_the_case_of_the_scheme() {
-        let guard = Guard::closed_without("one, two,");
-        for authorization in ["Bearer one", "bearer two", "BEARER one"] {
-            assert_eq!(check(&guard, &[authorization]).0, 200, "{authorization}");
+        for authorization in [format!("Bearer {ONE}"), format!("bearer {TWO}"), format!("BEARER {ONE}")] {
+            assert_eq!(check(&guard(), &[&authorization]).0, 200, "{authorization}");
         }
     }
 
     #[test]
     fn without_a_token_that_counts_there_is_a_401_with_a_challenge() {
-        let guard = Guard::closed_without("one,two");
-        let challenge = Some(CHALLENGE.to_owned());
-        for authorization in
-            [&[][..], &["Basic b25lOnR3bw=="], &["Bearer"], &["one"], &["Bearer one", "Bearer two"]]
-        {
-            assert_eq!(check(&guard, authorization), (401, challenge.clone()), "{authorization:?}");
+        let (one, two) = (format!("Bearer {ONE}"), format!("Bearer {TWO}"));
+        for authorization in [&[][..], &["Basic b25lOnR3bw=="], &["Bearer"], &[ONE], &[&one, &two]] {
+            assert_eq!(
+                check(&guard(), authorization),
+                (401, Some(CHALLENGE.to_owned())),
+                "{authorization:?}"
+            );
         }
-        for wrong in ["Bearer three", "Bearer One", "Bearer one,two", "Bearer on", "Bearer onee"] {
-            assert_eq!(check(&guard, &[wrong]), (401, Some(CHALLENGE_INVALID.to_owned())), "{wrong}");
+        for wrong in
+            ["Bearer token-number-three", &one.replace('t', "T"), &format!("{one},{TWO}"), &one[..22]]
+        {
+            assert_eq!(check(&guard(), &[wrong]), (401, Some(CHALLENGE_INVALID.to_owned())), "{wrong}");
         }
     }
 
     #[test]
     fn without_configured_tokens_a_route_is_open_or_closed_as_it_says() {
-        for list in ["", " , "] {
-            assert_eq!(check(&Guard::open_without(list), &[]).0, 200);
-            assert_eq!(check(&Guard::closed_without(list), &["Bearer x"]), (403, None));
+        let open = Guard::open_without("issuer_token", "").unwrap();
+        assert!(open.is_open());
+        assert_eq!(check(&open, &[]).0, 200);
+        let closed = Guard::closed_without("admin_token", "").unwrap();
+        assert!(!closed.is_open());
+        assert_eq!(check(&closed, &["Bearer x"]), (403, None));
+    }
+
+    #[test]
+    fn a_variable_without_a_usable_token_is_an_error_and_not_an_open_door() {
+        for list in [",", " ", " , ,", "short", "token-number-on", &format!("{ONE},short")] {
+            let error = Guard::open_without("issuer_token", list).unwrap_err().to_string();
+            assert!(error.starts_with("issuer_token: ") && !error.contains("short"), "{list:?}: {error}");
         }
+        assert!(Guard::open_without("issuer_token", &"é".repeat(16)).is_ok(), "characters count, not bytes");
     }
 
     #[test]
     fn debug_output_shows_no_token() {
-        assert!(!format!("{:?}", Guard::closed_without("hunter2")).contains("hunter2"));
+        assert!(!format!("{:?}", guard()).contains(ONE));
     }
 }

@@ -16,7 +16,8 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
-use crate::{Problem, clock};
+use super::Problem;
+use crate::Deadline;
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -28,7 +29,8 @@ const MAX_BODY_TIME: Duration = Duration::from_secs(30);
 ///
 /// As an extractor it takes a JSON object of at most [`MAX_BODY_BYTES`], strictly: no duplicate members, no lone
 /// surrogates, no invalid UTF-8, nothing after the object; unknown members are refused by the types' own
-/// `deny_unknown_fields`. A missing content type passes, any other than `application/json` does not.
+/// `deny_unknown_fields`. The content type must be `application/json`: a page of any origin can have a browser send other
+/// types, or none, without asking first (Fetch, "CORS-safelisted request-header").
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -38,7 +40,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
         // The body comes first, whatever is wrong with the head: a connection with an unread body cannot be kept.
-        let read = clock::within(MAX_BODY_TIME, read(&head.headers, body)).await;
+        let read = Deadline::after(MAX_BODY_TIME).within(read(&head.headers, body)).await;
         let body = read.unwrap_or_else(|| Err(Problem::request_timeout()))?;
         if !is_json(&head.headers) {
             return Err(Problem::unsupported_media_type());
@@ -59,11 +61,10 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// Whether the content type is absent or `application/json`, with any parameters (RFC 8259, section 11, has none).
+/// Whether the content type is `application/json`, with any parameters (RFC 8259, section 11, has none).
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
-        (None, _) => true,
         (Some(value), None) => value
             .to_str()
             .ok()
@@ -113,7 +114,7 @@ async fn linger(headers: &HeaderMap, mut body: Body) {
     if headers.contains_key(header::EXPECT) {
         return;
     }
-    clock::within(MAX_TIME, async {
+    let discard = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {
             discarded += frame.data_ref().map_or(0, Bytes::len);
@@ -121,8 +122,8 @@ async fn linger(headers: &HeaderMap, mut body: Body) {
                 break;
             }
         }
-    })
-    .await;
+    };
+    Deadline::after(MAX_TIME).within(discard).await;
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
@@ -264,7 +265,7 @@ mod tests {
         match Json::from_request(request.body(body.into()).unwrap(), &()).await {
             Ok(Json(order)) => Ok(order),
             Err(problem) => {
-                let response = problem.into_document(&crate::RequestId::of(&HeaderMap::new()));
+                let response = problem.into_document(&crate::edge::RequestId::of(&HeaderMap::new()));
                 let body = response.into_body().collect().await.unwrap().to_bytes();
                 Err(serde_json::from_slice(&body).unwrap())
             }
@@ -272,7 +273,7 @@ mod tests {
     }
 
     async fn refused(body: &'static [u8]) -> (u64, String, String) {
-        let problem = extract(None, body).await.expect_err("this body must be refused");
+        let problem = extract(Some("application/json"), body).await.expect_err("this body must be refused");
         let first = &problem["errors"][0];
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         (problem["status"].as_u64().unwrap(), text(&first["location"]), text(&first["message"]))
@@ -280,7 +281,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_of_known_members_is_taken() {
-        let order = extract(None, r#" {"credential": "A \u00e9", "note": null} "#).await.unwrap();
+        let order =
+            extract(Some("application/json"), r#" {"credential": "A \u00e9", "note": null} "#).await.unwrap();
         assert_eq!(order.credential.as_bytes(), "A é".as_bytes());
         assert_eq!(order.note, None);
     }
@@ -340,15 +342,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_json_or_no_content_type_at_all_is_taken() {
+    async fn only_json_that_says_so_is_taken() {
         const BODY: &str = r#"{"credential": "a"}"#;
-        for content_type in [None, Some("application/json"), Some("Application/JSON; charset=utf-8")] {
-            assert!(extract(content_type, BODY).await.is_ok(), "{content_type:?}");
+        for content_type in ["application/json", "Application/JSON; charset=utf-8"] {
+            assert!(extract(Some(content_type), BODY).await.is_ok(), "{content_type}");
         }
-        for content_type in
-            ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"]
-        {
-            let problem = extract(Some(content_type), BODY).await.unwrap_err();
+        for content_type in [
+            None,
+            Some(""),
+            Some("text/plain"),
+            Some("application/x-www-form-urlencoded"),
+            Some("application/jsonp"),
+            Some("json"),
+        ] {
+            let problem = extract(content_type, BODY).await.unwrap_err();
             assert_eq!(problem["status"], 415, "{content_type:?}");
         }
     }
@@ -359,14 +366,20 @@ mod tests {
             let frame = r#"{"credential": ""}"#.len();
             format!(r#"{{"credential": "{}"}}"#, "x".repeat(length - frame))
         };
-        assert!(extract(None, body(MAX_BODY_BYTES)).await.is_ok());
-        assert_eq!(extract(None, body(MAX_BODY_BYTES + 1)).await.unwrap_err()["status"], 413);
+        assert!(extract(Some("application/json"), body(MAX_BODY_BYTES)).await.is_ok());
+        assert_eq!(
+            extract(Some("application/json"), body(MAX_BODY_BYTES + 1)).await.unwrap_err()["status"],
+            413
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_arrive_is_given_up() {
         let silent = futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>();
-        assert_eq!(extract(None, Body::from_stream(silent)).await.unwrap_err()["status"], 408);
+        assert_eq!(
+            extract(Some("application/json"), Body::from_stream(silent)).await.unwrap_err()["status"],
+            408
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -374,7 +387,10 @@ mod tests {
         let endless = futures_util::stream::unfold((), |()| async {
             Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b' '; 1024])), ()))
         });
-        assert_eq!(extract(None, Body::from_stream(endless)).await.unwrap_err()["status"], 413);
+        assert_eq!(
+            extract(Some("application/json"), Body::from_stream(endless)).await.unwrap_err()["status"],
+            413
+        );
 
         let stalled = futures_util::stream::unfold(0, |sent| async move {
             if sent > MAX_BODY_BYTES {
@@ -382,6 +398,9 @@ mod tests {
             }
             Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b' '; 1024])), sent + 1024))
         });
-        assert_eq!(extract(None, Body::from_stream(stalled)).await.unwrap_err()["status"], 413);
+        assert_eq!(
+            extract(Some("application/json"), Body::from_stream(stalled)).await.unwrap_err()["status"],
+            413
+        );
     }
 }

@@ -1,16 +1,16 @@
-//! The adapter between Spin and a service's router.
+//! A component's router, built once per instance, and the way of a request through it.
 
 use std::future::Future;
 
-use axum::Router;
+use axum::{Router, body::Body, extract::Request};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use spin_sdk::http::Request;
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
 
-use crate::{Problem, SettingsError, edge, log};
+use super::{SentMethod, unavailable, wrap_unnamed};
+use crate::{SettingsError, log};
 
 /// A service as one instance of its component runs it: the router is built by the first request, and kept.
 ///
@@ -30,19 +30,25 @@ impl Service {
 
     /// Answers one request. `start` makes the service's whole router; where it fails, this request gets a 503 and
     /// the next one tries again.
-    pub async fn answer<F>(&self, request: Request, start: impl FnOnce() -> F) -> Response<Full<Bytes>>
+    pub async fn answer<F>(
+        &self,
+        mut request: Request<Body>,
+        start: impl FnOnce() -> F,
+    ) -> Response<Full<Bytes>>
     where
         F: Future<Output = Result<Router, SettingsError>>,
     {
         let router = match self.router.get_or_try_init(start).await {
             Ok(router) => router.clone(),
-            Err(error) => self.unusable(&error),
+            Err(error) => {
+                log::start("warn");
+                wrap_unnamed(unavailable(&error), self.name, "*")
+            }
         };
-        let mut request = request.map(axum::body::Body::new);
         // Answered like a GET, body and all: the host's HTTP server leaves the body out and keeps its length.
         if request.method() == Method::HEAD {
             *request.method_mut() = Method::GET;
-            request.extensions_mut().insert(edge::SentMethod(Method::HEAD));
+            request.extensions_mut().insert(SentMethod(Method::HEAD));
         }
         let Ok(response) = router.oneshot(request).await;
         let (mut head, body) = response.into_parts();
@@ -55,14 +61,5 @@ impl Service {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         Response::from_parts(head, Full::new(body))
-    }
-
-    /// A router for an instance whose settings cannot be read: 503 to everything, readable from any origin.
-    fn unusable(&self, error: &SettingsError) -> Router {
-        log::start("warn");
-        let problem = Problem::unavailable("The service is not configured.", error);
-        let answer = axum::routing::any(move || async { problem });
-        let routes = Router::new().route("/", answer.clone()).route("/{*path}", answer);
-        edge::wrap_unnamed(routes, self.name, "*")
     }
 }

@@ -1,4 +1,14 @@
-//! What every answer of a service has, whatever its route: problems, CORS, request ids, headers, a log line.
+//! The edge over HTTP: what every answer has, whatever its route (problems, CORS, request ids, headers, a log line), and
+//! what handlers are written with.
+
+mod access;
+mod cursor;
+mod health;
+mod json;
+mod problem;
+mod query;
+mod request_id;
+mod service;
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,11 +17,21 @@ use axum::{
     extract::{MatchedPath, Request, State},
     middleware::{self, Next},
     response::Response,
+    routing,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::{Problem, RequestId, Settings};
+use crate::{Settings, SettingsError};
+
+pub use access::{Guard, require};
+pub use cursor::Cursors;
+pub use health::{Check, Health};
+pub use json::{Items, Json, MAX_BODY_BYTES, given};
+pub use problem::Problem;
+pub use query::{Listing, Query};
+pub use request_id::RequestId;
+pub use service::Service;
 
 /// Completes a service's routes: every path and method gets an answer, and every answer what this module adds.
 ///
@@ -26,18 +46,25 @@ pub fn wrap_unnamed(routes: Router, service: &'static str, cors_origin: &str) ->
     Edge { service, worker: "none".to_owned() }.wrap(routes, cors_origin)
 }
 
+/// The routes of a service whose settings cannot be used: all are 503, and the log says why.
+pub fn unavailable(error: &SettingsError) -> Router {
+    let problem = Problem::unavailable("The service is not configured.", error);
+    let answer = routing::any(async move || problem);
+    Router::new().route("/", answer.clone()).route("/{*path}", answer)
+}
+
 /// Who answers, as its log lines tell.
-pub(crate) struct Edge {
-    pub(crate) service: &'static str,
-    pub(crate) worker: String,
+struct Edge {
+    service: &'static str,
+    worker: String,
 }
 
 /// The method that the client sent, where the router is given another.
 #[derive(Clone, Debug)]
-pub(crate) struct SentMethod(pub(crate) Method);
+struct SentMethod(Method);
 
 impl Edge {
-    pub(crate) fn wrap(self, routes: Router, cors_origin: &str) -> Router {
+    fn wrap(self, routes: Router, cors_origin: &str) -> Router {
         routes
             .fallback(async || Problem::no_such_path())
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
@@ -141,8 +168,8 @@ fn is_origin(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, routing};
-    use credentials::{KeyRing, WorkerId};
+    use axum::body::Body;
+    use credentials::WorkerId;
     use http_body_util::BodyExt;
     use serde_json::Value;
     use tower::ServiceExt;
@@ -153,7 +180,6 @@ mod tests {
         let settings = Settings {
             service: "test",
             worker_id: WorkerId::named("worker-1"),
-            keys: KeyRing::new(&"s".repeat(32), ""),
             cors_origin: cors_origin.to_owned(),
         };
         let routes = Router::new()

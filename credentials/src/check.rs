@@ -1,0 +1,207 @@
+//! What issuance says of a credential to those who have its hash: written by issuance, read by verification.
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned},
+};
+use serde_json::value::RawValue;
+
+use crate::{CredentialHash, IssueRecord, KeyId, Metadata, Status, Timestamp, WorkerId};
+
+/// The answer about one hash: `{"exists": false}`, or `{"exists": true}` with its status and the members of its
+/// [`IssueRecord`].
+///
+/// Reading is strict where a wrong verdict could follow: a hash that does not exist has no other members, one that does
+/// has a status and a whole record, and none is given twice. Members that a later version may add to a record are ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckAnswer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential_hash: Option<String>,
+    exists: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(flatten)]
+    record: Option<IssueRecord>,
+}
+
+/// The answer about a list of hashes: one item for each, in order, and the keys that issuance hashes with.
+///
+/// Under a key that issuance has and verification does not, a credential may have been issued that verification would
+/// not find: so verification has to know them all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckList<T> {
+    /// The current key first.
+    pub key_ids: Vec<KeyId>,
+    /// [`CheckAnswer`]s, and in issuance's answer errors too.
+    pub results: Vec<T>,
+}
+
+impl CheckAnswer {
+    /// The longest answer about one hash as JSON, in bytes. Each byte of a name may need six as an escape.
+    const MAX_BYTES: usize = Metadata::MAX_BYTES + 6 * WorkerId::MAX_BYTES + 6 * CredentialHash::BYTES + 256;
+
+    /// The answer for what is known of a hash at a time.
+    pub fn new(record: Option<IssueRecord>, now: Timestamp) -> Self {
+        let status = record.as_ref().map(|record| record.status_at(now));
+        Self { credential_hash: None, exists: record.is_some(), status, record }
+    }
+
+    /// The same as one of the answers to a list, which say what was asked about.
+    #[must_use]
+    pub fn about(self, text: String) -> Self {
+        Self { credential_hash: Some(text), ..self }
+    }
+
+    /// Whether this says that it is about this hash.
+    pub fn is_about(&self, hash: CredentialHash) -> bool {
+        self.credential_hash.as_deref().is_some_and(|text| text.parse() == Ok(hash))
+    }
+
+    /// The record and the status that issuance saw, if the credential was issued.
+    pub fn into_issued(self) -> Option<(IssueRecord, Status)> {
+        self.record.zip(self.status)
+    }
+}
+
+impl CheckList<CheckAnswer> {
+    /// The longest list of hashes that is asked about at once: 100 credentials under nine keys.
+    pub const MAX_HASHES: usize = 900;
+
+    /// The longest answer to such a list, in bytes.
+    pub const MAX_BYTES: usize = Self::MAX_HASHES * CheckAnswer::MAX_BYTES + 1024;
+}
+
+impl<'de> Deserialize<'de> for CheckAnswer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Issued {
+            credential_hash: Option<String>,
+            exists: bool,
+            status: Status,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct NotIssued {
+            credential_hash: Option<String>,
+            exists: bool,
+        }
+        // In two passes over the text: `flatten` cannot read metadata as it was sent.
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        match read::<NotIssued, D::Error>(&json) {
+            Ok(NotIssued { credential_hash, exists: false }) => {
+                Ok(Self { credential_hash, exists: false, status: None, record: None })
+            }
+            _ => {
+                let Issued { credential_hash, exists, status } = read(&json)?;
+                if !exists {
+                    return Err(de::Error::custom("it does not exist, and has other members"));
+                }
+                Ok(Self { credential_hash, exists, status: Some(status), record: Some(read(&json)?) })
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned, E: de::Error>(json: &RawValue) -> Result<T, E> {
+    // Serde would take an array for a struct: its items for the members, in order.
+    if !json.get().starts_with('{') {
+        return Err(E::custom("it is not an object"));
+    }
+    serde_json::from_str(json.get()).map_err(E::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        Secret,
+        record::tests::{record, time},
+    };
+
+    fn read(json: &str) -> Result<CheckAnswer, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    fn instant() -> impl Strategy<Value = i64> {
+        0_i64..253_402_300_799_999
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_reads_as_it_was_written(
+            expires in prop::option::of(instant()),
+            revoked in prop::option::of(instant()),
+            metadata in prop::option::of("\\{\"a\":(1\\.0|1e400|\"[a-zé ]{0,9}\")\\}"),
+            listed: bool,
+        ) {
+            let mut record = record(expires, revoked);
+            record.metadata = metadata.map(|json| Metadata::new(&json).unwrap());
+            let mut answer = CheckAnswer::new(Some(record.clone()), time(5));
+            if listed {
+                answer = answer.about("0".repeat(64));
+                prop_assert!(answer.is_about([0; 32].into()) && !answer.is_about([1; 32].into()));
+            }
+            let json = serde_json::to_string(&answer).unwrap();
+            prop_assert_eq!(&read(&json).unwrap(), &answer, "{}", json);
+            prop_assert_eq!(answer.into_issued(), Some((record.clone(), record.status_at(time(5)))));
+        }
+    }
+
+    #[test]
+    fn what_was_not_issued_has_no_other_members() {
+        let answer = CheckAnswer::new(None, time(5));
+        assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"exists":false}"#);
+        assert_eq!(read(r#"{"exists": false}"#).unwrap(), answer);
+        assert_eq!(answer.into_issued(), None);
+    }
+
+    #[test]
+    fn an_answer_that_contradicts_itself_is_refused() {
+        let issued = r#""worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
+        assert!(read(&format!(r#"{{"exists": true, "status": "active", {issued}, "later": 1}}"#)).is_ok());
+        for json in [
+            "{}".to_owned(),
+            "[false]".to_owned(),
+            r#"[null, true, "active"]"#.to_owned(),
+            r#"{"exists": true}"#.to_owned(),
+            r#"{"exists": "true"}"#.to_owned(),
+            r#"{"exists": false, "exists": false}"#.to_owned(),
+            r#"{"exists": false, "revoked_at": "2025-10-08T23:30:00.000Z"}"#.to_owned(),
+            format!(r#"{{"exists": false, "status": "active", {issued}}}"#),
+            format!(r#"{{"exists": true, {issued}}}"#),
+            format!(r#"{{"exists": true, "status": "suspended", {issued}}}"#),
+            format!(r#"{{"exists": true, "status": "active", {issued}, "worker_id": "v"}}"#),
+            format!(r#"{{"exists": true, "status": "active", {issued}, "expires_at": "never"}}"#),
+            format!(r#"{{"exists": true, "status": "active", {issued}, "metadata": []}}"#),
+        ] {
+            assert!(read(&json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_longest_answer_is_within_its_limit() {
+        let record = IssueRecord {
+            worker_id: WorkerId::configured("\u{1}".repeat(WorkerId::MAX_BYTES)).unwrap(),
+            expires_at: Some(time(1)),
+            revoked_at: Some(time(2)),
+            metadata: Some(Metadata::new(&format!(r#"{{"a":"{}"}}"#, "x".repeat(4096 - 8))).unwrap()),
+            ..record(None, None)
+        };
+        let answer = CheckAnswer::new(Some(record), time(5)).about("f".repeat(64));
+        let key_id = Secret::new(&"s".repeat(32)).unwrap().key_id();
+        let list = CheckList {
+            key_ids: vec![key_id; 9],
+            results: vec![answer; CheckList::<CheckAnswer>::MAX_HASHES],
+        };
+        let json = serde_json::to_string(&list).unwrap();
+        assert!(json.len() <= CheckList::MAX_BYTES, "{} bytes", json.len());
+        assert!(
+            json.len() > CheckList::MAX_BYTES * 9 / 10,
+            "{} bytes: the limit is far too high",
+            json.len()
+        );
+        assert_eq!(serde_json::from_str::<CheckList<CheckAnswer>>(&json).unwrap().results.len(), 900);
+    }
+}

@@ -1,0 +1,127 @@
+//! POST /check: whether a hash, or each of a list, was issued, by whom and when, and where it is in its life.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use axum::extract::State;
+use credentials::{CheckAnswer, CheckList, CredentialHash, IssueRecord};
+use platform::{
+    clock,
+    edge::{Items, Json, Problem, given},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::routes::App;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckRequest {
+    /// Any string: one that is not a hash was never issued.
+    #[serde(default, deserialize_with = "given")]
+    credential_hash: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    credential_hashes: Option<Items>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum CheckResponse {
+    One(CheckAnswer),
+    Many(CheckList<Item>),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Item {
+    Answer(CheckAnswer),
+    Error { error: Problem },
+}
+
+pub(crate) async fn check(
+    State(app): State<Arc<App>>,
+    Json(request): Json<CheckRequest>,
+) -> Result<Json<CheckResponse>, Problem> {
+    match (request.credential_hash, request.credential_hashes) {
+        (Some(text), None) => {
+            let mut found = find(&app, [&text]).await?;
+            Ok(Json(CheckResponse::One(CheckAnswer::new(found.remove(&text), clock::now()?))))
+        }
+        (None, Some(items)) => {
+            let texts: Vec<Result<String, Problem>> =
+                items.read("body.credential_hashes", CheckList::MAX_HASHES)?;
+            refuse_repeated(&texts)?;
+            let mut found = find(&app, texts.iter().flatten()).await?;
+            let now = clock::now()?;
+            let item = |text| match text {
+                Ok(text) => Item::Answer(CheckAnswer::new(found.remove(&text), now).about(text)),
+                Err(error) => Item::Error { error },
+            };
+            let results = texts.into_iter().map(item).collect();
+            Ok(Json(CheckResponse::Many(CheckList { key_ids: app.keys.key_ids(), results })))
+        }
+        (Some(_), Some(_)) => {
+            Err(Problem::invalid("body.credential_hashes", "must not be given together with credential_hash"))
+        }
+        (None, None) => Err(Problem::invalid("body.credential_hash", "is required")),
+    }
+}
+
+/// Refuses a list that has a string twice: its answer could be many times as long as the list.
+fn refuse_repeated(texts: &[Result<String, Problem>]) -> Result<(), Problem> {
+    let mut seen = HashSet::new();
+    let repeated = texts.iter().position(|text| text.as_ref().is_ok_and(|text| !seen.insert(text)));
+    repeated.map_or(Ok(()), |index| {
+        Err(Problem::invalid(format!("body.credential_hashes[{index}]"), "must not be given twice"))
+    })
+}
+
+/// What is known of the credentials with these hashes, from one statement. A string that is not a hash was never issued.
+async fn find(
+    app: &App,
+    texts: impl IntoIterator<Item = &String>,
+) -> Result<HashMap<String, IssueRecord>, Problem> {
+    let hashes: Vec<CredentialHash> = texts.into_iter().filter_map(|text| text.parse().ok()).collect();
+    if hashes.is_empty() { Ok(HashMap::new()) } else { Ok(app.store.find(hashes).await?) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::routes::tests::{assert_refused, post};
+
+    #[tokio::test]
+    async fn a_string_that_is_not_a_hash_does_not_exist() {
+        for body in [r#"{"credential_hash": ""}"#, r#"{"credential_hash": "DEADBEEF"}"#] {
+            assert_eq!(post("/check", body).await, (200, json!({"exists": false})));
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_list_one_bad_item_is_its_own_error_in_its_place() {
+        let (status, body) = post("/check", r#"{"credential_hashes": ["a", 5, "b"]}"#).await;
+        assert_eq!(status, 200);
+        assert_eq!(body["key_ids"], json!(["7ec19c81b77ad985"]));
+        assert_eq!(body["results"][0], json!({"credential_hash": "a", "exists": false}));
+        assert_eq!(body["results"][1]["error"]["errors"][0]["location"], "body.credential_hashes[1]");
+        assert_eq!(body["results"][2], json!({"credential_hash": "b", "exists": false}));
+    }
+
+    #[tokio::test]
+    async fn a_check_is_about_one_hash_or_about_up_to_900_different_ones() {
+        for (body, location) in [
+            (r#"{"credential_hashes": []}"#, "body.credential_hashes"),
+            (r#"{"credential_hashes": "a"}"#, "body.credential_hashes"),
+            (r#"{"credential_hashes": ["a", "b", "c", "b", "a"]}"#, "body.credential_hashes[3]"),
+            (r#"{"credential_hash": "a", "credential_hashes": ["a"]}"#, "body.credential_hashes"),
+            ("{}", "body.credential_hash"),
+        ] {
+            assert_refused("/check", body, location).await;
+        }
+        let list = |length: usize| json!({"credential_hashes": (0..length).collect::<Vec<_>>()}).to_string();
+        assert_eq!(post("/check", &list(900)).await.0, 200);
+        assert_refused("/check", &list(901), "body.credential_hashes").await;
+    }
+}

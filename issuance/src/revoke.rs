@@ -1,0 +1,78 @@
+//! POST /revoke: ends a credential's life, for good. The first revocation's time and reason stand.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use credentials::{Credential, CredentialHash, Reason, Timestamp};
+use platform::edge::{Json, Problem, given};
+use serde::{Deserialize, Serialize};
+
+use crate::routes::App;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeRequest {
+    #[serde(default, deserialize_with = "given")]
+    credential: Option<Credential>,
+    #[serde(default, deserialize_with = "given")]
+    credential_hash: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    reason: Option<Reason>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct RevokeResponse {
+    message: String,
+    credential_hash: CredentialHash,
+    revoked_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+}
+
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    Json(request): Json<RevokeRequest>,
+) -> Result<Json<RevokeResponse>, Problem> {
+    let hashes = match (request.credential, request.credential_hash) {
+        (Some(credential), None) => app.keys.hashes(&credential),
+        (None, Some(text)) => text.parse().map(|hash| vec![hash]).unwrap_or_default(),
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid(
+                "body.credential_hash",
+                "must not be given together with credential",
+            ));
+        }
+        (None, None) => return Err(Problem::invalid("body.credential", "is required, or credential_hash")),
+    };
+    let revocation = match hashes.as_slice() {
+        [] => None,
+        hashes => app.store.revoke(hashes, request.reason.as_ref()).await?,
+    };
+    let revocation = revocation.ok_or_else(|| Problem::not_found("No such credential was issued."))?;
+    Ok(Json(RevokeResponse {
+        message: format!("credential revoked since {}", revocation.revoked_at),
+        credential_hash: revocation.credential_hash,
+        revoked_at: revocation.revoked_at,
+        reason: revocation.reason,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::routes::tests::{assert_refused, post};
+
+    #[tokio::test]
+    async fn revoke_names_one_credential_one_way() {
+        let long = format!(r#"{{"credential": "a", "reason": "{}"}}"#, "x".repeat(501));
+        for (body, location) in [
+            ("{}", "body.credential"),
+            (r#"{"credential": "a", "credential_hash": "b"}"#, "body.credential_hash"),
+            (r#"{"credential": ""}"#, "body.credential"),
+            (r#"{"credential": "a", "reason": 1}"#, "body.reason"),
+            (&long, "body.reason"),
+        ] {
+            assert_refused("/revoke", body, location).await;
+        }
+        assert_eq!(post("/revoke", r#"{"credential_hash": "no hash"}"#).await.0, 404);
+    }
+}

@@ -1,0 +1,257 @@
+//! Batching: requests of one instance that wait at the same time share one statement and one commit, or one question.
+
+use std::{
+    future::Future,
+    mem,
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::{Either, select};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::{Deadline, clock::Instant};
+
+/// What can be done for several items at once.
+pub trait Batch: Send + Sync {
+    /// What it is done for.
+    type Item: Send + Sync;
+    /// What it comes to for one item.
+    type Output: Send;
+    /// Why it failed, for all items.
+    type Error: Clone + Send + From<Interrupted>;
+
+    /// Whether the same batch may succeed in a moment.
+    fn is_transient(error: &Self::Error) -> bool;
+
+    /// Runs a batch to its end; gives an output for each item, in order.
+    fn run(
+        &self,
+        items: &[Self::Item],
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Vec<Self::Output>, Self::Error>> + Send;
+}
+
+/// The batch was dropped before it ended: whether it was carried out is not known.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the batch that this request was part of did not end")]
+pub struct Interrupted;
+
+/// Collects the items that arrive while a batch is under way, and runs them as the next one.
+///
+/// One of the waiting calls gets a permit and runs the batch for all of them; which one does not matter to the others. A
+/// batch that fails does so for all its items.
+pub struct Batcher<B: Batch> {
+    batch: B,
+    queue: Mutex<Vec<Entry<B>>>,
+    permits: Semaphore,
+}
+
+struct Entry<B: Batch> {
+    item: B::Item,
+    output: oneshot::Sender<Result<B::Output, B::Error>>,
+}
+
+/// How long a call waits, for the batch before its own and for its own: transient errors are retried until then.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// For how long a batch that is retried admits new items: later ones would have too little of its time.
+const ADMISSION: Duration = Duration::from_secs(1);
+
+impl<B: Batch> Batcher<B> {
+    /// A batcher that runs up to `concurrency` batches at a time.
+    pub const fn new(batch: B, concurrency: usize) -> Self {
+        Self { batch, queue: Mutex::new(Vec::new()), permits: Semaphore::const_new(concurrency) }
+    }
+
+    /// What the batches are run by.
+    pub fn batch(&self) -> &B {
+        &self.batch
+    }
+
+    /// Runs an item as part of a batch, and gives its output.
+    ///
+    /// The wait ends within [`MAX_WAIT`] and one run of the batch: permits are given in the order of arrival, so who runs
+    /// a batch has waited longer than all others in it, and its deadline is theirs.
+    ///
+    /// # Errors
+    /// Those of the batch; [`Interrupted`] if the call that ran it was dropped.
+    pub async fn run(&self, item: B::Item) -> Result<B::Output, B::Error> {
+        let deadline = Deadline::after(MAX_WAIT);
+        let (sender, mut output) = oneshot::channel();
+        self.queue().push(Entry { item, output: sender });
+        let permit = match select(&mut output, pin!(self.permits.acquire())).await {
+            Either::Left((output, _)) => return output.unwrap_or(Err(Interrupted.into())),
+            Either::Right((permit, _)) => permit,
+        };
+        self.run_queued(deadline).await;
+        drop(permit);
+        output.await.unwrap_or(Err(Interrupted.into()))
+    }
+
+    /// Runs all that is queued. This may be nothing: the caller's item may have been in the batch that ended just now.
+    async fn run_queued(&self, deadline: Deadline) {
+        let started = Instant::now();
+        let (mut items, mut outputs) = (Vec::new(), Vec::new());
+        let result = loop {
+            if items.is_empty() || started.elapsed() < ADMISSION {
+                for Entry { item, output } in mem::take(&mut *self.queue()) {
+                    items.push(item);
+                    outputs.push(output);
+                }
+            }
+            if items.is_empty() {
+                return;
+            }
+            match self.batch.run(&items, deadline).await {
+                Err(error) if B::is_transient(&error) && !deadline.has_passed() => {}
+                result => break result,
+            }
+        };
+        // A send fails if the caller was dropped meanwhile, which is no concern of the others.
+        match result {
+            Ok(results) => {
+                outputs.into_iter().zip(results).for_each(|(output, result)| drop(output.send(Ok(result))))
+            }
+            Err(error) => outputs.into_iter().for_each(|output| drop(output.send(Err(error.clone())))),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Vec<Entry<B>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    /// Doubles numbers, each batch within 10 ms; fails for 13.
+    #[derive(Default)]
+    struct Numbers {
+        ran: Mutex<Vec<Vec<u32>>>,
+        /// How many runs are still to fail with [`Error::Busy`], after 100 ms each.
+        busy: AtomicU32,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Error {
+        Busy,
+        Unlucky,
+        Interrupted,
+    }
+
+    impl From<Interrupted> for Error {
+        fn from(_: Interrupted) -> Self {
+            Self::Interrupted
+        }
+    }
+
+    impl Batch for Numbers {
+        type Item = u32;
+        type Output = u32;
+        type Error = Error;
+
+        fn is_transient(error: &Error) -> bool {
+            *error == Error::Busy
+        }
+
+        async fn run(&self, items: &[u32], _: Deadline) -> Result<Vec<u32>, Error> {
+            let one_less = |busy: u32| busy.checked_sub(1);
+            if self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+                pause(100).await;
+                return Err(Error::Busy);
+            }
+            pause(10).await;
+            if items.contains(&13) {
+                return Err(Error::Unlucky);
+            }
+            self.ran.lock().unwrap().push(items.to_vec());
+            Ok(items.iter().map(|item| item * 2).collect())
+        }
+    }
+
+    #[derive(Clone)]
+    struct Shared(Arc<Batcher<Numbers>>);
+
+    impl Shared {
+        fn failing(busy: u32) -> Self {
+            Self(Arc::new(Batcher::new(Numbers { busy: busy.into(), ..Numbers::default() }, 1)))
+        }
+
+        fn run(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, Error>> {
+            let batcher = self.clone();
+            tokio::spawn(async move { batcher.0.run(item).await })
+        }
+
+        fn ran(&self) -> Vec<Vec<u32>> {
+            self.0.batch.ran.lock().unwrap().clone()
+        }
+    }
+
+    async fn pause(millis: u64) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_that_arrive_during_a_batch_are_the_next_one_and_each_gets_its_own_output() {
+        let batcher = Shared::failing(0);
+        let calls: Vec<_> = (1..=9).map(|item| batcher.run(item)).collect();
+        for (item, call) in (1..).zip(calls) {
+            assert_eq!(call.await.unwrap(), Ok(item * 2));
+        }
+        assert_eq!(batcher.run(10).await.unwrap(), Ok(20));
+        assert_eq!(batcher.ran(), [vec![1], (2..=9).collect(), vec![10]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_is_retried_admits_new_items_for_a_second() {
+        let batcher = Shared::failing(13);
+        let first = batcher.run(1);
+        pause(850).await;
+        let admitted = batcher.run(2);
+        pause(200).await;
+        let late = batcher.run(3);
+        for (call, output) in [(first, 2), (admitted, 4), (late, 6)] {
+            assert_eq!(call.await.unwrap(), Ok(output));
+        }
+        assert_eq!(batcher.ran(), [vec![1, 2], vec![3]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_fails_does_so_for_all_its_items_and_the_next_one_runs() {
+        let batcher = Shared::failing(0);
+        let calls: Vec<_> = [1, 2, 13, 3].into_iter().map(|item| batcher.run(item)).collect();
+        let mut results = Vec::new();
+        for call in calls {
+            results.push(call.await.unwrap());
+        }
+        assert_eq!(results, [Ok(2), Err(Error::Unlucky), Err(Error::Unlucky), Err(Error::Unlucky)]);
+        assert_eq!(batcher.run(4).await.unwrap(), Ok(8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_waits_longer_than_its_deadline_and_one_run() {
+        let batcher = Shared::failing(u32::MAX);
+        let mut calls = Vec::new();
+        for item in 0..40 {
+            let batcher = batcher.clone();
+            calls.push(tokio::spawn(async move {
+                let begun = Instant::now();
+                (batcher.0.run(item).await, begun.elapsed())
+            }));
+            pause(200).await;
+        }
+        for call in calls {
+            let (result, waited) = call.await.unwrap();
+            assert_eq!(result, Err(Error::Busy));
+            assert!(waited <= MAX_WAIT + Duration::from_millis(100), "{waited:?}");
+        }
+    }
+}

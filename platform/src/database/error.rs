@@ -1,0 +1,103 @@
+//! Why a statement was not carried out, and whether that is certain.
+
+use crate::{Interrupted, batch::MAX_WAIT};
+
+/// Why a statement was not carried out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The host does not open the database.
+    #[error("the database {label} cannot be opened: {reason}")]
+    Open {
+        /// The label in `spin.toml`.
+        label: &'static str,
+        /// What the host said.
+        reason: String,
+    },
+    /// The schema was made by a later version of this program, and is left alone.
+    #[error("the database has schema version {found}, this program knows up to {known}")]
+    NewerSchema {
+        /// The version that was found.
+        found: u64,
+        /// The last version known here.
+        known: u64,
+    },
+    /// A statement failed, as when the disk is full, the file is not writable or the connection broke.
+    #[error("a statement failed: {0}")]
+    Statement(String),
+    /// Another connection has a lock that the statement needs. It did not begin.
+    #[error("a statement failed: {0}")]
+    Locked(String),
+    /// The statements before this one took too long; it did not begin.
+    #[error("no turn on the connection within {MAX_WAIT:?}")]
+    Busy,
+    /// The batch that the statement was part of was dropped.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+    /// A row is not what the schema says it is.
+    #[error("a row has no column {column} of the expected type")]
+    UnexpectedRow {
+        /// The column that was read.
+        column: &'static str,
+    },
+    /// What is to be written cannot be put into JSON.
+    #[error("a parameter cannot be written as JSON: {0}")]
+    Parameter(String),
+}
+
+impl DatabaseError {
+    /// The error for what the host said about a statement.
+    ///
+    /// All that Spin hands on is SQLite's message. Of errors with these texts (SQLITE_BUSY and SQLITE_LOCKED) it is certain
+    /// that the statement did not begin.
+    pub(crate) fn of_statement(reason: String) -> Self {
+        const LOCKED: [&str; 2] = ["database is locked", "database table is locked"];
+        if LOCKED.iter().any(|text| reason.contains(text)) {
+            Self::Locked(reason)
+        } else {
+            Self::Statement(reason)
+        }
+    }
+
+    /// Whether the same statement may succeed in a moment.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Locked(_))
+    }
+
+    /// Whether the statement may have taken effect all the same: its commit may have failed after it was written, or the
+    /// connection may have broken before the answer came.
+    #[must_use]
+    pub fn may_have_taken_effect(&self) -> bool {
+        match self {
+            Self::Statement(_) | Self::Interrupted(_) | Self::UnexpectedRow { .. } => true,
+            Self::Open { .. }
+            | Self::NewerSchema { .. }
+            | Self::Locked(_)
+            | Self::Busy
+            | Self::Parameter(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sqlites_own_texts_are_a_lock() {
+        for text in [
+            "database is locked",
+            "Error code 5: database is locked",
+            "database table is locked: credentials",
+        ] {
+            let error = DatabaseError::of_statement(text.to_owned());
+            assert!(error.is_transient() && !error.may_have_taken_effect(), "{text}");
+        }
+        for text in
+            ["Operation was blocked: SQL read operations are forbidden", "locked", "connection reset by peer"]
+        {
+            let error = DatabaseError::of_statement(text.to_owned());
+            assert!(!error.is_transient() && error.may_have_taken_effect(), "{text}");
+        }
+    }
+}

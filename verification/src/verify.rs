@@ -1,0 +1,255 @@
+//! POST /verify and POST /verify/batch: verdicts on credentials, told once they are recorded.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use axum::{Extension, extract::State};
+use credentials::{
+    Credential, CredentialHash, Metadata, Timestamp, Verdict, VerdictStatus, VerificationId, WorkerId,
+};
+use platform::{
+    clock,
+    edge::{Items, Json, Problem, RequestId},
+    random,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{issuance::Known, routes::App, store::Verification};
+
+/// The most credentials of one batch.
+const MAX_BATCH: usize = 100;
+
+/// Old audit rows are deleted with an instance's first row, and then with every so many.
+const ROWS_PER_CLEANING: u32 = 16;
+
+/// How many old audit rows are deleted at once, at least: few, so that the lock is short, but more than were added.
+const DELETED_AT_ONCE: u32 = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VerifyRequest {
+    credential: Credential,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchRequest {
+    credentials: Items,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct VerifyResponse {
+    is_valid: bool,
+    status: VerdictStatus,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_by: Option<WorkerId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
+    verified_at: Timestamp,
+    verification_id: VerificationId,
+}
+
+#[derive(Serialize)]
+pub(crate) struct BatchResponse {
+    results: Vec<Item>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Item {
+    Verdict(VerifyResponse),
+    Error { error: Problem },
+}
+
+pub(crate) async fn verify(
+    State(app): State<Arc<App>>,
+    Extension(request_id): Extension<RequestId>,
+    Json(request): Json<VerifyRequest>,
+) -> Result<Json<VerifyResponse>, Problem> {
+    let hashes = app.keys.hashes(&request.credential);
+    drop(request);
+    let verdict = verdicts(&app, &request_id, &[hashes]).await?.pop();
+    verdict.map(Json).ok_or_else(|| Problem::internal("a verification had no verdict"))
+}
+
+/// The verdicts come in the order of the credentials.
+pub(crate) async fn verify_batch(
+    State(app): State<Arc<App>>,
+    Extension(request_id): Extension<RequestId>,
+    Json(request): Json<BatchRequest>,
+) -> Result<Json<BatchResponse>, Problem> {
+    let items = request.credentials.read::<Credential>("body.credentials", MAX_BATCH)?;
+    let items: Vec<_> =
+        items.into_iter().map(|item| item.map(|credential| app.keys.hashes(&credential))).collect();
+    let hashes: Vec<_> = items.iter().flatten().cloned().collect();
+    let mut verdicts = verdicts(&app, &request_id, &hashes).await?.into_iter();
+    let results = items.into_iter().map(|item| match item {
+        Err(error) => Ok(Item::Error { error }),
+        Ok(_) => {
+            let verdict = verdicts.next().map(Item::Verdict);
+            verdict.ok_or_else(|| Problem::internal("a verification had no verdict"))
+        }
+    });
+    Ok(Json(BatchResponse { results: results.collect::<Result<_, _>>()? }))
+}
+
+/// The verdicts on credentials, each given as its hashes under all keys: one question to issuance and one write for all.
+async fn verdicts(
+    app: &App,
+    request_id: &RequestId,
+    credentials: &[Vec<CredentialHash>],
+) -> Result<Vec<VerifyResponse>, Problem> {
+    if credentials.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked = clock::now()?;
+    let known = app.issuance.check(credentials.concat(), request_id.clone()).await?;
+    let answered = clock::now()?;
+
+    let mut audit_rows = Vec::new();
+    let mut responses = Vec::new();
+    for hashes in credentials {
+        let (credential_hash, verdict) = judge(hashes, &known, answered)?;
+        let verified_at = verdict.time(asked, answered);
+        let id = VerificationId::new(verified_at, random::bytes()?);
+        audit_rows.push(Verification {
+            id,
+            request_id: request_id.clone(),
+            credential_hash,
+            status: verdict.status(),
+            verified_by: app.worker_id.clone(),
+            verified_at: verified_at.as_millis(),
+        });
+        responses.push(VerifyResponse::new(verdict, &app.worker_id, verified_at, id));
+    }
+    app.store.record(audit_rows).await?;
+    clean_up(app, answered, responses.len()).await;
+    Ok(responses)
+}
+
+impl VerifyResponse {
+    fn new(verdict: Verdict, verified_by: &WorkerId, verified_at: Timestamp, id: VerificationId) -> Self {
+        let mut response = Self {
+            is_valid: verdict.is_valid(),
+            status: verdict.status(),
+            message: verdict.message(verified_by),
+            issued_by: None,
+            issued_at: None,
+            expires_at: None,
+            metadata: None,
+            verified_at,
+            verification_id: id,
+        };
+        if let Verdict::Valid(record) = verdict {
+            response.issued_by = Some(record.worker_id);
+            response.issued_at = Some(record.issued_at);
+            response.expires_at = record.expires_at;
+            response.metadata = record.metadata;
+        }
+        response
+    }
+}
+
+/// The verdict on one credential, and the hash it is about: the one it was issued under, else that of the current key.
+///
+/// Where it was issued under several keys, by services that were given them at different times, its worst standing counts:
+/// what was revoked once is not valid under another key.
+fn judge(
+    hashes: &[CredentialHash],
+    known: &Known,
+    now: Timestamp,
+) -> Result<(CredentialHash, Verdict), Problem> {
+    let current = *hashes.first().ok_or_else(|| Problem::internal("a credential had no hash"))?;
+    let verdicts = hashes.iter().filter_map(|hash| {
+        let (record, seen) = known.get(hash)?.clone();
+        Some((*hash, Verdict::of(record, seen, now)))
+    });
+    Ok(verdicts.min_by_key(|(_, verdict)| verdict.status()).unwrap_or((current, Verdict::NotFound)))
+}
+
+/// Now and then, deletes some audit rows that are too old, if the database is free to do so at once: the verdict is
+/// recorded, and does not wait for this. A failure is for the log.
+async fn clean_up(app: &App, now: Timestamp, added: usize) {
+    let Some(retention) = app.retention else { return };
+    let added = u32::try_from(added).unwrap_or(u32::MAX);
+    let before = app.written.fetch_add(added, Ordering::Relaxed);
+    if before != 0 && before / ROWS_PER_CLEANING == before.wrapping_add(added) / ROWS_PER_CLEANING {
+        return;
+    }
+    let oldest = now.as_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let Ok(oldest) = Timestamp::from_millis(oldest) else { return };
+    if let Err(error) = app.store.delete_before(oldest, DELETED_AT_ONCE.max(added.saturating_mul(2))).await {
+        tracing::warn!(service = "verification", reason = %error, "old audit rows were not deleted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use credentials::{IssueRecord, Status};
+    use serde_json::json;
+
+    use super::*;
+    use crate::routes::tests::post;
+
+    #[tokio::test]
+    async fn verify_takes_a_non_empty_string_and_nothing_beside_it() {
+        for (body, location) in [
+            ("{}", "body.credential"),
+            (r#"{"credential": ""}"#, "body.credential"),
+            (r#"{"credential": 1}"#, "body.credential"),
+            (r#"{"credential": "a", "reason": "b"}"#, "body.reason"),
+        ] {
+            let (status, problem) = post("/verify", body).await;
+            assert_eq!((status, &problem["errors"][0]["location"]), (400, &json!(location)), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_1_to_100_items_and_a_bad_one_is_its_own_error() {
+        for body in
+            ["{}", r#"{"credentials": []}"#, r#"{"credentials": "a"}"#, r#"{"credentials": ["a"], "x": 1}"#]
+        {
+            assert_eq!(post("/verify/batch", body).await.0, 400, "{body}");
+        }
+        let many = json!({ "credentials": vec![""; 101] }).to_string();
+        assert_eq!(post("/verify/batch", &many).await.1["errors"][0]["location"], "body.credentials");
+        let (status, body) = post("/verify/batch", r#"{"credentials": ["", 5, "\ud800"]}"#).await;
+        assert_eq!(status, 200);
+        for (index, message) in
+            ["must not be empty", "must be a string", "must be valid Unicode"].iter().enumerate()
+        {
+            let error = &body["results"][index]["error"];
+            assert_eq!(error["status"], 400);
+            let location = format!("body.credentials[{index}]");
+            assert_eq!(error["errors"], json!([{ "location": location, "message": message }]));
+        }
+    }
+
+    #[test]
+    fn of_several_keys_the_worst_standing_counts() {
+        let time = |millis| Timestamp::from_millis(millis).unwrap();
+        let hash = |byte| CredentialHash::from([byte; 32]);
+        let record = |revoked_at: Option<i64>| IssueRecord {
+            worker_id: WorkerId::named("w"),
+            issued_at: time(0),
+            expires_at: None,
+            revoked_at: revoked_at.map(time),
+            metadata: None,
+        };
+        let valid = (record(None), Status::Active);
+        let revoked = (record(Some(1)), Status::Revoked);
+        let hashes = [hash(1), hash(2)];
+        let judged = |known| {
+            let (hash, verdict) = judge(&hashes, &Known::from_iter::<Vec<_>>(known), time(5)).unwrap();
+            (hash, verdict.status().as_str())
+        };
+        assert_eq!(judged(vec![]), (hash(1), "not_found"));
+        assert_eq!(judged(vec![(hash(2), valid.clone())]), (hash(2), "valid"));
+        assert_eq!(judged(vec![(hash(1), valid), (hash(2), revoked)]), (hash(2), "revoked"));
+    }
+}
