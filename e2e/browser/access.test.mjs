@@ -1,4 +1,4 @@
-// For everyone: by keyboard, on a phone, by ear, in light and dark.
+// Accessibility: by keyboard, on a phone, with a screen reader, in light and dark.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -48,7 +48,7 @@ for (const [name, options] of [
     await look("credentials");
     await list.getByRole("button", { name: /^Revoke [0-9a-f]{12}$/ }).first().click();
     await page.getByRole("dialog").waitFor();
-    await look("the question before a revocation");
+    await look("the revocation dialog");
     await page.keyboard.press("Escape");
     await page.getByRole("dialog").waitFor({ state: "hidden" });
     await view(page, "Health");
@@ -64,7 +64,7 @@ test("everything can be done by keyboard alone", async (t) => {
     const { activeElement: element } = document;
     return element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent.trim() ?? element.textContent.trim();
   });
-  /** Tabs until something is focused, as one would who looks for it. */
+  /** Presses Tab until an element with this name is focused. */
   const reach = async (pattern) => {
     for (let tabs = 0; tabs < 60; tabs += 1) {
       await press("Tab");
@@ -116,7 +116,7 @@ test("everything can be done by keyboard alone", async (t) => {
   assert.equal(results[0].status, "revoked");
 });
 
-test("what happens is said, once, to those who listen", async (t) => {
+test("what happens is announced to screen readers, once", async (t) => {
   const page = await open(t, APP, { expected: STATUS });
   const credential = unique("listen");
   await issue(page, credential);
@@ -129,13 +129,13 @@ test("what happens is said, once, to those who listen", async (t) => {
   await said(page, "Page 1, rows: ");
   await view(page, "Health");
   await said(page, "Verification: healthy");
-  // An alert speaks for itself: within a live region it would be heard twice.
+  // An alert within a live region would be announced twice.
   assert.equal(await page.locator("[aria-live] [role=alert], [role=status] [role=alert]").count(), 0);
 });
 
-test("what is copied without a clipboard leaves the focus where it was", async (t) => {
+test("copying without the clipboard API leaves the focus where it was", async (t) => {
   const page = await open(t, APP);
-  // As for a page that came by plain HTTP from another machine.
+  // As over plain HTTP from another machine.
   await page.addInitScript(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
   await page.reload();
   const notice = await issue(page, unique("copy"));
@@ -151,7 +151,7 @@ test("what is copied without a clipboard leaves the focus where it was", async (
   assert.equal(await field.inputValue(), await notice.locator(".hash").textContent());
 });
 
-test("what one does not see of a credential is pointed out", async (t) => {
+test("what cannot be seen in a credential is pointed out", async (t) => {
   const page = await open(t, APP);
   const section = await view(page, "Verify");
   const field = section.getByRole("textbox", { name: "Credential" });
@@ -163,7 +163,7 @@ test("what one does not see of a credential is pointed out", async (t) => {
   assert.deepEqual((await sent).postDataJSON(), { credential: "one\ntwo " });
 });
 
-test("Back leads away from the question before a revocation", async (t) => {
+test("Back leaves the revocation dialog", async (t) => {
   const page = await open(t, APP);
   await api("/issue", { credential: unique("back") });
   const list = await unlock(page, "Credentials");
@@ -174,7 +174,7 @@ test("Back leads away from the question before a revocation", async (t) => {
   await page.getByRole("heading", { name: "Issue a credential" }).waitFor();
 });
 
-test("a view can be linked to, and Back leads to the one before", async (t) => {
+test("a view can be linked to, and Back leads to the previous one", async (t) => {
   const page = await open(t, `${APP}/#/verify`);
   await page.getByRole("heading", { name: "Verify a credential" }).waitFor();
   assert.match(await page.title(), /^Verify a credential/);

@@ -1,4 +1,4 @@
-// What the page shows when something is wrong: the service's own words, and the request's id.
+// What the page shows when something is wrong: the service's own words, and the request id.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -25,7 +25,7 @@ test("an error shows the problem's detail and the request id that the service se
   assert.equal(await section.getByRole("textbox", { name: "Credential", exact: true }).inputValue(), credential);
 });
 
-test("metadata that is no object is refused before anything is sent", async (t) => {
+test("metadata that is not an object is refused before anything is sent", async (t) => {
   const page = await open(t, APP);
   const section = await view(page, "Issue");
   const sent = [];
@@ -52,7 +52,7 @@ test("an outage is no verdict", async (t) => {
   await health.getByText("Issuance: healthy").waitFor();
 });
 
-test("a service that cannot even say how it is shows its problem", async (t) => {
+test("the problem of a service that cannot report its health is shown", async (t) => {
   const page = await open(t, APP, { expected: STATUS });
   const problem = { title: "Service unavailable", status: 503, detail: "The service is not configured.", request_id: "r-503" };
   await page.route("**/health/issuance", (route) =>
@@ -61,7 +61,7 @@ test("a service that cannot even say how it is shows its problem", async (t) => 
   assert.match(await words(section.getByRole("alert")), /not configured[^]*r-503/);
 });
 
-test("a page whose script does not come says so", async (t) => {
+test("a page whose script does not load says so", async (t) => {
   const page = await open(t, APP, { expected: /ERR_FAILED/ });
   assert(await page.getByText("The page does not start").isHidden());
   await page.route("**/api.js", (route) => route.abort());
@@ -84,7 +84,7 @@ test("a browser that is offline says so, and nothing is lost", async (t) => {
   await section.getByRole("heading", { name: "Issued" }).waitFor();
 });
 
-test("a list that cannot be loaded says why, and can be asked for again", async (t) => {
+test("a list that cannot be loaded says why, and can be tried again", async (t) => {
   const page = await open(t, APP, { expected: STATUS });
   const problem = { type: "urn:kube-credentials:problem:unavailable", title: "Service unavailable", status: 503, detail: "Not now.", message: "Not now.", request_id: "r-503" };
   const answer = (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(problem) });
@@ -109,7 +109,7 @@ test("a wrong admin token is refused, forgotten and asked for again", async (t) 
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
 });
 
-test("a token that is refused at a revocation is asked for again", async (t) => {
+test("a token that is refused by a revocation is asked for again", async (t) => {
   const page = await open(t, APP, { expected: STATUS });
   await api("/issue", { credential: unique("refused") });
   const section = await unlock(page, "Credentials");
@@ -125,7 +125,7 @@ for (const [how, block] of [
   ["blocked", () => Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("no", "SecurityError"); } })],
   ["full", () => { Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }; }],
 ]) {
-  test(`where the session storage is ${how}, a token is kept in memory`, async (t) => {
+  test(`if the session storage is ${how}, a token is kept in memory`, async (t) => {
     const page = await open(t, APP);
     await page.addInitScript(block);
     await page.reload();
@@ -139,7 +139,7 @@ for (const [how, block] of [
   });
 }
 
-test("where there is no admin, the view says so", async (t) => {
+test("without an admin token configured, the view says so", async (t) => {
   const page = await open(t, GUARDED_APP, { expected: STATUS });
   const section = await unlock(page, "Credentials", "any");
   const alert = section.getByRole("alert");
@@ -147,7 +147,7 @@ test("where there is no admin, the view says so", async (t) => {
   assert.match(await words(alert), /^Forbidden\n/);
 });
 
-test("a service that asks issuers for a token gets one", async (t) => {
+test("an issuer token is asked for and sent", async (t) => {
   const page = await open(t, GUARDED_APP, { expected: STATUS });
   const credential = unique("guarded");
   assert.match(await words(await issue(page, credential)), /^Unauthorized\n/);
@@ -159,7 +159,7 @@ test("a service that asks issuers for a token gets one", async (t) => {
   assert.match(await words(await issue(page, unique("guarded"))), /^Issued\n/);
 });
 
-test("an address with nothing behind it has a page that leads back", async (t) => {
+test("an unknown URL has a page that leads back", async (t) => {
   const page = await open(t, `${APP}/no/such/page`, { expected: STATUS });
   await page.getByRole("heading", { name: "Nothing here" }).waitFor();
   await page.getByRole("link", { name: "Kube Credentials" }).click();

@@ -1,4 +1,4 @@
-// What every browser test uses: the browser, pages that tolerate no error, and the applications that are served.
+// What every browser test uses: the browser, pages that tolerate no error, and the applications under test.
 
 import { after } from "node:test";
 import assert from "node:assert/strict";
@@ -7,19 +7,19 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-/** Read from the environment, as browser.rs sets it. */
+// browser.rs sets these variables.
 export const ADMIN_TOKEN = required("ADMIN_TOKEN");
 export const ISSUER_TOKEN = required("ISSUER_TOKEN");
-/** The application that everything is tried on. */
+/** The application of most tests. */
 export const APP = required("APP_URL");
-/** One that asks issuers for a token, and has no admin. */
+/** One with an issuer token and without an admin token. */
 export const GUARDED_APP = required("GUARDED_APP_URL");
 /** One whose verification cannot reach issuance. */
 export const BROKEN_APP = required("BROKEN_APP_URL");
-/** The page on static hosts, with APP as its API: the one that APP's cors_origin names, and one that it does not. */
+/** The page on static hosts, with APP as its API: one that APP's cors_origin lists, and one that it does not. */
 export const FRIEND = required("FRIEND_URL");
 export const STRANGER = required("STRANGER_URL");
-/** One that nothing else is tried on, for the pictures, and where they go. */
+/** One for the pictures only, and the folder where they go. */
 export const PICTURE_APP = required("PICTURE_APP_URL");
 export const SCREENSHOTS = required("SCREENSHOTS");
 
@@ -31,7 +31,7 @@ function required(name) {
 
 const browser = await chromium.launch({
   executablePath: required("CHROMIUM"),
-  // Containers have neither what its sandbox needs nor much shared memory; it opens nothing but our own page.
+  // Containers lack what its sandbox needs, and much shared memory. It opens only our own page.
   args: ["--no-sandbox", "--disable-dev-shm-usage"],
 });
 after(() => browser.close());
@@ -39,8 +39,8 @@ after(() => browser.close());
 const axe = await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
 
 /**
- * Opens the page, in a browser of its own. Whatever the console complains about fails the test, a violated policy too,
- * unless `expected` matches it.
+ * Opens the page in a browser context of its own. Any error or warning on the console fails the test, unless `expected`
+ * matches it.
  */
 export async function open(test, url, { expected = null, ...options } = {}) {
   const context = await browser.newContext({ locale: "en-GB", timezoneId: "Europe/Berlin", ...options });
@@ -64,7 +64,7 @@ export async function open(test, url, { expected = null, ...options } = {}) {
   return page;
 }
 
-/** Goes to a view by its link, and gives its section. */
+/** Goes to a view by its link, and returns its section. */
 export async function view(page, name) {
   await page.getByRole("navigation").getByRole("link", { name, exact: true }).click();
   const section = page.locator(`[data-view=${name.toLowerCase()}]`);
@@ -72,7 +72,7 @@ export async function view(page, name) {
   return section;
 }
 
-/** Issues a credential on the page, and gives the notice about it. */
+/** Issues a credential on the page, and returns the notice about it. */
 export async function issue(page, credential) {
   const section = await view(page, "Issue");
   await section.getByRole("textbox", { name: "Credential", exact: true }).fill(credential);
@@ -82,7 +82,7 @@ export async function issue(page, credential) {
   return notice;
 }
 
-/** Verifies a credential on the page, and gives the notice about it. */
+/** Verifies a credential on the page, and returns the notice about it. */
 export async function verify(page, credential) {
   const section = await view(page, "Verify");
   await section.getByRole("textbox", { name: "Credential" }).fill(credential);
@@ -91,12 +91,12 @@ export async function verify(page, credential) {
   return section.locator(".notice");
 }
 
-/** Waits until a text is said to those who listen to the page. */
+/** Waits until a text is announced to screen readers. */
 export async function said(page, text) {
   await page.locator("[data-said]", { hasText: text }).waitFor({ state: "attached" });
 }
 
-/** The text of an element as one reads it, without empty lines. */
+/** The visible text of an element, without empty lines. */
 export async function words(locator) {
   return (await locator.innerText()).replace(/\n+/g, "\n");
 }
@@ -109,7 +109,7 @@ export async function unlock(page, name, token = ADMIN_TOKEN) {
   return section;
 }
 
-/** Calls the API, past the page. */
+/** Calls the API directly. */
 export async function api(path, body, app = APP) {
   const response = await fetch(app + path, {
     method: "POST",
@@ -124,18 +124,18 @@ export function unique(name) {
   return `${name}-${randomUUID()}`;
 }
 
-/** Asserts that axe finds nothing, against WCAG 2.2 AA and its best practices. */
+/** Asserts that axe finds nothing against WCAG 2.2 AA and its best practices. */
 export async function assertAccessible(page, what) {
   await page.evaluate(axe);
   const { violations, passes } = await page.evaluate(() => globalThis.axe.run(document, {
     runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
   }));
-  assert(passes.length > 10, "axe has looked at nothing");
+  assert(passes.length > 10, "axe has checked nothing");
   const found = violations.map(({ id, impact, nodes }) => `${id} (${impact}): ${nodes.map(({ target }) => target.join(" "))}`);
   assert.deepEqual(found, [], what);
 }
 
-/** Asserts that nothing is wider than the screen. (innerWidth would be wider on a phone, which shows all of it then.) */
+/** Asserts that nothing is wider than the screen. (On a phone, innerWidth would grow with the content.) */
 export async function assertFits(page, what) {
   const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert(over <= 0, `${what} is ${over} pixels wider than the screen`);

@@ -1,4 +1,4 @@
-// The page as plain files on another origin, and what its policy keeps out.
+// The page on a static host of another origin, and what its policy keeps out.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -24,7 +24,7 @@ test("a page from an allowed origin does everything, preflights with Authorizati
   assert(calls.every((origin) => origin === new URL(APP).origin), `${calls}`);
 });
 
-test("the page may lie in a folder, and its API below a path", async (t) => {
+test("the page can be in a folder, and its API below a path", async (t) => {
   const page = await open(t, `${FRIEND}/folder/`);
   assert.match(await words(await issue(page, unique("folder"))), /^Issued/);
 
@@ -41,13 +41,13 @@ test("the page may lie in a folder, and its API below a path", async (t) => {
   assert.match(await words(await issue(page, unique("path"))), /^Issued/);
 });
 
-test("the request id of an error can be read from another origin", async (t) => {
+test("a page on another origin can read the request id of an error", async (t) => {
   const page = await open(t, FRIEND, { expected: /the server responded with a status of 401/ });
   const section = await unlock(page, "History", "wrong");
   assert.match(await words(section.getByRole("alert")), /Unauthorized[^]*Request id: [0-9a-f]{32}/);
 });
 
-test("a page from an origin that is not allowed reads nothing, and says what may be the cause", async (t) => {
+test("a page from an origin that is not allowed reads nothing, and names the possible cause", async (t) => {
   const page = await open(t, STRANGER, { expected: /blocked by CORS policy|ERR_FAILED/ });
   const text = await words(await verify(page, "anything"));
   assert.match(text, /^The service cannot be reached/);
@@ -58,7 +58,7 @@ test("a page from an origin that is not allowed reads nothing, and says what may
   assert.equal(await section.locator("tbody tr").count(), 0);
 });
 
-test("a preflight names what is allowed to an origin that is, and nothing to another", async () => {
+test("a preflight grants an allowed origin its headers, and any other nothing", async () => {
   const preflight = (origin) => fetch(`${APP}/credentials`, {
     method: "OPTIONS",
     headers: { origin, "access-control-request-method": "GET", "access-control-request-headers": "authorization" },
@@ -72,7 +72,7 @@ test("a preflight names what is allowed to an origin that is, and nothing to ano
 });
 
 for (const [name, url] of [["the component", APP], ["a static host", FRIEND]]) {
-  test(`the policy of a page from ${name} lets nothing in from elsewhere, and nothing inline`, async (t) => {
+  test(`the policy of a page from ${name} lets in nothing from other origins, and nothing inline`, async (t) => {
     const page = await open(t, url, { expected: /Content Security Policy|Trusted|TrustedHTML|Refused|violates/i });
     await page.getByRole("heading", { name: "Issue a credential" }).waitFor();
     const outcome = await page.evaluate(async ([stranger]) => {
@@ -83,7 +83,7 @@ for (const [name, url] of [["the component", APP], ["a static host", FRIEND]]) {
         try {
           run();
           tries.push(name);
-        } catch { /* Trusted Types throw. */ }
+        } catch { /* Refused by Trusted Types. */ }
       };
       attempt("innerHTML", () => { document.createElement("p").innerHTML = "<b>x</b>"; });
       const script = document.createElement("script");

@@ -1,10 +1,10 @@
-// The road a person takes: issue, verify, revoke, verify again, and look at what happened.
+// What a user does: issue, verify, revoke, verify again, and look at the history.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ADMIN_TOKEN, APP, api, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
 
-test("a credential is issued, verified, revoked, refused, and all of it is in the history", async (t) => {
+test("a credential is issued, verified, revoked and refused, and the history shows it", async (t) => {
   const page = await open(t, APP);
   const credential = `  ${unique("road")} `;
   const section = await view(page, "Issue");
@@ -15,7 +15,7 @@ test("a credential is issued, verified, revoked, refused, and all of it is in th
   assert.match(await words(issued), /^Issued\n/);
   const hash = await issued.locator(".hash").innerText();
   assert.match(hash, /^[0-9a-f]{64}$/);
-  assert(!(await words(issued)).includes(credential.trim()), "one's own credential is not shown again");
+  assert(!(await words(issued)).includes(credential.trim()), "a credential that was typed in is not shown again");
   assert.equal(await section.getByRole("textbox", { name: "Credential", exact: true }).inputValue(), "");
 
   const valid = await words(await verify(page, credential));
@@ -72,7 +72,7 @@ test("a generated credential is shown once, can be copied, and counts", async (t
   await section.getByRole("button", { name: "Copied" }).waitFor();
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), credential);
   const { isValid, expiresAt } = await api("/verify", { credential });
-  // 03:04 in Berlin, where this browser is, in winter.
+  // 03:04 in Berlin, this browser's time zone, in winter.
   assert.deepEqual({ isValid, expiresAt }, { isValid: true, expiresAt: "2099-01-02T02:04:00.000Z" });
   await page.reload();
   assert.equal(await shown.count(), 0);
@@ -85,7 +85,7 @@ test("a double click and a key held down send once", async (t) => {
   page.on("request", (request) => { if (request.method() === "POST") sent.push(new URL(request.url()).pathname); });
   let section = await view(page, "Issue");
   await section.getByLabel("Generate one for me").check();
-  // Slow enough for the answer to come in between, after which the next one would replace the credential.
+  // Slow enough for the answer to arrive in between: a second request would replace the credential.
   await section.getByRole("button", { name: "Issue", exact: true }).dblclick({ delay: 100 });
   await section.locator("[data-credential]").waitFor();
   section = await view(page, "Verify");
@@ -99,7 +99,7 @@ test("a double click and a key held down send once", async (t) => {
   assert.deepEqual(sent, ["/issue", "/verify"]);
 });
 
-test("a credential is revoked by its text, too", async (t) => {
+test("a credential can be revoked by its text, too", async (t) => {
   const page = await open(t, APP);
   const credential = unique("text");
   await issue(page, credential);
@@ -112,7 +112,7 @@ test("a credential is revoked by its text, too", async (t) => {
   assert.equal((await api("/verify", { credential })).status, "revoked");
 });
 
-test("the history is filtered, and read page by page without a row twice or missing", async (t) => {
+test("the history can be filtered, and read page by page with no row repeated or missing", async (t) => {
   const page = await open(t, APP);
   const credential = unique("pages");
   const { credential_hash: hash } = await api("/issue", { credential });
@@ -149,7 +149,7 @@ test("the history is filtered, and read page by page without a row twice or miss
   assert.equal(await section.getByLabel("Credential hash").inputValue(), "");
 });
 
-test("the pages and the chart are those of the filters that were sent", async (t) => {
+test("the pages and the chart use the filters that were submitted", async (t) => {
   const page = await open(t, APP);
   const credential = unique("sent");
   const { credential_hash: hash } = await api("/issue", { credential });
@@ -162,11 +162,11 @@ test("the pages and the chart are those of the filters that were sent", async (t
   await section.getByLabel("Credential hash").fill(` ${hash.toUpperCase()} `);
   await section.getByRole("button", { name: "Show" }).click();
   await section.getByRole("button", { name: "Older" }).and(page.locator(":enabled")).waitFor();
-  // Chosen, not sent.
+  // Chosen, not submitted.
   await section.getByLabel("Status").selectOption("Revoked");
   await section.getByRole("button", { name: "Older" }).click();
   await page.waitForFunction(() => document.querySelectorAll("[data-view=history] tbody tr").length === 5);
-  // The next page does not keep the chart from coming.
+  // Turning the page does not stop the chart from loading.
   await section.getByRole("img", { name: "25 valid and 0 not valid" }).waitFor();
 });
 

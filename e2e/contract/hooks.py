@@ -1,8 +1,8 @@
 """The rules of the API that no schema can state.
 
-A request that breaks one of them fits its schema and is refused; an item that does not fit the list it is in is
-answered in its place. Schemathesis takes both for failures. Each is let pass here only where the request did break that
-rule, and the answer is the one that openapi.yaml describes in prose.
+A request that breaks one of them is refused although it fits its schema, and an invalid item of a list gets an error
+in its place in a 200. Schemathesis reports both as failures. The hooks let them pass only if the request did break the
+rule and the answer is the one that openapi.yaml describes in prose.
 """
 
 import json
@@ -13,20 +13,20 @@ import schemathesis
 from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.openapi.checks import RejectedPositiveData
 
-# For each list and set of filters, the cursors that its pages have given.
+# The cursors that the pages of each list and set of filters have returned.
 CURSORS: dict[tuple, set[str]] = {}
 
 
 @schemathesis.hook
 def after_call(context, case, response):
-    """Keeps the cursors that the service gives."""
+    """Keeps the cursors that the service returns."""
     if response.status_code == 200 and case.method.upper() == "GET" and case.path in ("/credentials", "/verifications"):
         CURSORS.setdefault(page(response), set()).add(response.json()["next_cursor"])
 
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """Whether a failure is one."""
+    """Whether to report a failure."""
     if isinstance(failure, RejectedPositiveData) and response.status_code == 400:
         error = response.json()["errors"][0]
         broken = REFUSALS.get((error["location"], error["message"]))
@@ -37,7 +37,7 @@ def filter_failure(context, failure, case, response):
 
 
 def answered_in_place(case, response):
-    """An item of a list that is not what the list takes gets an error in its place, and only such an item does."""
+    """Whether each invalid item of a list, and no other, has an error in its place."""
     member, longest, is_sound = {
         "/check": ("credential_hashes", 900, lambda item: isinstance(item, str)),
         "/verify/batch": ("credentials", 100, lambda item: isinstance(item, str) and item != ""),
@@ -51,7 +51,7 @@ def answered_in_place(case, response):
 
 
 def is_foreign_cursor(response):
-    """The cursor is none that a page of this list with these filters has given."""
+    """Whether no page of this list with these filters has returned the cursor."""
     return query(response).get("cursor") not in CURSORS.get(page(response), set())
 
 
@@ -74,7 +74,7 @@ def is_too_long(response):
 
 
 def is_outside_the_years(text):
-    """In UTC the time is not in the years 0 to 9999, though as it is written it is."""
+    """Whether the time leaves the years 0 to 9999 when converted to UTC."""
     if text.startswith("0000"):
         return "+" in text
     try:
@@ -98,7 +98,7 @@ REFUSALS = {
 
 
 def moment(text):
-    """A time of RFC 3339; None for the year 0, which Python does not have."""
+    """An RFC 3339 time; None for the year 0, which Python does not have."""
     text = text.upper().replace(":60", ":59")
     return None if text.startswith("0000") else datetime.fromisoformat(text)
 

@@ -1,7 +1,7 @@
-//! The component `web`: the page a person opens, and the API's description in `openapi.yaml`.
+//! The component `web`: the page, and the API's description in `openapi.yaml`.
 //!
-//! From here: [`routes`] has the paths and how they are served, `static/` the page itself. The files of `static/` are
-//! compiled in, and need no build of their own: any static host serves them as well.
+//! [`routes`] has the paths and how they are served; the page itself is in `static/`. Those files are compiled in as
+//! they are, so any static host can serve them as well.
 
 pub mod routes;
 

@@ -60,15 +60,15 @@ const ASSETS: &[Asset] = assets! {
 const INDEX: &str = "/index.html";
 const NOT_FOUND: &str = "/404.html";
 
-/// The media type of YAML is that of RFC 9512.
+/// Its media type is in RFC 9512.
 const OPENAPI: Asset = Asset {
     path: "/openapi.yaml",
     media_type: "application/yaml",
     content: include_bytes!("../../openapi.yaml"),
 };
 
-/// What the page may do: run and show what this component serves, and call the API beside it. Nothing inline, nothing
-/// from elsewhere, and no string that becomes markup (CSP level 3, Trusted Types).
+/// Lets the page load what this component serves, and call the API beside it: nothing inline, nothing from other
+/// origins, no string as markup (CSP level 3, Trusted Types).
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
@@ -82,7 +82,7 @@ pub async fn start() -> Result<Router, SettingsError> {
     Ok(router(&variable("cors_origin").await?))
 }
 
-/// Every path of the page; all others are 404. `cors_origin` says whose pages may read `openapi.yaml`.
+/// Every path of the page; all others are 404. `cors_origin` is whose pages may read `openapi.yaml`.
 pub fn router(cors_origin: &str) -> Router {
     let mut routes = Router::new().route("/{*path}", any(not_found));
     for asset in ASSETS.iter().chain([&OPENAPI]) {
@@ -104,7 +104,7 @@ pub fn router(cors_origin: &str) -> Router {
     edge::wrap_unnamed(routes, "web", cors_origin)
 }
 
-/// Serves a file to GET, or 304 where the client has it already (RFC 9110, section 13.1.2).
+/// Serves a file to GET, or 304 if the client already has it (RFC 9110, section 13.1.2).
 fn serve<S: Clone + Send + Sync + 'static>(asset: &'static Asset) -> axum::routing::MethodRouter<S> {
     let etag = asset.etag();
     get(async move |request: HeaderMap| {
@@ -119,9 +119,9 @@ fn serve<S: Clone + Send + Sync + 'static>(asset: &'static Asset) -> axum::routi
         if let Some(etag) = etag {
             headers.typed_insert(etag);
         }
-        // To be kept, and asked for again each time: a new version is there at once, an old one costs no body.
+        // Cached, but revalidated each time: a new version shows at once, an unchanged one costs no body.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        // A 304 says what its 200 would have said.
+        // A 304 has the Vary of its 200 (RFC 9110, section 15.4.5).
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         response
     })
@@ -132,14 +132,14 @@ impl Asset {
         ([(header::CONTENT_TYPE, self.media_type)], self.content).into_response()
     }
 
-    /// Weak, for it names the content in all its encodings.
+    /// Weak, because it stands for the content in every encoding.
     fn etag(&self) -> Option<ETag> {
         let digest = hex::encode(&Sha256::digest(self.content)[..16]);
         format!("W/\"{digest}\"").parse().ok()
     }
 }
 
-/// 404: a page for a browser, which would rather have HTML, and a problem document for every other client.
+/// 404: a page for clients that prefer HTML, as browsers do, and a problem document for all others.
 async fn not_found(request: Request) -> Response {
     let weight = |media_type| weight(request.headers(), media_type);
     let wants_page = weight("text/html") > weight("application/json").max(weight("application/problem+json"));
@@ -150,7 +150,7 @@ async fn not_found(request: Request) -> Response {
     }
 }
 
-/// The weight that a client gives to a media type by its name (RFC 9110, sections 12.4.2 and 12.5.1); else 0.
+/// The weight that a client gives to a media type by name (RFC 9110, sections 12.4.2 and 12.5.1), or 0.
 fn weight(headers: &HeaderMap, media_type: &str) -> f32 {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges = accepts.flat_map(|accept| accept.split(',')).filter_map(|range| range.trim().parse().ok());

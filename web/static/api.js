@@ -1,22 +1,22 @@
-// The API: where it is, how it is called, and what its errors say.
+// The API: where it is, how to call it, and its errors.
 
 const configured = document.querySelector("meta[name=api-base]").content.trim();
 
-/** Where the API is, without a slash at its end: `api-base` of index.html, or the folder that the page comes from. */
+/** The API's URL without a trailing slash: `api-base` of index.html, or the folder that the page comes from. */
 export const API = new URL(configured || ".", document.baseURI).href.replace(/\/+$/, "");
 
-// The page may talk to the API and to nothing else (a policy can only be narrowed, CSP level 3, section 3.3).
+// Allow calls to the API only. (A second policy can only narrow the first: CSP level 3, section 3.3.)
 const policy = document.createElement("meta");
 policy.httpEquiv = "Content-Security-Policy";
 policy.content = `connect-src ${new URL(API).origin}`;
 document.head.append(policy);
 
-/** How long an answer may take, in milliseconds: longer than the service itself waits for anything. */
-const PATIENCE = 30_000;
+/** How long to wait for an answer, in milliseconds: longer than the service waits for anything. */
+const TIMEOUT = 30_000;
 
 /** Why there is no answer to show. */
 export class ApiError extends Error {
-  /** `status` is 0 where no answer came at all. */
+  /** `status` is 0 if no answer came at all. */
   constructor(status, title, detail, { requestId = null, errors = [] } = {}) {
     super(detail);
     Object.assign(this, { status, title, requestId, errors });
@@ -24,23 +24,23 @@ export class ApiError extends Error {
 }
 
 /**
- * Calls a route and gives its JSON.
+ * Calls a route and returns its JSON.
  *
- * `body` is a value, or JSON text; `token` a bearer. A status in `also` is an answer like a success, unless what comes
- * with it is a problem.
+ * `body` is a value or JSON text, `token` a bearer token. A status in `also` counts as success, unless its body is a
+ * problem document.
  */
 export async function call(method, path, { body, token, signal, also = [] } = {}) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (token) headers.authorization = `Bearer ${token}`;
-  const patience = AbortSignal.timeout(PATIENCE);
+  const timeout = AbortSignal.timeout(TIMEOUT);
   let response, text;
   try {
     response = await fetch(API + path, {
       method,
       headers,
       body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
-      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       cache: "no-store",
       credentials: "omit",
       redirect: "error",
@@ -78,7 +78,7 @@ function unreachable(error) {
   );
 }
 
-/** Parses JSON. Numbers too long for JavaScript keep their digits where the browser can (JSON.rawJSON). */
+/** Parses JSON. Numbers too long for JavaScript keep their digits if the browser has JSON.rawJSON. */
 function parse(text) {
   try {
     return JSON.parse(text, (_, value, context) =>

@@ -1,4 +1,4 @@
-// The page: shows the view that the address names (#/verify), and tells it when it is shown.
+// The page: shows the view that the URL names (#/verify).
 
 import { API } from "./api.js";
 import * as credentials from "./credentials.js";
@@ -11,7 +11,7 @@ const modules = { issue, verify, history, credentials, health };
 const views = new Map();
 for (const section of document.querySelectorAll("[data-view]")) {
   const name = section.dataset.view;
-  // Each view sets itself up once, and gives what to do whenever it is shown.
+  // Each view sets itself up once and returns what to call whenever it is shown.
   views.set(name, { section, shown: modules[name].start(section) });
 }
 
@@ -36,13 +36,13 @@ function show(move) {
 addEventListener("hashchange", () => show(true));
 show(false);
 
-// The address names a view, and keeps naming it.
+// Following the link would replace the view's name in the URL.
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   document.getElementById("main").focus();
 });
 
-// A double click is meant once, and so is a key that is held down.
+// Submit once for a double click, and once for a key that is held down.
 addEventListener("click", (event) => {
   if (event.detail > 1 && event.target.closest("[type=submit]")) event.preventDefault();
 });

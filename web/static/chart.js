@@ -1,4 +1,4 @@
-// A small chart: verifications over time, valid and not valid, as stacked bars.
+// A chart of verifications over time: valid and not valid, as stacked bars.
 
 import { el, svg } from "./dom.js";
 
@@ -6,11 +6,11 @@ const WIDTH = 720;
 const HEIGHT = 120;
 const BARS = 36;
 
-/** A card with the chart. `points` are `{at, valid}`, `at` in milliseconds; `more` says that older ones were left out. */
+/** A card with the chart. `points` are `{at, valid}`, `at` in milliseconds; `more` if there are older ones. */
 export function chart(points, more) {
   const from = points.reduce((least, { at }) => Math.min(least, at), Infinity);
   const to = points.reduce((most, { at }) => Math.max(most, at), -Infinity);
-  // At least a second for each bar, so that a few at once do not spread over milliseconds.
+  // At least a second per bar, so that a burst does not spread over the whole chart.
   const span = Math.max(to - from + 1, BARS * 1000);
   const start = to + 1 - span;
   const bars = Array.from({ length: BARS }, () => ({ valid: 0, invalid: 0 }));

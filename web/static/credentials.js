@@ -1,4 +1,4 @@
-// The issued credentials, page by page, and their revocation.
+// The list of issued credentials, and their revocation.
 
 import { busy, credentialField, el, errorNotice, json, notice, say, time } from "./dom.js";
 import { badge, copyHash, list, shortHash } from "./list.js";
@@ -34,7 +34,7 @@ export function start(section) {
   let hash = null;
   credentialField(form);
 
-  /** Asks before it revokes; without a hash it asks for the credential itself. */
+  /** Opens the dialog; without a hash, it asks for the credential itself. */
   const open = (credentialHash) => {
     hash = credentialHash;
     form.reset();
@@ -46,13 +46,13 @@ export function start(section) {
     (hash === null ? form.elements.credential : form.elements.reason).focus();
   };
   dialog.querySelector("[data-cancel]").addEventListener("click", () => dialog.close());
-  // Nothing that was typed stays behind.
+  // Keep nothing that was typed.
   dialog.addEventListener("close", () => form.reset());
-  // Whoever has said "Revoke" is shown what comes of it.
+  // Escape does not hide the outcome of a revocation that was sent.
   dialog.addEventListener("cancel", (event) => {
     if (form.hasAttribute("aria-busy")) event.preventDefault();
   });
-  // Back leads to another view, not to one behind the question.
+  // Back leaves the dialog, too.
   addEventListener("hashchange", () => dialog.close());
 
   form.addEventListener("submit", (event) => {
@@ -82,7 +82,7 @@ export function start(section) {
   return view.load;
 }
 
-/** Metadata on one line, or behind one. */
+/** Metadata on one line, folded if it is long. */
 function metadata(row) {
   if (row.metadata === undefined) return "";
   const text = JSON.stringify(row.metadata);

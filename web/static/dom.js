@@ -1,8 +1,8 @@
-// Elements, and the few things that every view shows: times, hashes, notices, errors. No string becomes markup.
+// Elements, and what every view shows: times, notices, errors. No string becomes markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Makes an element. Properties are attributes, `on…` listeners; a child is a node, or text; null is left out. */
+/** Makes an element. Properties are attributes or `on…` listeners, children nodes or text; null is left out. */
 export function el(name, properties = {}, ...children) {
   return fill(document.createElement(name), properties, children);
 }
@@ -21,7 +21,7 @@ function fill(element, properties, children) {
   return element;
 }
 
-/** An RFC 3339 time in the reader's own zone and language, with the exact one in its title. */
+/** An RFC 3339 time in the user's time zone and language, with the original in its title. */
 export function time(text) {
   const date = new Date(text);
   const shown = Number.isNaN(date.valueOf())
@@ -30,23 +30,23 @@ export function time(text) {
   return el("time", { datetime: text, title: text }, shown);
 }
 
-/** What a `datetime-local` input says, as RFC 3339 in UTC; null where it is empty. */
+/** The value of a `datetime-local` input as RFC 3339 in UTC; null if it is empty. */
 export function utc(local) {
   return local === "" ? null : new Date(local).toISOString();
 }
 
 let saying;
 
-/** Says a text to those who listen to the page; what is said soon after replaces it. */
+/** Announces a text to screen readers; the next one replaces it if it comes at once. */
 export function say(text) {
   const region = document.querySelector("[data-said]");
   region.textContent = "";
   clearTimeout(saying);
-  // The same text twice is a change only where there was none in between.
+  // The same text twice is announced only if the region was empty in between.
   saying = setTimeout(() => { region.textContent = text; }, 100);
 }
 
-/** A button that copies a text; `what` tells those who listen which of several it is. */
+/** A button that copies a text; `what` tells several such buttons apart for screen readers. */
 export function copyButton(text, label = "Copy", what = "") {
   const shown = el("span", {}, label);
   const button = el("button", {
@@ -54,7 +54,7 @@ export function copyButton(text, label = "Copy", what = "") {
     class: "small",
     onclick: async () => {
       shown.textContent = (await copied(text)) ? "Copied" : "Cannot copy";
-      // The old way of copying takes the focus with it.
+      // The fallback below takes the focus.
       button.focus();
       say(shown.textContent);
       setTimeout(() => { shown.textContent = label; }, 2500);
@@ -68,7 +68,7 @@ async function copied(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Browsers have no clipboard for pages that came by plain HTTP from another machine: there, the old way.
+    // Over plain HTTP from another machine, pages have no clipboard API.
     const area = el("textarea", { class: "visually-hidden", readonly: true });
     area.value = text;
     document.body.append(area);
@@ -79,7 +79,7 @@ async function copied(text) {
   }
 }
 
-/** A list of names and values; a value that is missing is left out with its name. */
+/** A list of names and values, without those that have no value. */
 export function facts(entries) {
   const given = entries.filter(([, value]) => value !== null && value !== undefined);
   return el("dl", {}, given.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
@@ -92,13 +92,13 @@ export function json(value) {
 
 const MARKS = { good: "M5 13l4.5 4.5L19 7", bad: "M6 6l12 12M18 6L6 18", warn: "M12 5v9M12 18.5v.5" };
 
-/** A card with a heading, coloured and marked by what it means: `good`, `bad` or `warn`. */
+/** A card with a heading, coloured by its kind: `good`, `bad` or `warn`. */
 export function notice(kind, title, ...children) {
   const mark = svg("svg", { class: "mark", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: MARKS[kind] }));
   return el("div", { class: `card notice ${kind}` }, el("h2", {}, mark, title), ...children);
 }
 
-/** An error as the service gave it: its detail, what is wrong where, and the id to find it in the log by. */
+/** An error as the service reported it: its detail, what is wrong where, and the request id to find in the log. */
 export function errorNotice({ title = "The page failed", message, errors = [], requestId = null }, retry = null) {
   const card = notice(
     "warn",
@@ -114,19 +114,19 @@ export function errorNotice({ title = "The page failed", message, errors = [], r
   return card;
 }
 
-/** Puts an answer in its place, and brings it into sight: on a phone it would be below. */
+/** Shows an answer, and scrolls to it: on a phone it would be off the screen. */
 export function present(place, card) {
   place.replaceChildren(card);
   card.scrollIntoView({ block: "nearest" });
 }
 
-/** Says in an answer's place that it is waited for. */
+/** Shows that an answer is on its way. */
 export function wait(place, what) {
   place.replaceChildren(el("p", { class: "loading" }, what));
   say(what);
 }
 
-/** Runs what a form does, with its buttons disabled meanwhile, so that nothing is sent twice. */
+/** Runs a form's task with its buttons disabled, so that nothing is sent twice. */
 export async function busy(form, task) {
   if (form.hasAttribute("aria-busy")) return;
   const buttons = [...form.querySelectorAll("button")].filter((button) => !button.disabled);
@@ -144,14 +144,14 @@ export async function busy(form, task) {
 }
 
 /**
- * Enter sends a credential, as from a field of one line; Shift+Enter is a line break in it. Says what of it is not seen:
- * white space around it, and that the browser makes every line break a line feed.
+ * Makes Enter submit a credential field, and Shift+Enter a line break. Warns of what cannot be seen in it: white space
+ * around it, and that the browser turns every line break into a line feed.
  */
 export function credentialField(form) {
   const field = form.elements.credential;
   const warning = form.querySelector("[data-spaces]");
   field.addEventListener("keydown", (event) => {
-    // Safari has ended the composition already when it tells of the key that did, with this code.
+    // Safari ends a composition before it reports the key that ended it, with this code.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     if (!event.repeat) form.requestSubmit(form.querySelector("[type=submit]"));
@@ -160,7 +160,7 @@ export function credentialField(form) {
     const unseen = [];
     if (field.value !== field.value.trim()) unseen.push("It begins or ends with white space, which counts as part of it.");
     if (field.value.includes("\n")) unseen.push("It has line breaks: each is sent as one line feed (LF).");
-    // Said anew only where it is another.
+    // Assigning the same text would announce it again.
     if (warning.textContent !== unseen.join(" ")) warning.textContent = unseen.join(" ");
   };
   if (warning) {

@@ -25,11 +25,10 @@ async function card([name, path]) {
     // An unhealthy service says so with a 503, and that is the answer.
     const answer = await call("GET", path, { also: [503] });
     const healthy = answer.status === "healthy";
-    const checks = Object.entries(answer.checks ?? {}).map(([check, state]) => [check, state]);
     return notice(
       healthy ? "good" : "bad",
       `${name}: ${healthy ? "healthy" : "unhealthy"}`,
-      facts([...checks, ["Worker", answer.worker], ["Version", answer.version], ["Time", answer.timestamp && time(answer.timestamp)]]),
+      facts([...Object.entries(answer.checks ?? {}), ["Worker", answer.worker], ["Version", answer.version], ["Time", answer.timestamp && time(answer.timestamp)]]),
     );
   } catch (error) {
     return el("div", {}, el("h2", {}, name), errorNotice(error));

@@ -1,10 +1,10 @@
-// The audit rows, page by page, and a chart of them over time.
+// The list of audit rows, and a chart of them.
 
 import { chart } from "./chart.js";
 import { el, time } from "./dom.js";
 import { badge, copyHash, list, shortHash } from "./list.js";
 
-/** How many of the newest rows the chart shows at most, and how many a request brings. */
+/** How many rows the chart shows at most, and how many it reads at a time. */
 const CHARTED = 1000;
 const BATCH = 100;
 
@@ -19,14 +19,14 @@ export function start(section) {
       ["Verdict", (row) => badge(row.status, row.is_valid ? "good" : "bad")],
       ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyHash(row.credential_hash))],
       ["By", (row) => row.verified_by],
-      ["Request id", (row) => el("code", {}, row.request_id ?? "")],
+      ["Request id", (row) => el("code", {}, row.request_id)],
     ],
     shown: draw,
   });
   return load;
 }
 
-/** Reads the newest rows that the filters let through, and draws them. The table does not wait for it. */
+/** Draws the newest rows that match the filters. The table does not wait for it. */
 async function draw({ filters, call, signal, above }) {
   const rows = [];
   let cursor = null;

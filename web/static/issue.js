@@ -1,4 +1,4 @@
-// Issues a credential, one's own or a generated one, which is shown this once.
+// Issues a credential: the user's own, or a generated one that is shown once.
 
 import { ApiError, call } from "./api.js";
 import { busy, copyButton, credentialField, el, errorNotice, facts, notice, present, say, time, utc, wait } from "./dom.js";
@@ -24,7 +24,7 @@ export function start(section) {
     fields.expires_at.required = at;
   };
   form.addEventListener("change", arrange);
-  // A browser that comes back to the page may fill in what was chosen before.
+  // On Back, browsers may restore what was chosen before.
   addEventListener("pageshow", arrange);
 
   const askForToken = () => {
@@ -65,7 +65,7 @@ export function start(section) {
   return arrange;
 }
 
-/** The request's JSON text. Metadata goes into it as it was typed: its numbers keep their digits. */
+/** The request's JSON text. Metadata goes into it as it was typed, so that its numbers keep their digits. */
 function request(fields) {
   const members = fields.source.value === "own" ? { credential: fields.credential.value } : { generate: true };
   if (fields.expiry.value === "at") members.expires_at = utc(fields.expires_at.value);

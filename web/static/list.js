@@ -1,23 +1,22 @@
-// What History and Credentials have in common: the token, the filters, the table and its pages.
+// What History and Credentials share: the token, the filters, the table and its pages.
 
 import { ApiError, call } from "./api.js";
 import { busy, copyButton, el, errorNotice, say, utc, wait } from "./dom.js";
 import { isSendable, setToken, token } from "./session.js";
 
-/** How many rows a page has. */
-const PAGE = 20;
+const PAGE_SIZE = 20;
 
-/** How each list is locked: they have one token. */
+/** Locks each list: they share one token. */
 const locks = [];
 
 /**
  * Sets up a list in a section.
  *
- * `path` is the route and `member` its rows; `statuses` what can be filtered by; `columns` are pairs of a name and a
- * function from a row to a cell. `shown` is called with the filters whenever the first page is, and with a signal that
- * is aborted when another first page is asked for.
+ * `path` is the route, `member` the name of its rows, `statuses` the choices of the filter; `columns` are pairs of a name
+ * and a function from a row to a cell. `shown` is called after each load of the first page, with its filters and a signal
+ * that is aborted by the next such load.
  *
- * Gives the section's parts, `load` to load it anew, and `call` to call an admin route.
+ * Returns `load` to reload the page, `call` to call an admin route, and `part` to find the section's elements.
  */
 export function list(section, { path, member, statuses, columns, empty, shown = () => {} }) {
   section.append(document.getElementById("list").content.cloneNode(true));
@@ -27,7 +26,7 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
   const heading = section.querySelector("h1");
   filters.elements.status.append(...statuses.map(([value, name]) => el("option", { value }, name)));
 
-  /** The cursors of the pages down to the one that is shown; the first page's is null. */
+  /** The cursors of the pages up to the current one; the first page's is null. */
   let cursors = [null];
   let next = null;
   let request = null;
@@ -42,13 +41,13 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     tokenForm.hidden = false;
     tokenForm.querySelector("[role=alert]")?.remove();
     if (error) tokenForm.append(errorNotice(error));
-    // What had the focus is gone.
+    // The element that had the focus is hidden now.
     if (!unlocked.hidden) tokenForm.elements.token.focus();
     unlocked.hidden = true;
   };
   locks.push(lock);
 
-  /** Calls an admin route; a token that does not count is forgotten. */
+  /** Calls an admin route; forgets a token that is refused. */
   const admin = async (method, route, options = {}) => {
     try {
       return await call(method, route, { ...options, token: token("admin") });
@@ -58,7 +57,7 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     }
   };
 
-  /** The filters as they are filled in. They count once they are sent: a cursor goes with those it was made for. */
+  /** The filters as filled in. They apply once submitted: a cursor is bound to the filters it was made for. */
   const query = () => {
     const chosen = new URLSearchParams();
     for (const name of ["status", "credential_hash"]) {
@@ -85,7 +84,7 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     const { signal } = request;
     const cursor = cursors.at(-1);
     const page = new URLSearchParams(applied);
-    page.set("limit", PAGE);
+    page.set("limit", PAGE_SIZE);
     if (cursor !== null) page.set("cursor", cursor);
     errors.replaceChildren();
     if (rows.childElementCount === 0) wait(rows, "Loading…");
@@ -121,7 +120,7 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     applied = query();
     return load();
   };
-  /** Focuses the first of some elements that can be, when the one that had the focus cannot have it any more. */
+  /** Focuses the first of some elements that is not disabled, as the focused one may be by now. */
   const settle = (...candidates) => {
     if (!unlocked.hidden) candidates.find((element) => element && !element.disabled)?.focus({ preventScroll: true });
   };
@@ -149,16 +148,16 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     event.preventDefault();
     busy(filters, first);
   });
-  // The fields are emptied after this event.
+  // The fields are cleared after this event.
   filters.addEventListener("reset", () => setTimeout(first));
-  // A hash is as it is whatever it was copied with.
+  // Accept a hash that was copied with spaces or in upper case.
   filters.elements.credential_hash.addEventListener("change", ({ target }) => {
     target.value = target.value.trim().toLowerCase();
   });
   part("lock").addEventListener("click", () => {
     for (const each of locks) each();
   });
-  /** Loads a page, and shows it from its top; the button may be of no more use there. */
+  /** Loads a page and scrolls to its top. The button may be disabled there: then `other` gets the focus. */
   const turn = async (button, other) => {
     await load();
     settle(button, other, errors.querySelector("button"));
@@ -174,10 +173,10 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
     turn(newer, older);
   });
 
-  return { load, first, call: admin, part };
+  return { load, call: admin, part };
 }
 
-/** A table that stays one for screen readers where the style shows its rows as cards. */
+/** A table. Its roles keep it a table for screen readers where the style shows its rows as cards. */
 function table(name, rows, columns) {
   return el(
     "table",
@@ -188,7 +187,7 @@ function table(name, rows, columns) {
   );
 }
 
-/** A hash, shortened for the eye, with the whole of it to copy and to hover. */
+/** The start of a hash, with the whole hash in its title. */
 export function shortHash(hash) {
   return el("span", { class: "hash", title: hash }, `${hash.slice(0, 12)}…`);
 }

@@ -1,4 +1,4 @@
-// Verifies a credential and shows the verdict: who issued it and when, or why it does not count.
+// Verifies a credential and shows the verdict.
 
 import { call } from "./api.js";
 import { busy, credentialField, el, errorNotice, facts, json, notice, present, say, time, wait } from "./dom.js";
@@ -24,7 +24,6 @@ export function start(section) {
         present(result, verdict(answer));
         say(`${title(answer)}. ${answer.message}`);
       } catch (error) {
-        // No verdict is not a bad verdict.
         const card = errorNotice(error);
         if (error.status !== 400) card.append(el("p", { class: "hint" }, "There is no verdict: this says nothing about the credential."));
         present(result, card);
