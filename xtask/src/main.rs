@@ -16,6 +16,7 @@ use launch::{Host, WASM_TARGET, target_folder, workspace};
 use crate::up::HostChoice;
 
 mod bench;
+mod env_file;
 mod up;
 
 /// The components, as Cargo packages.

@@ -1,21 +1,18 @@
 //! `cargo xtask up`: everything built and served, with nothing but Rust installed.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, ErrorKind, Write},
+    io::{self, Write},
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
     process::Command,
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use launch::{Host, Server, Signal, SpinVersion, workspace};
 
-use crate::{build_components, build_host, step};
+use crate::{build_components, build_host, env_file, step};
 
 /// What serves the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,7 +26,7 @@ pub(crate) enum HostChoice {
 }
 
 pub(crate) fn up(listen: SocketAddr, choice: HostChoice) -> Result<()> {
-    write_env_file()?;
+    env_file::write(workspace())?;
     let host = choose(choice, SpinVersion::on_path())?;
     build_components()?;
     if host != Host::Spin {
@@ -87,34 +84,10 @@ fn choose(choice: HostChoice, spin: Result<SpinVersion>) -> Result<Host> {
     }
 }
 
-/// Writes `.env` with a fresh random secret, readable by its owner only. One that is there stays as it is.
-fn write_env_file() -> Result<()> {
-    let path = workspace().join(".env");
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    let mut file = match created {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
-    };
-    step("writing .env with a fresh random secret");
-    file.write_all(env_file(Path::new(".env.example"))?.as_bytes())?;
-    Ok(())
-}
-
-fn env_file(example: &Path) -> Result<String> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret)?;
-    Ok(format!(
-        "# Written by cargo xtask up. {} says what else can stand here. Keep this file to yourself, and keep it:\n\
-         # what was issued under this secret can be verified with it only.\n\
-         SPIN_VARIABLE_CREDENTIAL_SECRET={}\n",
-        example.display(),
-        hex::encode(secret)
-    ))
-}
-
 #[cfg(test)]
 mod tests {
+    use anyhow::Context;
+
     use super::*;
 
     #[test]
@@ -128,16 +101,5 @@ mod tests {
         assert_eq!(choose(HostChoice::Embedded, spin).unwrap(), Host::Embedded("debug"));
         assert_eq!(choose(HostChoice::Spin, spin).unwrap(), Host::Spin);
         assert!(choose(HostChoice::Spin, None).unwrap_err().to_string().contains("there is no Spin"));
-    }
-
-    #[test]
-    fn every_env_file_gets_a_secret_of_its_own_of_32_random_bytes() {
-        let secret = || {
-            let text = env_file(Path::new(".env.example")).unwrap();
-            let line = text.lines().find_map(|line| line.strip_prefix("SPIN_VARIABLE_CREDENTIAL_SECRET="));
-            line.unwrap().to_owned()
-        };
-        assert_eq!(secret().len(), 64);
-        assert_ne!(secret(), secret());
     }
 }
