@@ -29,7 +29,7 @@ use tokio::{
 
 use crate::{
     load::{Known, Load, Request, Service, Source, Wrong, issued_hash, judge},
-    process::Usage,
+    usage::Usage,
 };
 
 /// How long answers are waited for after the end; those that do not come are timeouts.

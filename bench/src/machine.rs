@@ -3,6 +3,10 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
+use procfs::{
+    CpuInfo, Current, LoadAverage,
+    process::{MountInfos, Process},
+};
 use serde::Serialize;
 
 /// The machine, as far as it tells.
@@ -23,16 +27,15 @@ impl Machine {
     /// # Errors
     /// /proc cannot be read.
     pub(crate) fn with_data_in(folder: &Path) -> Result<Self> {
-        let processors = fs::read_to_string("/proc/cpuinfo")?;
-        let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let load = fs::read_to_string("/proc/loadavg")?;
+        let processors = CpuInfo::current()?;
+        let mounts = Process::myself()?.mountinfo()?;
         Ok(Self {
-            processor: model.map_or("unknown", |(_, name)| name).to_owned(),
+            processor: processors.model_name(0).unwrap_or("unknown").to_owned(),
             cores: std::thread::available_parallelism()?.get(),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            file_system: file_system(&fs::read_to_string("/proc/self/mountinfo")?, &folder.canonicalize()?)
-                .context("the file system is not known")?,
-            load_average: load.split(' ').next().unwrap_or_default().parse()?,
+            file_system: file_system(mounts, &folder.canonicalize()?)
+                .context("the file system is unknown")?,
+            load_average: LoadAverage::current()?.one.into(),
         })
     }
 
@@ -42,19 +45,16 @@ impl Machine {
     }
 }
 
-/// The kind of file system that a path is on, from `mountinfo` of proc(5).
-fn file_system(mounts: &str, path: &Path) -> Option<String> {
-    let mounts = mounts.lines().filter_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        Some((Path::new(mount.split(' ').nth(4)?), file_system.split(' ').next()?))
-    });
-    // The longest that holds it; of two at the same place the later, which hides the other.
-    let mount = mounts.filter(|(at, _)| path.starts_with(at)).max_by_key(|(at, _)| at.components().count());
-    mount.map(|(_, file_system)| file_system.to_owned())
+/// The type of the file system that a path is on: of the mounts that contain it the deepest, of those the last.
+fn file_system(mounts: MountInfos, path: &Path) -> Option<String> {
+    let mounts = mounts.into_iter().filter(|mount| path.starts_with(&mount.mount_point));
+    Some(mounts.max_by_key(|mount| mount.mount_point.components().count())?.fs_type)
 }
 
 #[cfg(test)]
 mod tests {
+    use procfs::FromBufRead;
+
     use super::*;
 
     #[test]
@@ -64,8 +64,10 @@ mod tests {
             21 20 0:5 / /dev rw - devtmpfs devtmpfs rw\n\
             22 20 0:19 / /data rw - xfs /dev/vdb rw\n\
             23 20 0:19 / /data rw - tmpfs tmpfs rw";
-        assert_eq!(file_system(mounts, Path::new("/data/a")).unwrap(), "tmpfs");
-        assert_eq!(file_system(mounts, Path::new("/database")).unwrap(), "ext4");
-        assert_eq!(file_system("", Path::new("/")), None);
+        let file_system = |path| {
+            file_system(MountInfos::from_buf_read(mounts.as_bytes()).unwrap(), Path::new(path)).unwrap()
+        };
+        assert_eq!(file_system("/data/a"), "tmpfs");
+        assert_eq!(file_system("/database"), "ext4");
     }
 }

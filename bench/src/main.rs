@@ -7,12 +7,13 @@ use clap::{Parser, Subcommand};
 
 mod database;
 mod generator;
+mod interrupt;
 mod load;
 mod machine;
-mod process;
 mod report;
 mod run;
 mod target;
+mod usage;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", args_conflicts_with_subcommands = true)]

@@ -1,5 +1,6 @@
 //! From measurements to one line for each target: medians over rounds, and ratios to the baseline.
 
+use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
 use crate::{
@@ -87,8 +88,8 @@ pub(crate) fn rows<'a>(cells: &'a [Cell], baseline: &str) -> Vec<Row<'a>> {
     cells.iter().map(row).collect()
 }
 
-/// The rows as a Markdown table whose columns are aligned.
-pub(crate) fn table(rows: &[Row<'_>]) -> String {
+/// The rows as a Markdown table.
+pub(crate) fn table(rows: &[Row<'_>]) -> Table {
     const HEAD: [&str; 14] = [
         "rows",
         "load",
@@ -106,9 +107,10 @@ pub(crate) fn table(rows: &[Row<'_>]) -> String {
         "RSS MiB",
     ];
     let dash = || "-".to_owned();
-    let line = |Row { cell, summary }: &Row<'_>| {
-        let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, |ratio| format!("{ratio:.2}"));
-        let milliseconds = |time: f64| format!("{time:.2}");
+    let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, |ratio| format!("{ratio:.2}"));
+    let milliseconds = |time: f64| format!("{time:.2}");
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(HEAD).add_rows(rows.iter().map(|Row { cell, summary }| {
         [
             cell.rows.map_or_else(dash, |rows| grouped(rows as f64)),
             cell.load.to_string(),
@@ -125,27 +127,10 @@ pub(crate) fn table(rows: &[Row<'_>]) -> String {
             summary.cpu_seconds_per_1000.map_or_else(dash, |seconds| format!("{seconds:.3}")),
             summary.resident.map_or_else(dash, |bytes| grouped(bytes as f64 / f64::from(1 << 20))),
         ]
-    };
-    let lines: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(line)).collect();
-    let widths: Vec<_> = (0..HEAD.len())
-        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
-        .collect();
-    // Names on the left, figures on the right.
-    let is_name = |column: usize| matches!(column, 1 | 3);
-    let mut table = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        for (column, (text, width)) in line.iter().zip(&widths).enumerate() {
-            table +=
-                &if is_name(column) { format!("| {text:<width$} ") } else { format!("| {text:>width$} ") };
-        }
-        table += "|\n";
-        if index == 0 {
-            for (column, width) in widths.iter().enumerate() {
-                let (left, right) = if is_name(column) { ("-", "-") } else { ("-", ":") };
-                table += &format!("|{left}{}{right}", "-".repeat(*width));
-            }
-            table += "|\n";
-        }
+    }));
+    // Names are on the left, figures on the right.
+    for column in table.column_iter_mut().filter(|column| !["load", "target"].contains(&HEAD[column.index])) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }
@@ -221,7 +206,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_a_dash() {
         let cells = [cell("node", None, &[(12345.6, 1.0)])];
-        let table = table(&rows(&cells, "baseline"));
+        let table = table(&rows(&cells, "baseline")).to_string();
         let line = table.lines().nth(2).unwrap();
         let fields: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(

@@ -16,9 +16,9 @@ use tempfile::TempDir;
 use crate::{
     database,
     generator::Measurement,
+    interrupt,
     load::Load,
     machine::Machine,
-    process::{check_interrupt, end_on_signals},
     report::{Cell, Row, rows, table},
     target::{Running, Server, Target, TargetPid},
 };
@@ -107,7 +107,7 @@ impl Plan {
 /// A target does not start; an answer was wrong or did not come; something that was confirmed is not in the database;
 /// a signal.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    end_on_signals()?;
+    interrupt::handle_signals()?;
     let plan = Plan::new(options);
     ensure!(
         plan.seconds > 0.0 && plan.warm_up >= 0.0 && plan.seconds + plan.warm_up < 86_400.0,
@@ -229,7 +229,7 @@ impl Bench<'_> {
     fn measure_load(&mut self, load: Load, size: u64, databases: &Path, targets: &[&Target]) -> Result<()> {
         let mut servers = Vec::new();
         for target in targets {
-            check_interrupt()?;
+            interrupt::check()?;
             let folder = self.folder.path().join(target.name());
             fs::create_dir(&folder)?;
             servers.push(Server::start(target, databases, &folder)?);
@@ -304,7 +304,7 @@ impl Bench<'_> {
         let mut found = String::new();
         generator.child.stdout.take().context("no standard output")?.read_to_string(&mut found)?;
         let status = generator.wait()?;
-        check_interrupt()?;
+        interrupt::check()?;
         ensure!(status.success(), "the load generator failed ({status})");
         Ok(serde_json::from_str(&found)?)
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use http::Uri;
 use launch::{Application, Host};
 
-use crate::{database, load::SECRET, process::check_interrupt};
+use crate::{database, interrupt, load::SECRET};
 
 /// The file in a target's folder that has its standard error.
 const LOG: &str = "log";
@@ -142,7 +142,7 @@ impl Server {
         let mut command = command(target, folder)?;
         command.env("SPIN_VARIABLE_CREDENTIAL_SECRET", SECRET).stderr(fs::File::create(&log)?);
         let server = launch::Server::start(&mut command, |_| {}).or_else(|error| {
-            check_interrupt()?;
+            interrupt::check()?;
             bail!("{}: {error}{}", target.name(), last_lines(&fs::read_to_string(&log)?))
         })?;
         let url = url(&server.url)?;
