@@ -16,6 +16,7 @@ use launch::{Host, WASM_TARGET, target_folder, workspace};
 use crate::up::HostChoice;
 
 mod bench;
+mod coverage;
 mod env_file;
 mod up;
 
@@ -49,6 +50,8 @@ enum Task {
         /// Only tests whose names contain this.
         filter: Option<String>,
     },
+    /// Measures which lines the native tests run, those that need no host.
+    Coverage,
     /// Builds everything in release, measures it, and compares it with a native server: see bench/README.md.
     #[command(disable_help_flag = true)]
     Bench {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Up { listen, host } => up::up(listen, host),
         Task::Test { filter } => test(filter.as_deref()),
+        Task::Coverage => coverage::coverage(),
         Task::Bench { arguments } => bench::bench(&arguments),
     };
     match result {
