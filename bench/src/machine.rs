@@ -1,6 +1,6 @@
-//! Where the figures come from: without it they mean little.
+//! The machine that the results come from.
 
-use std::{fs, path::Path};
+use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, Result};
 use procfs::{
@@ -9,43 +9,48 @@ use procfs::{
 };
 use serde::Serialize;
 
-/// The machine, as far as it tells.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
-    pub(crate) processor: String,
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
-    /// The kind of file system that the databases are on.
-    pub(crate) file_system: String,
-    /// Processes that ran or wanted to within the last minute, before the bench began.
-    pub(crate) load_average: f64,
+    processor: String,
+    cores: usize,
+    kernel: String,
+    /// The type of the file system that the databases are on.
+    file_system: String,
+    /// Over the minute before the run.
+    load_average: f32,
 }
 
 impl Machine {
-    /// The machine, with its databases in this folder.
-    ///
-    /// # Errors
-    /// /proc cannot be read.
+    /// This machine, with the databases in a folder.
     pub(crate) fn with_data_in(folder: &Path) -> Result<Self> {
-        let processors = CpuInfo::current()?;
         let mounts = Process::myself()?.mountinfo()?;
         Ok(Self {
-            processor: processors.model_name(0).unwrap_or("unknown").to_owned(),
+            processor: CpuInfo::current()?.model_name(0).unwrap_or("unknown").to_owned(),
             cores: std::thread::available_parallelism()?.get(),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             file_system: file_system(mounts, &folder.canonicalize()?)
                 .context("the file system is unknown")?,
-            load_average: LoadAverage::current()?.one.into(),
+            load_average: LoadAverage::current()?.one,
         })
-    }
-
-    /// Whether the databases are in memory, where an fsync costs nothing.
-    pub(crate) fn in_memory(&self) -> bool {
-        matches!(self.file_system.as_str(), "tmpfs" | "ramfs")
     }
 }
 
-/// The type of the file system that a path is on: of the mounts that contain it the deepest, of those the last.
+impl fmt::Display for Machine {
+    /// With warnings about what distorts the results.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, cores, kernel, file_system, load_average } = self;
+        write!(f, "file system: {file_system}\nmachine: {processor}, {cores} cores, Linux {kernel}")?;
+        if matches!(file_system.as_str(), "tmpfs" | "ramfs") {
+            write!(f, "\nwarning: the databases are in memory, where fsync is free; use --data-dir")?;
+        }
+        if *load_average > 0.5 {
+            write!(f, "\nwarning: the machine is busy (load average {load_average})")?;
+        }
+        Ok(())
+    }
+}
+
+/// The type of the file system that a path is on: that of the deepest mount above it, and of several there the last.
 fn file_system(mounts: MountInfos, path: &Path) -> Option<String> {
     let mounts = mounts.into_iter().filter(|mount| path.starts_with(&mount.mount_point));
     Some(mounts.max_by_key(|mount| mount.mount_point.components().count())?.fs_type)
@@ -58,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_on_the_file_system_that_is_mounted_closest_above_it() {
+    fn a_path_is_on_the_file_system_mounted_closest_above_it() {
         let mounts = "\
             20 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
             21 20 0:5 / /dev rw - devtmpfs devtmpfs rw\n\

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod client;
 mod database;
 mod generator;
 mod interrupt;
 mod load;
 mod machine;
+mod measurement;
+mod options;
 mod report;
 mod run;
 mod target;
@@ -21,7 +24,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: run::Options,
+    run: options::Options,
 }
 
 #[derive(Debug, Subcommand)]

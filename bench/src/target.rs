@@ -1,4 +1,4 @@
-//! What is measured: servers that the bench starts, each on databases of its own, and servers that are running already.
+//! The servers to measure: some are started here, each on its own databases, others are running already.
 
 use std::{
     fs,
@@ -13,19 +13,16 @@ use launch::{Application, Host};
 
 use crate::{database, interrupt, load::SECRET};
 
-/// The file in a target's folder that has its standard error.
-const LOG: &str = "log";
-
-/// A server to be measured.
+/// A server to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The embedded host, with these arguments besides its own.
+    /// The embedded host, with additional arguments.
     Embedded(Vec<String>),
-    /// The `spin` on PATH, with these arguments besides its own.
+    /// The `spin` on PATH, with additional arguments.
     Spin(Vec<String>),
     /// The native server.
     Baseline,
-    /// One that is running already.
+    /// A running server.
     Running(Running),
 }
 
@@ -35,7 +32,6 @@ pub(crate) struct Running {
     pub(crate) name: String,
     pub(crate) issuance: Uri,
     pub(crate) verification: Uri,
-    /// Its process, where that is known.
     pub(crate) pid: Option<u32>,
 }
 
@@ -52,6 +48,11 @@ impl Target {
             Self::Running(running) => &running.name,
         }
     }
+
+    /// Whether it is started here.
+    pub(crate) fn is_ours(&self) -> bool {
+        !matches!(self, Self::Running(_))
+    }
 }
 
 impl FromStr for Running {
@@ -65,10 +66,10 @@ impl FromStr for Running {
             (!name.is_empty()).then_some((name, issuance, verification))
         };
         let (name, issuance, verification) =
-            parts().context("it must have the form NAME=ISSUANCE_URL,VERIFICATION_URL")?;
+            parts().context("expected NAME=ISSUANCE_URL,VERIFICATION_URL")?;
         ensure!(
             ![Target::EMBEDDED, Target::SPIN, Target::BASELINE].contains(&name),
-            "{name} is the name of a target that the bench starts itself"
+            "{name} is the name of one of the bench's own targets"
         );
         Ok(Self {
             name: name.to_owned(),
@@ -79,8 +80,9 @@ impl FromStr for Running {
     }
 }
 
-fn url(text: &str) -> Result<Uri> {
-    let url: Uri = text.trim_end_matches('/').parse().with_context(|| format!("{text} is no URL"))?;
+/// Reads `http://HOST:PORT`.
+pub(crate) fn url(text: &str) -> Result<Uri> {
+    let url: Uri = text.trim_end_matches('/').parse().with_context(|| format!("{text} is not a URL"))?;
     ensure!(
         url.scheme_str() == Some("http") && matches!(url.path(), "" | "/"),
         "{text} is not of the form http://HOST:PORT"
@@ -88,7 +90,7 @@ fn url(text: &str) -> Result<Uri> {
     Ok(url)
 }
 
-/// The process of a target that is running already: `NAME=PID`.
+/// The process of a running target: `NAME=PID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetPid {
     pub(crate) name: String,
@@ -99,23 +101,24 @@ impl FromStr for TargetPid {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (name, pid) = text.split_once('=').context("it must have the form NAME=PID")?;
+        let (name, pid) = text.split_once('=').context("expected NAME=PID")?;
         Ok(Self {
             name: name.to_owned(),
-            pid: pid.parse().with_context(|| format!("{pid} is no process id"))?,
+            pid: pid.parse().with_context(|| format!("{pid} is not a process id"))?,
         })
     }
 }
 
-/// A target while it serves.
+/// A target that serves.
 pub(crate) struct Server {
     pub(crate) issuance: Uri,
     pub(crate) verification: Uri,
     pub(crate) pid: Option<u32>,
-    /// What belongs to a server that the bench has started.
+    /// `None` for one that was running already.
     own: Option<Own>,
 }
 
+/// What belongs to a server that was started here.
 struct Own {
     server: launch::Server,
     data: PathBuf,
@@ -123,10 +126,7 @@ struct Own {
 }
 
 impl Server {
-    /// Starts a target in a folder, on copies of the databases in another; or finds the one that is running.
-    ///
-    /// # Errors
-    /// It does not start, with what it said.
+    /// Starts a target in a folder, on copies of these databases.
     pub(crate) fn start(target: &Target, databases: &Path, folder: &Path) -> Result<Self> {
         if let Target::Running(running) = target {
             return Ok(Self {
@@ -136,9 +136,8 @@ impl Server {
                 own: None,
             });
         }
-        let data = folder.join("data");
+        let (data, log) = (folder.join("data"), folder.join("log"));
         database::copy(databases, &data)?;
-        let log = folder.join(LOG);
         let mut command = command(target, folder)?;
         command.env("SPIN_VARIABLE_CREDENTIAL_SECRET", SECRET).stderr(fs::File::create(&log)?);
         let server = launch::Server::start(&mut command, |_| {}).or_else(|error| {
@@ -150,16 +149,12 @@ impl Server {
         Ok(Self { issuance: url.clone(), verification: url, pid, own: Some(Own { server, data, log }) })
     }
 
-    /// The last of what a server that the bench has started said on its standard error.
-    pub(crate) fn last_words(&self) -> Option<String> {
+    /// The end of its log, if it was started here.
+    pub(crate) fn end_of_log(&self) -> Option<String> {
         fs::read_to_string(&self.own.as_ref()?.log).ok().map(|log| last_lines(&log))
     }
 
-    /// Kills a server that the bench has started, without warning; gives how many credentials and audit rows its
-    /// databases have then.
-    ///
-    /// # Errors
-    /// The databases cannot be read.
+    /// Kills a server that was started here; returns how many credentials and audit rows its databases have.
     pub(crate) fn kill_and_count(self) -> Result<Option<(u64, u64)>> {
         let Some(mut own) = self.own else { return Ok(None) };
         own.server.group.kill()?;
@@ -188,9 +183,6 @@ fn command(target: &Target, folder: &Path) -> Result<Command> {
 
 fn last_lines(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
-    if lines.is_empty() {
-        return "it said nothing".to_owned();
-    }
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
