@@ -8,8 +8,8 @@ use credentials::{Secret, Timestamp, VerificationId};
 use rusqlite::{Connection, Transaction};
 
 use crate::{
+    interrupt,
     load::{SECRET, hash, prefilled},
-    process::check_interrupt,
 };
 
 /// How often a long task looks whether it is to end, in rows.
@@ -62,7 +62,7 @@ pub(crate) fn prefill(folder: &Path, rows: u64) -> Result<()> {
 }
 
 fn interruptible(index: u64) -> Result<()> {
-    if index.is_multiple_of(INTERRUPT_EVERY) { check_interrupt() } else { Ok(()) }
+    if index.is_multiple_of(INTERRUPT_EVERY) { interrupt::check() } else { Ok(()) }
 }
 
 fn fill(folder: &Path, schema: Schema, rows: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {

@@ -5,14 +5,18 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod client;
 mod database;
 mod generator;
+mod interrupt;
 mod load;
 mod machine;
-mod process;
+mod measurement;
+mod options;
 mod report;
 mod run;
 mod target;
+mod usage;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
@@ -20,7 +24,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: run::Options,
+    run: options::Options,
 }
 
 #[derive(Debug, Subcommand)]

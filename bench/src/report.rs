@@ -1,16 +1,19 @@
-//! From measurements to one line for each target: medians over rounds, and ratios to the baseline.
+//! From measurements to one line per target: medians over rounds, and ratios to the baseline.
 
+use std::fmt;
+
+use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
 use crate::{
-    generator::{Latency, Measurement},
     load::Load,
+    measurement::{Latency, Measurement},
 };
 
 /// All rounds of one target under one load.
 #[derive(Debug, Serialize)]
 pub(crate) struct Cell {
-    /// How many credentials and audit rows were there before; `None` where the bench did not start the target.
+    /// How many credentials and audit rows it started with; `None` if it was running already.
     pub(crate) rows: Option<u64>,
     pub(crate) load: Load,
     pub(crate) connections: usize,
@@ -18,7 +21,7 @@ pub(crate) struct Cell {
     pub(crate) rounds: Vec<Measurement>,
 }
 
-/// What the rounds come to: medians, but of `max` the highest and of errors the sum.
+/// The medians of all rounds, except that `max` is the highest and `errors` the sum.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
     pub(crate) throughput: f64,
@@ -26,8 +29,7 @@ pub(crate) struct Summary {
     pub(crate) errors: u64,
     pub(crate) cpu_seconds_per_1000: Option<f64>,
     pub(crate) resident: Option<u64>,
-    /// Throughput and p99 of each round divided by the baseline's in the same round; the medians of these. `None`
-    /// without a baseline.
+    /// The median ratio of throughput and p99 to the baseline's in the same round; `None` without a baseline.
     pub(crate) throughput_ratio: Option<f64>,
     pub(crate) p99_ratio: Option<f64>,
 }
@@ -39,8 +41,14 @@ pub(crate) struct Row<'a> {
     pub(crate) summary: Summary,
 }
 
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} at {} connections", self.target, self.load, self.connections)
+    }
+}
+
 impl Cell {
-    /// Sums up, compared with the rounds of the baseline under the same load.
+    /// Summarises the rounds, compared with those of the baseline under the same load.
     pub(crate) fn summary(&self, baseline: Option<&Self>) -> Summary {
         let of = |value: fn(&Measurement) -> f64| median(self.rounds.iter().map(value));
         let ratio = |value: fn(&Measurement) -> f64| {
@@ -65,7 +73,7 @@ impl Cell {
     }
 }
 
-/// The middle one, or the mean of the two in the middle. `None` of nothing.
+/// The middle value, or the mean of the two in the middle.
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -87,8 +95,8 @@ pub(crate) fn rows<'a>(cells: &'a [Cell], baseline: &str) -> Vec<Row<'a>> {
     cells.iter().map(row).collect()
 }
 
-/// The rows as a Markdown table whose columns are aligned.
-pub(crate) fn table(rows: &[Row<'_>]) -> String {
+/// The rows as a Markdown table.
+pub(crate) fn table(rows: &[Row<'_>]) -> Table {
     const HEAD: [&str; 14] = [
         "rows",
         "load",
@@ -106,9 +114,10 @@ pub(crate) fn table(rows: &[Row<'_>]) -> String {
         "RSS MiB",
     ];
     let dash = || "-".to_owned();
-    let line = |Row { cell, summary }: &Row<'_>| {
-        let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, |ratio| format!("{ratio:.2}"));
-        let milliseconds = |time: f64| format!("{time:.2}");
+    let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, |ratio| format!("{ratio:.2}"));
+    let milliseconds = |time: f64| format!("{time:.2}");
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(HEAD).add_rows(rows.iter().map(|Row { cell, summary }| {
         [
             cell.rows.map_or_else(dash, |rows| grouped(rows as f64)),
             cell.load.to_string(),
@@ -125,34 +134,17 @@ pub(crate) fn table(rows: &[Row<'_>]) -> String {
             summary.cpu_seconds_per_1000.map_or_else(dash, |seconds| format!("{seconds:.3}")),
             summary.resident.map_or_else(dash, |bytes| grouped(bytes as f64 / f64::from(1 << 20))),
         ]
-    };
-    let lines: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(line)).collect();
-    let widths: Vec<_> = (0..HEAD.len())
-        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
-        .collect();
-    // Names on the left, figures on the right.
-    let is_name = |column: usize| matches!(column, 1 | 3);
-    let mut table = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        for (column, (text, width)) in line.iter().zip(&widths).enumerate() {
-            table +=
-                &if is_name(column) { format!("| {text:<width$} ") } else { format!("| {text:>width$} ") };
-        }
-        table += "|\n";
-        if index == 0 {
-            for (column, width) in widths.iter().enumerate() {
-                let (left, right) = if is_name(column) { ("-", "-") } else { ("-", ":") };
-                table += &format!("|{left}{}{right}", "-".repeat(*width));
-            }
-            table += "|\n";
-        }
+    }));
+    // Names are on the left, numbers on the right.
+    for column in table.column_iter_mut().filter(|column| !["load", "target"].contains(&HEAD[column.index])) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }
 
-/// A figure without decimals, its digits in groups of three.
-fn grouped(figure: f64) -> String {
-    let digits = format!("{figure:.0}");
+/// A number without decimals, its digits in groups of three.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -166,7 +158,7 @@ fn grouped(figure: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generator::Errors;
+    use crate::measurement::Errors;
 
     fn cell(target: &str, rows: Option<u64>, rounds: &[(f64, f64)]) -> Cell {
         let round = |&(throughput, p99): &(f64, f64)| Measurement {
@@ -184,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_the_middle_one_or_the_mean_of_two() {
+    fn the_median_is_the_middle_value_or_the_mean_of_two() {
         let median = |values: &[f64]| median(values.iter().copied());
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0]), Some(3.0));
@@ -193,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_those_of_each_round_so_that_drift_does_not_count() {
+    fn ratios_are_taken_within_a_round_so_that_drift_cancels_out() {
         let baseline = cell("baseline", Some(10), &[(100.0, 1.0), (10.0, 10.0), (50.0, 2.0)]);
         let own = cell("embedded", Some(10), &[(50.0, 2.0), (5.0, 20.0), (25.0, 4.0)]);
         let summary = own.summary(Some(&baseline));
@@ -219,9 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_a_dash() {
+    fn unknown_values_are_dashes() {
         let cells = [cell("node", None, &[(12345.6, 1.0)])];
-        let table = table(&rows(&cells, "baseline"));
+        let table = table(&rows(&cells, "baseline")).to_string();
         let line = table.lines().nth(2).unwrap();
         let fields: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(

@@ -1,41 +1,28 @@
-//! What is measured: servers that the bench starts, each on databases of its own, and servers that are running already.
+//! The servers to measure: some are started here, each on its own databases, others are running already.
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     str::FromStr,
-    sync::mpsc,
-    thread,
-    time::Duration,
 };
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use http::Uri;
+use launch::{Application, Host};
 
-use crate::{
-    database,
-    load::SECRET,
-    process::{Group, check_interrupt},
-};
+use crate::{database, interrupt, load::SECRET};
 
-/// How long a server may take to start; the first start ever compiles the components.
-const START_TIME: Duration = Duration::from_secs(120);
-
-/// The file in a target's folder that has its standard error.
-const LOG: &str = "log";
-
-/// A server to be measured.
+/// A server to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The embedded host, with these arguments besides its own.
+    /// The embedded host, with additional arguments.
     Embedded(Vec<String>),
-    /// The `spin` on PATH, with these arguments besides its own.
+    /// The `spin` on PATH, with additional arguments.
     Spin(Vec<String>),
     /// The native server.
     Baseline,
-    /// One that is running already.
+    /// A running server.
     Running(Running),
 }
 
@@ -45,7 +32,6 @@ pub(crate) struct Running {
     pub(crate) name: String,
     pub(crate) issuance: Uri,
     pub(crate) verification: Uri,
-    /// Its process, where that is known.
     pub(crate) pid: Option<u32>,
 }
 
@@ -62,6 +48,11 @@ impl Target {
             Self::Running(running) => &running.name,
         }
     }
+
+    /// Whether it is started here.
+    pub(crate) fn is_ours(&self) -> bool {
+        !matches!(self, Self::Running(_))
+    }
 }
 
 impl FromStr for Running {
@@ -75,10 +66,10 @@ impl FromStr for Running {
             (!name.is_empty()).then_some((name, issuance, verification))
         };
         let (name, issuance, verification) =
-            parts().context("it must have the form NAME=ISSUANCE_URL,VERIFICATION_URL")?;
+            parts().context("expected NAME=ISSUANCE_URL,VERIFICATION_URL")?;
         ensure!(
             ![Target::EMBEDDED, Target::SPIN, Target::BASELINE].contains(&name),
-            "{name} is the name of a target that the bench starts itself"
+            "{name} is the name of one of the bench's own targets"
         );
         Ok(Self {
             name: name.to_owned(),
@@ -89,8 +80,9 @@ impl FromStr for Running {
     }
 }
 
-fn url(text: &str) -> Result<Uri> {
-    let url: Uri = text.trim_end_matches('/').parse().with_context(|| format!("{text} is no URL"))?;
+/// Reads `http://HOST:PORT`.
+pub(crate) fn url(text: &str) -> Result<Uri> {
+    let url: Uri = text.trim_end_matches('/').parse().with_context(|| format!("{text} is not a URL"))?;
     ensure!(
         url.scheme_str() == Some("http") && matches!(url.path(), "" | "/"),
         "{text} is not of the form http://HOST:PORT"
@@ -98,7 +90,7 @@ fn url(text: &str) -> Result<Uri> {
     Ok(url)
 }
 
-/// The process of a target that is running already: `NAME=PID`.
+/// The process of a running target: `NAME=PID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetPid {
     pub(crate) name: String,
@@ -109,35 +101,33 @@ impl FromStr for TargetPid {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (name, pid) = text.split_once('=').context("it must have the form NAME=PID")?;
+        let (name, pid) = text.split_once('=').context("expected NAME=PID")?;
         Ok(Self {
             name: name.to_owned(),
-            pid: pid.parse().with_context(|| format!("{pid} is no process id"))?,
+            pid: pid.parse().with_context(|| format!("{pid} is not a process id"))?,
         })
     }
 }
 
-/// A target while it serves.
+/// A target that serves.
 pub(crate) struct Server {
     pub(crate) issuance: Uri,
     pub(crate) verification: Uri,
     pub(crate) pid: Option<u32>,
-    /// What belongs to a server that the bench has started.
+    /// `None` for one that was running already.
     own: Option<Own>,
 }
 
+/// What belongs to a server that was started here.
 struct Own {
-    group: Group,
+    server: launch::Server,
     data: PathBuf,
     log: PathBuf,
 }
 
 impl Server {
-    /// Starts a target in a folder, on copies of the databases in another; or finds the one that is running.
-    ///
-    /// # Errors
-    /// It does not start, with what it said.
-    pub(crate) fn start(target: &Target, workspace: &Path, databases: &Path, folder: &Path) -> Result<Self> {
+    /// Starts a target in a folder, on copies of these databases.
+    pub(crate) fn start(target: &Target, databases: &Path, folder: &Path) -> Result<Self> {
         if let Target::Running(running) = target {
             return Ok(Self {
                 issuance: running.issuance.clone(),
@@ -146,104 +136,53 @@ impl Server {
                 own: None,
             });
         }
-        let data = folder.join("data");
+        let (data, log) = (folder.join("data"), folder.join("log"));
         database::copy(databases, &data)?;
-        let mut command = command(target, workspace, folder)?;
-        let (group, url) =
-            serve(&mut command, folder).with_context(|| format!("{} did not start", target.name()))?;
-        let pid = Some(group.pid());
-        let own = Own { group, data, log: folder.join(LOG) };
-        Ok(Self { issuance: url.clone(), verification: url, pid, own: Some(own) })
+        let mut command = command(target, folder)?;
+        command.env("SPIN_VARIABLE_CREDENTIAL_SECRET", SECRET).stderr(fs::File::create(&log)?);
+        let server = launch::Server::start(&mut command, |_| {}).or_else(|error| {
+            interrupt::check()?;
+            bail!("{}: {error}{}", target.name(), last_lines(&fs::read_to_string(&log)?))
+        })?;
+        let url = url(&server.url)?;
+        let pid = Some(server.group.child.id());
+        Ok(Self { issuance: url.clone(), verification: url, pid, own: Some(Own { server, data, log }) })
     }
 
-    /// The last of what a server that the bench has started said on its standard error.
-    pub(crate) fn last_words(&self) -> Option<String> {
+    /// The end of its log, if it was started here.
+    pub(crate) fn end_of_log(&self) -> Option<String> {
         fs::read_to_string(&self.own.as_ref()?.log).ok().map(|log| last_lines(&log))
     }
 
-    /// Kills a server that the bench has started, without warning; gives how many credentials and audit rows its
-    /// databases have then.
-    ///
-    /// # Errors
-    /// The databases cannot be read.
+    /// Kills a server that was started here; returns how many credentials and audit rows its databases have.
     pub(crate) fn kill_and_count(self) -> Result<Option<(u64, u64)>> {
         let Some(mut own) = self.own else { return Ok(None) };
-        own.group.kill();
+        own.server.group.kill()?;
         database::count(&own.data).map(Some)
     }
 }
 
-fn command(target: &Target, workspace: &Path, folder: &Path) -> Result<Command> {
-    let program = |name: &str| {
-        let program = workspace.join("target/release").join(name);
-        ensure!(program.exists(), "{} is missing: start this with cargo xtask bench", program.display());
-        Ok(Command::new(program))
-    };
-    let mut command = match target {
-        Target::Baseline => program("baseline")?,
-        Target::Embedded(arguments) => {
-            write_application(workspace, folder)?;
-            let mut host = program("kube-credentials-host")?;
-            host.args(["--from", "spin.toml", "--runtime-config-file", "runtime-config.toml"])
-                .args(arguments);
-            host
+fn command(target: &Target, folder: &Path) -> Result<Command> {
+    const LISTEN: &str = "127.0.0.1:0";
+
+    let (host, arguments) = match target {
+        Target::Baseline => {
+            let mut baseline = Command::new(launch::program("release", Target::BASELINE)?);
+            baseline.current_dir(folder).args(["--listen", LISTEN]);
+            return Ok(baseline);
         }
-        Target::Spin(arguments) => {
-            write_application(workspace, folder)?;
-            let mut spin = Command::new("spin");
-            spin.args(["up", "--state-dir", ".spin"])
-                .args(["--from", "spin.toml", "--runtime-config-file", "runtime-config.toml"])
-                .args(arguments);
-            spin
-        }
+        Target::Embedded(arguments) => (Host::Embedded("release"), arguments),
+        Target::Spin(arguments) => (Host::Spin, arguments),
         Target::Running(running) => bail!("{} is running already", running.name),
     };
-    command
-        .current_dir(folder)
-        .args(["--listen", "127.0.0.1:0"])
-        .env("SPIN_VARIABLE_CREDENTIAL_SECRET", SECRET);
+    Application::read()?.write(folder)?;
+    let mut command = host.command(folder, LISTEN)?;
+    command.args(arguments);
     Ok(command)
-}
-
-/// The project's own manifest and runtime config, for a host that is started in another folder.
-fn write_application(workspace: &Path, folder: &Path) -> Result<()> {
-    let manifest = fs::read_to_string(workspace.join("spin.toml"))?;
-    let source = format!("source = \"{}/target/", workspace.display());
-    fs::write(folder.join("spin.toml"), manifest.replace("source = \"target/", &source))?;
-    fs::copy(workspace.join("runtime-config.toml"), folder.join("runtime-config.toml"))?;
-    Ok(())
-}
-
-/// Starts a server and waits for the line that says where it serves.
-fn serve(command: &mut Command, folder: &Path) -> Result<(Group, Uri)> {
-    let log = folder.join(LOG);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log)?);
-    let mut group = Group::spawn(command)?;
-    let stdout = BufReader::new(group.child.stdout.take().context("it has no standard output")?);
-    let (sender, receiver) = mpsc::channel();
-    // Goes on reading to the end, so that the server can go on writing.
-    thread::spawn(move || {
-        for line in stdout.lines().map_while(Result::ok) {
-            if let Some(url) = line.trim().strip_prefix("Serving ") {
-                let _ = sender.send(url.to_owned());
-            }
-        }
-    });
-    match receiver.recv_timeout(START_TIME) {
-        Ok(found) => Ok((group, url(&found)?)),
-        Err(_) => {
-            group.kill();
-            check_interrupt()?;
-            Err(anyhow!("{}", last_lines(&fs::read_to_string(&log)?)))
-        }
-    }
 }
 
 fn last_lines(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
-    if lines.is_empty() {
-        return "it said nothing".to_owned();
-    }
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
