@@ -3,7 +3,7 @@
 use reqwest::{Method, header::AUTHORIZATION};
 use serde_json::json;
 
-use crate::app::{ADMIN_TOKEN, Answer, Setup, TestApp, needs_own_host, unique};
+use e2e::{ADMIN_TOKEN, Answer, Setup, TestApp, needs_own_host, unique};
 
 /// The admin routes, each with a request that would succeed or be a 404.
 const ADMIN_ROUTES: [(Method, &str); 3] =
@@ -17,7 +17,7 @@ async fn ask(app: &TestApp, method: &Method, path: &str, authorization: Option<&
     if method == Method::POST {
         request = request.json(&json!({ "credential": unique("access") }));
     }
-    Answer::to(request).await
+    app.send(request).await
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn issuing_is_open_until_an_issuers_token_is_configured() {
     let admin = format!("Bearer {ADMIN_TOKEN}");
     ask(&app, &Method::POST, "/issue", Some(&admin)).await.assert_problem(401, "unauthorized");
     // A stranger is not told what is wrong with the body, and the other routes stay open.
-    Answer::to(app.request(Method::POST, "/issue").body("{")).await.assert_problem(401, "unauthorized");
+    app.send(app.request(Method::POST, "/issue").body("{")).await.assert_problem(401, "unauthorized");
     assert_eq!(app.verify("x").await.status, 200);
     assert_eq!(app.check("x").await.status, 200);
 }
@@ -83,7 +83,7 @@ async fn a_preflight_needs_no_token_and_allows_to_send_one() {
             .header("origin", "https://a.example")
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "authorization");
-        let answer = Answer::to(request).await;
+        let answer = app.send(request).await;
         assert_eq!(answer.status, 204, "{path}");
         assert!(answer.header("access-control-allow-headers").unwrap().contains("authorization"));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{Setup, TestApp, needs_own_host, unique};
+use e2e::{Setup, TestApp, needs_own_host, unique};
 
 #[tokio::test]
 async fn a_batch_has_a_verdict_for_each_in_order() {

@@ -7,13 +7,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower_http::services::ServeDir;
 
-use crate::{
-    app::{ADMIN_TOKEN, Setup, needs_own_host, workspace},
-    tools,
-};
-
-/// The token for issuers, where the application under test asks for one.
-const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
+use e2e::{ADMIN_TOKEN, ISSUER_TOKEN, Setup, needs_own_host, tools, workspace};
 
 /// A port, and with it an origin, that is taken before anything is served there.
 struct Origin {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::{TestApp, unique};
+use e2e::{TestApp, unique};
 
 #[tokio::test]
 async fn an_issued_hash_exists_with_who_and_when() {

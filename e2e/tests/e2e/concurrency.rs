@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::app::{Answer, Setup, needs_own_host};
+use e2e::{Setup, needs_own_host};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_fifty_identical_issues_at_once_exactly_one_wins() {
@@ -69,7 +69,7 @@ async fn every_answer_belongs_to_its_request() {
         let ask = |path: &str, id: String, body| {
             let request = app.request(Method::POST, path).header("x-request-id", id.clone()).json(&body);
             async move {
-                let answer = Answer::to(request).await;
+                let answer = app.send(request).await;
                 assert_eq!(answer.header("x-request-id"), Some(id.as_str()));
                 answer
             }
@@ -183,7 +183,7 @@ async fn a_row_that_cannot_be_written_fails_no_other_request() {
             let id = format!("{}-{i}", if is_refused(i) { "refused" } else { "fine" });
             let body = json!({ "credential": format!("shared-{}", i + 1) });
             let request = app.request(Method::POST, "/verify").header("x-request-id", id).json(&body);
-            let verified = Answer::to(request).await;
+            let verified = app.send(request).await;
             if is_refused(i) {
                 verified.assert_problem(503, "unavailable");
             } else {

@@ -1,7 +1,7 @@
 //! `openapi.yaml` and the service say the same.
 //!
 //! Four ways to the same end: every answer that any test of this suite gets is looked up in the document
-//! ([`assert_conforms`](crate::app::openapi::assert_conforms)); paths and methods are compared in both directions; the
+//! ([`assert_conforms`](e2e::openapi::assert_conforms)); paths and methods are compared in both directions; the
 //! document's examples are executed; and Schemathesis, where it is installed, asks whatever the document allows, and what it
 //! does not.
 
@@ -14,14 +14,12 @@ use std::{
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
-use crate::{
-    app::{
-        ADMIN_TOKEN, Answer, Setup, TestApp, needs_own_host,
-        openapi::{assert_valid, document, members},
-        workspace,
-    },
-    readme::{assert_alike, read},
-    tools,
+use e2e::{
+    ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, needs_own_host,
+    openapi::{assert_valid, document, members},
+    read, tools,
+    values::assert_similar,
+    workspace,
 };
 
 /// The secret that the document's examples were made with.
@@ -75,12 +73,12 @@ async fn each_path_takes_the_methods_that_the_document_gives_it() {
         if documented.contains("GET") {
             documented.insert("HEAD".to_owned());
         }
-        let answer = Answer::to(app.request(Method::DELETE, path)).await;
+        let answer = app.send(app.request(Method::DELETE, path)).await;
         answer.assert_problem(405, "method-not-allowed");
         let allowed: BTreeSet<_> = answer.header("allow").unwrap().split(',').map(str::to_owned).collect();
         assert_eq!(allowed, documented, "{path}");
         for method in documented {
-            let answer = Answer::to(app.request(method.parse().unwrap(), path)).await;
+            let answer = app.send(app.request(method.parse().unwrap(), path)).await;
             assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.status);
         }
     }
@@ -159,7 +157,7 @@ impl Examples {
         let (status, expected) = self.answers[example];
         assert_eq!(u64::from(answer.status), status, "{example}: {}", answer.text());
         let actual = answer.json();
-        assert_alike(expected, &actual, example);
+        assert_similar(expected, &actual, example);
         // These come from the secret alone; not so where the service made the credential.
         if !example.ends_with("/generated") {
             assert_eq!(expected["credential_hash"], actual["credential_hash"], "{example}");
@@ -173,7 +171,7 @@ impl Examples {
         let operation = &document()["paths"][path]["post"];
         for name in names {
             let example = &operation["requestBody"]["content"]["application/json"]["examples"][name]["value"];
-            let answer = Answer::to(app.admin(Method::POST, path).json(example)).await;
+            let answer = app.send(app.admin(Method::POST, path).json(example)).await;
             self.expect(&format!("{}/{name}", operation["operationId"].as_str().unwrap()), &answer);
         }
     }
@@ -183,27 +181,30 @@ impl Examples {
 async fn the_examples_of_the_document_are_what_the_service_answers() {
     needs_own_host!();
     let app = Setup::new().variable("credential_secret", EXAMPLE_SECRET).start().await;
-    let stalled = {
-        let silent = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
-        tokio::spawn(Answer::to(app.request(Method::POST, "/issue").body(Body::wrap_stream(silent))))
-    };
     let mut examples = Examples::new();
+    let silent = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let stalled = app.post_raw("/issue", Body::wrap_stream(silent));
+    let (stalled, ()) = tokio::join!(stalled, ask_for_all_other_examples(&app, &mut examples));
+    examples.expect("RequestTimeout/stalled", &stalled);
+    assert!(examples.unseen.is_empty(), "never asked for: {:?}", examples.unseen);
+}
 
-    examples.ask(&app, "/issue", &["given", "withExpiryAndMetadata", "generated", "shortLived"]).await;
-    examples.ask(&app, "/check", &["one", "withExpiryAndMetadata", "unknown", "several"]).await;
-    examples.ask(&app, "/verify", &["valid", "withExpiryAndMetadata", "notFound"]).await;
-    examples.ask(&app, "/verify/batch", &["several"]).await;
+async fn ask_for_all_other_examples(app: &TestApp, examples: &mut Examples) {
+    examples.ask(app, "/issue", &["given", "withExpiryAndMetadata", "generated", "shortLived"]).await;
+    examples.ask(app, "/check", &["one", "withExpiryAndMetadata", "unknown", "several"]).await;
+    examples.ask(app, "/verify", &["valid", "withExpiryAndMetadata", "notFound"]).await;
+    examples.ask(app, "/verify/batch", &["several"]).await;
     let given = &examples.answers["issueCredential/given"].1["credential_hash"];
     let hashes = json!({ "credential_hashes": [given, 5] });
     examples.expect("checkCredential/partlyWrong", &app.post("/check", &hashes).await);
     let credentials = json!({ "credentials": ["badge-0042", ""] });
     examples.expect("verifyCredentials/partlyWrong", &app.post("/verify/batch", &credentials).await);
 
-    examples.ask(&app, "/revoke", &["byCredential", "byHash"]).await;
+    examples.ask(app, "/revoke", &["byCredential", "byHash"]).await;
     // The minute of the short-lived one is over.
     let expire = "UPDATE credentials SET expires_at = issued_at + 1 WHERE expires_at = issued_at + 60000";
     assert_eq!(app.database("issuance").execute(expire, []).unwrap(), 1);
-    examples.ask(&app, "/verify", &["revoked", "expired"]).await;
+    examples.ask(app, "/verify", &["revoked", "expired"]).await;
     examples.expect("listCredentials/firstPage", &app.admin_get("/credentials?limit=2").await);
     examples.expect("listVerifications/firstPage", &app.admin_get("/verifications?limit=2").await);
     examples.expect("Healthy/healthy", &app.get("/health").await);
@@ -211,27 +212,24 @@ async fn the_examples_of_the_document_are_what_the_service_answers() {
     examples.expect("AlreadyIssued/alreadyIssued", &app.issue("MySecurePassword123!").await);
     examples.expect("BadRequest/unknownMember", &app.post("/issue", &json!({ "credental": "typo" })).await);
     let post = |body: &'static str| app.request(Method::POST, "/issue").body(body);
-    let malformed = Answer::to(post(r#"{"credential": "MySecurePassword123!""#)).await;
+    let malformed = app.send(post(r#"{"credential": "MySecurePassword123!""#)).await;
     examples.expect("BadRequest/malformed", &malformed);
     let form = post("credential=x").header("content-type", "application/x-www-form-urlencoded");
-    examples.expect("UnsupportedMediaType/form", &Answer::to(form).await);
+    examples.expect("UnsupportedMediaType/form", &app.send(form).await);
     examples.expect("PayloadTooLarge/tooLong", &app.issue(&"x".repeat(64 * 1024)).await);
     examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1000").await);
     examples.expect("Unauthorized/missingToken", &app.get("/credentials").await);
     let wrong = app.request(Method::GET, "/credentials").bearer_auth("wrong");
-    examples.expect("Unauthorized/wrongToken", &Answer::to(wrong).await);
+    examples.expect("Unauthorized/wrongToken", &app.send(wrong).await);
     examples.expect("NotIssued/notIssued", &app.revoke(&json!({ "credential": "guesswork" })).await);
     examples.expect("NoSuchPath/noSuchPath", &app.get("/issue/x").await);
     let delete = app.request(Method::DELETE, "/issue");
-    examples.expect("MethodNotAllowed/methodNotAllowed", &Answer::to(delete).await);
+    examples.expect("MethodNotAllowed/methodNotAllowed", &app.send(delete).await);
 
     let poor = Setup::new().variable("credential_secret", "short").variable("admin_token", "").start().await;
     examples.expect("Forbidden/closed", &poor.get("/credentials").await);
     examples.expect("Unavailable/notConfigured", &poor.verify("a").await);
     examples.expect("Unhealthy/secretTooShort", &poor.get("/health").await);
-
-    examples.expect("RequestTimeout/stalled", &stalled.await.unwrap());
-    assert!(examples.unseen.is_empty(), "never asked for: {:?}", examples.unseen);
 }
 
 #[tokio::test]
@@ -240,7 +238,6 @@ async fn schemathesis_finds_nothing() {
     const SEED: &str = "1";
     /// How many requests of each kind are made up for each operation.
     const MAX_EXAMPLES: &str = "60";
-    const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
 
     needs_own_host!();
     let Some(schemathesis) =

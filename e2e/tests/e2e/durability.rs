@@ -9,10 +9,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, Setup, needs_own_host};
+use e2e::{Setup, needs_own_host};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_written() {
@@ -30,11 +31,11 @@ async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_writte
                 for i in 0.. {
                     let credential = format!("durable-{round}-{writer}-{i}");
                     let body = json!({ "credential": credential });
-                    let issued = Answer::try_to(app.request(Method::POST, "/issue").json(&body)).await;
+                    let issued = app.try_send(app.request(Method::POST, "/issue").json(&body)).await;
                     let Ok(issued) = issued else { break };
                     assert_eq!(issued.status, 201, "{}", issued.text());
                     issues.lock().unwrap().push(issued.json());
-                    let verified = Answer::try_to(app.request(Method::POST, "/verify").json(&body)).await;
+                    let verified = app.try_send(app.request(Method::POST, "/verify").json(&body)).await;
                     let Ok(verified) = verified else { break };
                     // Between the signal and the end, a chained call may already find nobody.
                     if verified.status != 200 && killed.load(Ordering::SeqCst) {
@@ -45,11 +46,10 @@ async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_writte
                 }
             }
         }));
-        let kill = app.killer();
         let killer = async {
             tokio::time::sleep(Duration::from_millis(700)).await;
             killed.store(true, Ordering::SeqCst);
-            kill();
+            app.signal(Signal::SIGKILL);
         };
         tokio::join!(writers, killer);
         answered_issues.extend(issues.into_inner().unwrap());

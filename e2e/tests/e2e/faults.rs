@@ -1,11 +1,17 @@
 //! When something fails: 503, no verdict, no wrong state, the reason in the log only.
 
-use std::time::{Duration, Instant};
-
-use crate::{
-    app::{Setup, TestApp, needs_own_host},
-    mock::{HASH, Mock, nobody},
+use std::{
+    fs,
+    time::{Duration, Instant},
 };
+
+use e2e::{
+    Setup, TestApp,
+    mock::{HASH, Mock, unused_address},
+    needs_own_host,
+};
+use futures_util::future::join_all;
+use rusqlite::Connection;
 
 /// Verification alone, with issuance at this URL.
 async fn verification_with(issuance_url: &str) -> TestApp {
@@ -25,7 +31,7 @@ async fn assert_no_verdict(app: &TestApp, logged: &str) {
 #[tokio::test]
 async fn there_is_no_verdict_while_issuance_is_unreachable() {
     needs_own_host!();
-    let app = verification_with(&nobody().await).await;
+    let app = verification_with(&unused_address().await).await;
     assert_no_verdict(&app, "the request failed").await;
     let health = app.get("/health/verification").await.json();
     assert_eq!(health["status"], "unhealthy");
@@ -54,7 +60,7 @@ async fn a_slow_issuance_does_not_hold_up_other_requests() {
     needs_own_host!();
     let mock = Mock::stalling_after(b"").await;
     let app = verification_with(&mock.url).await;
-    let slow = futures_util::future::join_all((0..20).map(|_| app.verify("anything")));
+    let slow = join_all((0..20).map(|_| app.verify("anything")));
     let quick = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let started = Instant::now();
@@ -203,7 +209,7 @@ async fn while_a_database_is_locked_no_request_waits_much_longer_than_another() 
     let lock = app.database("issuance");
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let started = Instant::now();
-    let writes = futures_util::future::join_all((0..32).map(|i| {
+    let writes = join_all((0..32).map(|i| {
         let app = &app;
         async move { app.issue(&format!("during-{i}")).await }
     }));
@@ -233,40 +239,35 @@ async fn a_lock_that_ends_in_time_only_delays() {
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     needs_own_host!();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("data")).unwrap();
-    let path = folder.path().join("data/issuance.db");
-    rusqlite::Connection::open(&path)
-        .unwrap()
-        .execute_batch(
-            "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER); \
-             INSERT INTO schema_migrations VALUES (999, '0999_future', 0); \
-             CREATE TABLE credentials (something_else TEXT);",
-        )
-        .unwrap();
-    let before = std::fs::read(&path).unwrap();
-    let app = Setup::new().start_in(folder).await;
+    let sql = "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER); \
+               INSERT INTO schema_migrations VALUES (999, '0999_future', 0); \
+               CREATE TABLE credentials (something_else TEXT);";
+    let mut before = Vec::new();
+    let app = Setup::new()
+        .start_with_data(|data| {
+            let path = data.join("issuance.db");
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            before = fs::read(path).unwrap();
+        })
+        .await;
     app.issue("b").await.assert_problem(503, "unavailable");
     app.verify("a").await.assert_problem(503, "unavailable");
     app.wait_for_log("schema version 999").await;
     assert_eq!(app.get("/health").await.status, 503);
-    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read(app.data_folder().join("issuance.db")).unwrap(), before);
 }
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_a_503_and_is_left_alone() {
     needs_own_host!();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("data")).unwrap();
-    let path = folder.path().join("data/issuance.db");
     let content = "this is not a database, and someone may want to keep it. ".repeat(100);
-    std::fs::write(&path, &content).unwrap();
-    let app = Setup::new().start_in(folder).await;
+    let app =
+        Setup::new().start_with_data(|data| fs::write(data.join("issuance.db"), &content).unwrap()).await;
     let started = Instant::now();
-    for answer in futures_util::future::join_all((0..12).map(|_| app.issue("a"))).await {
+    for answer in join_all((0..12).map(|_| app.issue("a"))).await {
         answer.assert_problem(503, "unavailable");
     }
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     app.wait_for_log("not a database").await;
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+    assert_eq!(fs::read_to_string(app.data_folder().join("issuance.db")).unwrap(), content);
 }

@@ -2,9 +2,9 @@
 
 use reqwest::Method;
 
-use crate::{
-    app::{Answer, Setup, TestApp, needs_own_host},
-    issue::is_timestamp,
+use e2e::{
+    Setup, TestApp, needs_own_host,
+    values::{is_timestamp, names},
 };
 
 #[tokio::test]
@@ -16,9 +16,7 @@ async fn a_healthy_service_says_who_it_is() {
         let answer = app.get(path).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let body = answer.json();
-        let mut members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
-        members.sort_unstable();
-        assert_eq!(members, ["service", "status", "timestamp", "version", "worker"]);
+        assert_eq!(names(&body), ["service", "status", "timestamp", "version", "worker"]);
         assert_eq!(body["status"], "healthy");
         assert_eq!(body["service"], service);
         assert!(is_timestamp(&body["timestamp"]), "{body}");
@@ -29,7 +27,7 @@ async fn a_healthy_service_says_who_it_is() {
 async fn head_is_get_without_the_body() {
     let app = TestApp::any().await;
     for path in ["/health", "/health/issuance", "/health/verification"] {
-        let (get, head) = (app.get(path).await, Answer::to(app.request(Method::HEAD, path)).await);
+        let (get, head) = (app.get(path).await, app.send(app.request(Method::HEAD, path)).await);
         assert_eq!((head.status, head.body.len()), (200, 0));
         assert_eq!(head.header("content-type"), get.header("content-type"));
         assert!(head.header("content-length").is_some_and(|length| length != "0"));

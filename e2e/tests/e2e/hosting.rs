@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{
-    app::{Setup, needs_own_host},
+use e2e::{
+    Setup,
     mock::{HASH, Mock},
+    needs_own_host, on_spin,
 };
 
 #[tokio::test]
@@ -74,9 +72,8 @@ async fn a_component_with_a_private_route_is_reached_by_chaining_only() {
 async fn a_chained_host_name_is_no_way_in_from_outside() {
     needs_own_host!();
     let app = Setup::new().component("issuance").component("verification").start().await;
-    let address = app.base_url.strip_prefix("http://").unwrap();
     for (path, expected) in [("/health", None), ("/elsewhere", Some("HTTP/1.1 404 Not Found"))] {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = app.connect().await.unwrap();
         let head =
             format!("GET {path} HTTP/1.1\r\nhost: issuance.spin.internal\r\nconnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -105,7 +102,7 @@ async fn a_component_without_its_settings_answers_503_and_verification_gives_no_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_flight_is_finished_before_the_host_ends() {
     needs_own_host!();
-    if std::env::var("E2E_HOST").is_ok_and(|host| host == "spin") {
+    if on_spin() {
         eprintln!("left out: Spin ends at once");
         return;
     }
@@ -123,7 +120,7 @@ async fn assert_in_flight_is_finished_after(signal: Signal) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         app.signal(signal);
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(TcpStream::connect(app.base_url.strip_prefix("http://").unwrap()).await.is_err());
+        assert!(app.connect().await.is_err());
         lock.execute_batch("ROLLBACK").unwrap();
     });
     assert_eq!(answer.status, 201, "{}", answer.text());

@@ -4,21 +4,13 @@ use std::time::Duration;
 
 use reqwest::{Body, Method};
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::app::{Answer, TestApp, unique};
+use e2e::{TestApp, unique};
 
 /// The routes that take a body, each with its member.
 const ROUTES: [(&str, &str); 3] =
     [("/issue", "credential"), ("/check", "credential_hash"), ("/verify", "credential")];
-
-async fn post_bytes(app: &TestApp, path: &str, body: impl Into<Body>) -> Answer {
-    let request = app.request(Method::POST, path).header("content-type", "application/json");
-    Answer::to(request.body(body)).await
-}
 
 #[tokio::test]
 async fn what_is_not_json_is_malformed() {
@@ -40,7 +32,7 @@ async fn what_is_not_json_is_malformed() {
         ];
         for body in bodies {
             let text = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-            let problem = post_bytes(&app, path, body).await.assert_problem(400, "malformed-json");
+            let problem = app.post_raw(path, body).await.assert_problem(400, "malformed-json");
             assert_eq!(problem["errors"][0]["location"], "body", "{path} {text}");
         }
     }
@@ -65,7 +57,7 @@ async fn json_of_the_wrong_shape_is_refused_with_the_place_that_is_wrong() {
                 "is not a known member",
             ),
         ] {
-            let answer = post_bytes(&app, path, body.clone()).await;
+            let answer = app.post_raw(path, body.clone()).await;
             let problem = answer.assert_problem(400, "invalid-request");
             assert_eq!(
                 problem["errors"],
@@ -97,14 +89,14 @@ async fn a_body_must_say_it_is_json_or_say_nothing() {
         for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"]
         {
             let request = app.request(Method::POST, path).header("content-type", content_type);
-            Answer::to(request.body(body("type"))).await.assert_problem(415, "unsupported-media-type");
+            app.send(request.body(body("type"))).await.assert_problem(415, "unsupported-media-type");
         }
         for content_type in ["application/json; charset=utf-8", "APPLICATION/JSON"] {
             let request = app.request(Method::POST, path).header("content-type", content_type);
-            let answer = Answer::to(request.body(body("type"))).await;
+            let answer = app.send(request.body(body("type"))).await;
             assert!([200, 201].contains(&answer.status), "{path} {content_type}");
         }
-        let answer = Answer::to(app.request(Method::POST, path).body(body("type"))).await;
+        let answer = app.send(app.request(Method::POST, path).body(body("type"))).await;
         assert!([200, 201].contains(&answer.status), "{path} without a content type");
     }
 }
@@ -119,16 +111,16 @@ fn body_of(member: &str, length: usize) -> String {
 async fn a_body_of_64_kib_passes_and_a_longer_one_is_413_however_it_is_sent() {
     let app = TestApp::any().await;
     for (path, member) in ROUTES {
-        let answer = post_bytes(&app, path, body_of(member, 64 * 1024)).await;
+        let answer = app.post_raw(path, body_of(member, 64 * 1024)).await;
         assert!([200, 201].contains(&answer.status), "{path}: {}", answer.text());
         for length in [64 * 1024 + 1, 256 * 1024, 900 * 1024] {
-            let declared = post_bytes(&app, path, body_of(member, length)).await;
+            let declared = app.post_raw(path, body_of(member, length)).await;
             declared.assert_problem(413, "payload-too-large");
 
             let body = body_of(member, length).into_bytes();
             let chunks: Vec<_> =
                 body.chunks(10_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
-            let chunked = post_bytes(&app, path, Body::wrap_stream(futures_util::stream::iter(chunks))).await;
+            let chunked = app.post_raw(path, Body::wrap_stream(futures_util::stream::iter(chunks))).await;
             chunked.assert_problem(413, "payload-too-large");
         }
     }
@@ -136,7 +128,7 @@ async fn a_body_of_64_kib_passes_and_a_longer_one_is_413_however_it_is_sent() {
 
 /// What a server has answered within five seconds to these bytes, on a connection that stays open.
 async fn raw(app: &TestApp, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(app.base_url.strip_prefix("http://").unwrap()).await.unwrap();
+    let mut stream = app.connect().await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = vec![0; 8192];
     let length =
@@ -169,7 +161,7 @@ async fn a_body_that_breaks_off_changes_nothing_and_the_service_goes_on() {
     let app = TestApp::any().await;
     let credential = unique("broken");
     for _ in 0..3 {
-        let mut stream = TcpStream::connect(app.base_url.strip_prefix("http://").unwrap()).await.unwrap();
+        let mut stream = app.connect().await.unwrap();
         let head = "POST /issue HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n";
         stream.write_all(format!("{head}{{\"credential\": \"{credential}\"").as_bytes()).await.unwrap();
     }

@@ -2,19 +2,14 @@
 
 use serde_json::Value;
 
-use crate::app::{Setup, TestApp, needs_own_host, unique};
+use e2e::{
+    Setup, TestApp, needs_own_host, unique,
+    values::{is_timestamp, names},
+};
 
 fn is_lowercase_hex(value: &Value, length: usize) -> bool {
     value.as_str().is_some_and(|text| {
         text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    })
-}
-
-/// `2025-10-08T23:30:00.000Z`.
-pub fn is_timestamp(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| {
-        let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-        shape == "0000-00-00T00:00:00.000Z"
     })
 }
 
@@ -26,9 +21,7 @@ async fn issuing_answers_with_hash_time_worker_and_key_and_not_with_the_credenti
     assert_eq!(answer.status, 201, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let body = answer.json();
-    let mut members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
-    members.sort_unstable();
-    assert_eq!(members, ["credential_hash", "issued_at", "key_id", "message", "worker_id"]);
+    assert_eq!(names(&body), ["credential_hash", "issued_at", "key_id", "message", "worker_id"]);
     assert!(is_lowercase_hex(&body["credential_hash"], 64), "{body}");
     assert!(is_lowercase_hex(&body["key_id"], 16), "{body}");
     assert!(is_timestamp(&body["issued_at"]), "{body}");

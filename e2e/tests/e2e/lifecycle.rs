@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, Setup, TestApp, needs_own_host, unique};
+use e2e::{Setup, TestApp, needs_own_host, unique};
 
 async fn issue(app: &TestApp, body: Value) -> Value {
     let answer = app.post("/issue", &body).await;
@@ -130,7 +130,7 @@ async fn metadata_comes_back_as_it_was_sent_and_from_verify_only_while_valid() {
     let metadata =
         r#"{"z":1.0,"a":12345678901234567890123,"e":1E5,"nested":{"b":[null,true],"a":"é \" \\ \u0041"}}"#;
     let body = format!(r#"{{"credential": "{credential}", "metadata": {metadata}, "ttl_seconds": 3600}}"#);
-    let answer = Answer::to(app.request(Method::POST, "/issue").body(body)).await;
+    let answer = app.send(app.request(Method::POST, "/issue").body(body)).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let hash = answer.json()["credential_hash"].as_str().unwrap().to_owned();
     assert!(app.check(&hash).await.text().contains(&format!("\"metadata\":{metadata}")));

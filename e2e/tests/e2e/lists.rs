@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::app::{Setup, TestApp, needs_own_host};
+use e2e::{Setup, TestApp, needs_own_host, values::names};
 
 fn hashes(rows: &[Value]) -> Vec<&str> {
     rows.iter().map(|row| row["credential_hash"].as_str().unwrap()).collect()
@@ -35,7 +35,7 @@ async fn credentials_are_listed_newest_first_page_by_page() {
     let (app, mut issued) = with_credentials().await;
     issued.reverse();
     for limit in [1, 5, 12, 100] {
-        let rows = app.all_pages(&format!("/credentials?limit={limit}"), "credentials").await;
+        let rows = app.all_pages(&format!("/credentials?limit={limit}")).await;
         assert_eq!(hashes(&rows), issued, "{limit}");
     }
     let page = app.admin_get("/credentials").await.json();
@@ -55,17 +55,16 @@ async fn credentials_are_filtered_by_status_hash_and_time() {
         ("expired", (0..12).filter(|i| i % 3 == 0 && i % 4 != 0).collect()),
         ("active", (0..12).filter(|i| i % 3 != 0 && i % 4 != 0).collect()),
     ] {
-        let rows = app.all_pages(&format!("/credentials?limit=2&status={status}"), "credentials").await;
+        let rows = app.all_pages(&format!("/credentials?limit=2&status={status}")).await;
         let expected: Vec<_> = expected.iter().rev().map(|i: &usize| issued[*i].as_str()).collect();
         assert_eq!(hashes(&rows), expected, "{status}");
         assert!(rows.iter().all(|row| row["status"] == status));
     }
-    let rows = app.all_pages(&format!("/credentials?credential_hash={}", issued[3]), "credentials").await;
+    let rows = app.all_pages(&format!("/credentials?credential_hash={}", issued[3])).await;
     assert_eq!(hashes(&rows), [&issued[3]]);
-    let all = app.all_pages("/credentials?limit=100", "credentials").await;
+    let all = app.all_pages("/credentials?limit=100").await;
     let (newest, oldest) = (all[2]["issued_at"].as_str().unwrap(), all[8]["issued_at"].as_str().unwrap());
-    let rows =
-        app.all_pages(&format!("/credentials?limit=2&since={oldest}&until={newest}"), "credentials").await;
+    let rows = app.all_pages(&format!("/credentials?limit=2&since={oldest}&until={newest}")).await;
     let between: Vec<_> = all
         .iter()
         .filter(|row| (oldest..newest).contains(&row["issued_at"].as_str().unwrap()))
@@ -84,28 +83,25 @@ async fn verifications_are_listed_and_filtered_the_same_way() {
             app.verify(&format!("c{i}")).await;
         }
     }
-    let all = app.all_pages("/verifications?limit=7", "verifications").await;
+    let all = app.all_pages("/verifications?limit=7").await;
     assert_eq!(all.len(), 42);
     let times: Vec<_> = all.iter().map(|row| row["verified_at"].as_str().unwrap()).collect();
     assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
-    let mut members: Vec<_> = all[0].as_object().unwrap().keys().map(String::as_str).collect();
-    members.sort_unstable();
     assert_eq!(
-        members,
+        names(&all[0]),
         ["credential_hash", "id", "is_valid", "request_id", "status", "verified_at", "verified_by"]
     );
     for status in ["valid", "expired", "revoked", "not_found"] {
-        let rows = app.all_pages(&format!("/verifications?limit=4&status={status}"), "verifications").await;
+        let rows = app.all_pages(&format!("/verifications?limit=4&status={status}")).await;
         let expected: Vec<_> = all.iter().filter(|row| row["status"] == status).cloned().collect();
         assert!(!expected.is_empty());
         assert_eq!(rows, expected, "{status}");
         assert!(rows.iter().all(|row| row["is_valid"] == (status == "valid")));
     }
     let path = format!("/verifications?limit=2&credential_hash={}", issued[1]);
-    assert_eq!(app.all_pages(&path, "verifications").await.len(), 3);
+    assert_eq!(app.all_pages(&path).await.len(), 3);
     let (until, since) = (times[10], times[30]);
-    let rows =
-        app.all_pages(&format!("/verifications?limit=5&since={since}&until={until}"), "verifications").await;
+    let rows = app.all_pages(&format!("/verifications?limit=5&since={since}&until={until}")).await;
     let between: Vec<_> = all
         .iter()
         .filter(|row| (since..until).contains(&row["verified_at"].as_str().unwrap()))
@@ -126,19 +122,15 @@ async fn while_rows_are_added_none_is_repeated_or_missed() {
         ("/credentials?limit=4", "credentials", "credential_hash"),
         ("/verifications?limit=4", "verifications", "id"),
     ] {
-        let before: HashSet<String> = app
-            .all_pages(path, member)
-            .await
-            .iter()
-            .map(|row| row[id].as_str().unwrap().to_owned())
-            .collect();
+        let before: HashSet<String> =
+            app.all_pages(path).await.iter().map(|row| row[id].as_str().unwrap().to_owned()).collect();
         let adding = async {
             for i in 0..40 {
                 app.issue(&format!("{member}-{i}")).await;
                 app.verify(&format!("{member}-{i}")).await;
             }
         };
-        let (rows, ()) = tokio::join!(app.all_pages(path, member), adding);
+        let (rows, ()) = tokio::join!(app.all_pages(path), adding);
         let seen: Vec<_> = rows.iter().map(|row| row[id].as_str().unwrap().to_owned()).collect();
         let unique: HashSet<_> = seen.iter().cloned().collect();
         assert_eq!(unique.len(), seen.len(), "a row was repeated");

@@ -1,6 +1,6 @@
 //! Databases of earlier versions.
 
-use crate::app::{Setup, needs_own_host};
+use e2e::{Setup, needs_own_host};
 
 const ISSUANCE: &str = include_str!("../../fixtures/issuance-schema-1.sql");
 const VERIFICATION: &str = include_str!("../../fixtures/verification-schema-1.sql");
@@ -8,13 +8,14 @@ const VERIFICATION: &str = include_str!("../../fixtures/verification-schema-1.sq
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
     needs_own_host!();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("data")).unwrap();
-    for (name, dump) in [("issuance", ISSUANCE), ("verification", VERIFICATION)] {
-        let path = folder.path().join("data").join(format!("{name}.db"));
-        rusqlite::Connection::open(path).unwrap().execute_batch(dump).unwrap();
-    }
-    let app = Setup::new().start_in(folder).await;
+    let dumps = [("issuance.db", ISSUANCE), ("verification.db", VERIFICATION)];
+    let app = Setup::new()
+        .start_with_data(|data| {
+            for (file, dump) in dumps {
+                rusqlite::Connection::open(data.join(file)).unwrap().execute_batch(dump).unwrap();
+            }
+        })
+        .await;
     // Several instances migrate at once.
     let verdicts =
         futures_util::future::join_all((0..40).map(|_| app.verify("from the first version"))).await;
@@ -27,8 +28,8 @@ async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
     app.issue("another one").await.assert_problem(409, "already-issued");
     let revoked = app.revoke(&serde_json::json!({ "credential": "another one" })).await;
     assert_eq!(revoked.status, 200, "{}", revoked.text());
-    assert_eq!(app.all_pages("/credentials?limit=1", "credentials").await.len(), 2);
-    let first = app.all_pages("/verifications?limit=9&until=2026-11-23T16:42:53Z", "verifications").await;
+    assert_eq!(app.all_pages("/credentials?limit=1").await.len(), 2);
+    let first = app.all_pages("/verifications?limit=9&until=2026-11-23T16:42:53Z").await;
     assert_eq!(first.len(), 2);
     assert!(first.iter().all(|row| row["request_id"] == "first" && row["verified_by"] == "first-version"));
     for database in ["issuance", "verification"] {

@@ -11,7 +11,7 @@ use proptest::{
 };
 use serde_json::json;
 
-use crate::app::{Setup, TestApp, needs_own_host};
+use e2e::{Setup, TestApp, needs_own_host};
 
 /// A step of a random history over a few credentials and secrets.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! `audit_retention_days`.
 
-use crate::app::{Setup, needs_own_host};
+use e2e::{Setup, needs_own_host};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::app::{Setup, needs_own_host};
+use e2e::{Setup, needs_own_host};
 
 #[tokio::test]
 async fn the_whole_road_of_a_rotation() {
@@ -24,7 +24,7 @@ async fn the_whole_road_of_a_rotation() {
     assert_eq!(app.verify("to be revoked").await.json()["status"], "revoked");
     // The audit row is about the hash that the credential was issued under.
     let hash = under_a["credential_hash"].as_str().unwrap();
-    let rows = app.all_pages(&format!("/verifications?credential_hash={hash}"), "verifications").await;
+    let rows = app.all_pages(&format!("/verifications?credential_hash={hash}")).await;
     assert_eq!(rows.len(), 1);
 
     app.restart_with(&[("retired_credential_secrets", "")]).await;

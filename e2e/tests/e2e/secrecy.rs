@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::app::{ADMIN_TOKEN, SECRET, Setup, needs_own_host};
+use e2e::{ADMIN_TOKEN, SECRET, Setup, needs_own_host};
 
 #[tokio::test]
 async fn no_plaintext_and_no_secret_is_stored_or_logged() {

@@ -5,11 +5,11 @@ use std::{fs, io::Read};
 use flate2::read::GzDecoder;
 use reqwest::Method;
 
-use crate::app::{Answer, TestApp, workspace};
+use e2e::{Answer, TestApp, workspace};
 
 async fn get_with(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Answer {
     let request = app.request(Method::GET, path);
-    Answer::to(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+    app.send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
 }
 
 #[tokio::test]
@@ -120,10 +120,10 @@ async fn a_path_with_nothing_behind_it_is_a_page_for_browsers_and_a_problem_for_
             assert!(problem.header("vary").is_some_and(|vary| vary.contains("accept")));
         }
     }
-    let post = Answer::to(app.request(Method::POST, "/")).await;
+    let post = app.send(app.request(Method::POST, "/")).await;
     post.assert_problem(405, "method-not-allowed");
     assert_eq!(post.header("allow"), Some("GET,HEAD"));
-    let head = Answer::to(app.request(Method::HEAD, "/app.js")).await;
+    let head = app.send(app.request(Method::HEAD, "/app.js")).await;
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.header("content-length"), app.get("/app.js").await.header("content-length"));
 }
