@@ -1,41 +1,17 @@
-//! Processes: those that the bench started, which end with it, and what a process has used.
+//! Ending on a signal, and what a process has used.
 
-use std::{
-    collections::HashMap,
-    fs,
-    os::unix::process::CommandExt,
-    path::Path,
-    process::{Child, Command},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use anyhow::{Result, bail, ensure};
+use launch::Signal;
 use serde::{Deserialize, Serialize};
 
-/// The process groups that are running.
-static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// From now on SIGINT, SIGTERM and SIGHUP end all [`Group`]s, and [`check_interrupt`] fails. A second one ends this
-/// process as it is.
-///
-/// # Errors
-/// A handler cannot be set.
-pub(crate) fn end_groups_on_signals() -> Result<()> {
+/// From now on SIGINT, SIGTERM and SIGHUP kill everything that was started, and [`check_interrupt`] fails. A second one
+/// ends this process at once.
+pub(crate) fn end_on_signals() -> Result<()> {
     ctrlc::set_handler(|| {
-        let again = INTERRUPTED.swap(true, Ordering::SeqCst);
-        for group in groups().iter() {
-            let _ = killpg(*group, Signal::SIGKILL);
-        }
+        let again = launch::ending();
+        launch::signal_all(Signal::SIGKILL);
         if again {
             std::process::exit(130);
         }
@@ -43,53 +19,10 @@ pub(crate) fn end_groups_on_signals() -> Result<()> {
     Ok(())
 }
 
-/// # Errors
-/// A signal has come.
+/// Fails once a signal has come.
 pub(crate) fn check_interrupt() -> Result<()> {
-    if INTERRUPTED.load(Ordering::SeqCst) { bail!("interrupted") } else { Ok(()) }
-}
-
-fn groups() -> std::sync::MutexGuard<'static, Vec<Pid>> {
-    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A child with all that it starts, in a process group of its own. Killed when dropped.
-pub(crate) struct Group {
-    pub(crate) child: Child,
-    id: Pid,
-}
-
-impl Group {
-    /// # Errors
-    /// The program cannot be run, or a signal has come.
-    pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
-        let name = command.get_program().to_string_lossy().into_owned();
-        // The signal handler sees the group as soon as it is there.
-        let mut groups = groups();
-        check_interrupt()?;
-        let child = command.process_group(0).spawn().with_context(|| format!("cannot run {name}"))?;
-        let id = Pid::from_raw(i32::try_from(child.id())?);
-        groups.push(id);
-        Ok(Self { child, id })
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Ends it as a crash would, and waits until it is gone.
-    pub(crate) fn kill(&mut self) {
-        // Nothing to do where it has ended already.
-        let _ = killpg(self.id, Signal::SIGKILL);
-        let _ = self.child.wait();
-        groups().retain(|group| *group != self.id);
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
+    ensure!(!launch::ending(), "interrupted");
+    Ok(())
 }
 
 /// What a process and its descendants have used so far.
@@ -165,6 +98,8 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use launch::{Group, Host, SpinVersion};
 use serde::Serialize;
 use tempfile::TempDir;
 
@@ -17,7 +18,7 @@ use crate::{
     generator::Measurement,
     load::Load,
     machine::Machine,
-    process::{Group, check_interrupt, end_groups_on_signals},
+    process::{check_interrupt, end_on_signals},
     report::{Cell, Row, rows, table},
     target::{Running, Server, Target, TargetPid},
 };
@@ -66,9 +67,6 @@ pub(crate) struct Options {
     /// Writes everything as JSON to a file; without one to the standard output, and the table to the standard error.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
-    /// Why there is no Spin to be measured.
-    #[arg(long, hide = true)]
-    no_spin: Option<String>,
 }
 
 /// What is measured, and how long.
@@ -109,24 +107,23 @@ impl Plan {
 /// A target does not start; an answer was wrong or did not come; something that was confirmed is not in the database;
 /// a signal.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    end_groups_on_signals()?;
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("there is no workspace")?;
+    end_on_signals()?;
     let plan = Plan::new(options);
     ensure!(
         plan.seconds > 0.0 && plan.warm_up >= 0.0 && plan.seconds + plan.warm_up < 86_400.0,
         "--seconds and --warm-up must be times of less than a day"
     );
     ensure!(!plan.connections.contains(&0), "--connections must be at least 1");
-    let targets = targets(options, workspace)?;
+    let targets = targets(options)?;
 
-    let parent = options.data_dir.clone().unwrap_or_else(|| workspace.join("target"));
+    let parent = options.data_dir.clone().unwrap_or_else(launch::target_folder);
     fs::create_dir_all(&parent)?;
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(parent.canonicalize()?)?;
     let machine = Machine::with_data_in(folder.path())?;
     let names: Vec<_> = targets.iter().map(Target::name).collect();
     say(&describe(&machine, folder.path(), &names));
 
-    let mut bench = Bench { workspace, folder: &folder, plan: &plan, cells: Vec::new(), faults: Vec::new() };
+    let mut bench = Bench { folder: &folder, plan: &plan, cells: Vec::new(), faults: Vec::new() };
     for (index, size) in plan.rows.iter().enumerate() {
         // How much is in those that are running already is not known: once is enough.
         let of_this_size =
@@ -154,10 +151,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// What is to be measured, in the order in which it will be.
-fn targets(options: &Options, workspace: &Path) -> Result<Vec<Target>> {
+fn targets(options: &Options) -> Result<Vec<Target>> {
     let mut all = vec![
         Target::Baseline,
-        Target::Embedded(known_to_embedded_host(&options.spin_arg, workspace)?),
+        Target::Embedded(known_to_embedded_host(&options.spin_arg)?),
         Target::Spin(options.spin_arg.clone()),
     ];
     for running in &options.target {
@@ -178,22 +175,22 @@ fn targets(options: &Options, workspace: &Path) -> Result<Vec<Target>> {
     if !options.only.is_empty() {
         all.retain(|target| options.only.iter().any(|name| name == target.name()));
     }
-    if let Some(reason) = &options.no_spin {
+    if all.iter().any(|target| target.name() == Target::SPIN)
+        && let Err(reason) = SpinVersion::on_path()
+    {
         ensure!(!options.only.iter().any(|name| name == Target::SPIN), "spin cannot be measured: {reason}");
-        if all.iter().any(|target| target.name() == Target::SPIN) {
-            say(&format!("spin is left out: {reason}"));
-        }
+        say(&format!("spin is left out: {reason}"));
         all.retain(|target| target.name() != Target::SPIN);
     }
     Ok(all)
 }
 
 /// Those of Spin's arguments that the embedded host has too.
-fn known_to_embedded_host(arguments: &[String], workspace: &Path) -> Result<Vec<String>> {
+fn known_to_embedded_host(arguments: &[String]) -> Result<Vec<String>> {
     if arguments.is_empty() {
         return Ok(Vec::new());
     }
-    let host = workspace.join("target/release/kube-credentials-host");
+    let host = launch::program("release", Host::EMBEDDED)?;
     let help = Command::new(&host).arg("--help").output().with_context(|| host.display().to_string())?;
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let (known, unknown): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|argument| {
@@ -207,7 +204,6 @@ fn known_to_embedded_host(arguments: &[String], workspace: &Path) -> Result<Vec<
 }
 
 struct Bench<'a> {
-    workspace: &'a Path,
     folder: &'a TempDir,
     plan: &'a Plan,
     cells: Vec<Cell>,
@@ -236,7 +232,7 @@ impl Bench<'_> {
             check_interrupt()?;
             let folder = self.folder.path().join(target.name());
             fs::create_dir(&folder)?;
-            servers.push(Server::start(target, self.workspace, databases, &folder)?);
+            servers.push(Server::start(target, databases, &folder)?);
         }
         let first = self.cells.len();
         for connections in &self.plan.connections {
@@ -307,7 +303,7 @@ impl Bench<'_> {
         let mut generator = Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
         let mut found = String::new();
         generator.child.stdout.take().context("no standard output")?.read_to_string(&mut found)?;
-        let status = generator.child.wait()?;
+        let status = generator.wait()?;
         check_interrupt()?;
         ensure!(status.success(), "the load generator failed ({status})");
         Ok(serde_json::from_str(&found)?)

@@ -2,26 +2,16 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     str::FromStr,
-    sync::mpsc,
-    thread,
-    time::Duration,
 };
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use http::Uri;
+use launch::{Application, Host};
 
-use crate::{
-    database,
-    load::SECRET,
-    process::{Group, check_interrupt},
-};
-
-/// How long a server may take to start; the first start ever compiles the components.
-const START_TIME: Duration = Duration::from_secs(120);
+use crate::{database, load::SECRET, process::check_interrupt};
 
 /// The file in a target's folder that has its standard error.
 const LOG: &str = "log";
@@ -127,7 +117,7 @@ pub(crate) struct Server {
 }
 
 struct Own {
-    group: Group,
+    server: launch::Server,
     data: PathBuf,
     log: PathBuf,
 }
@@ -137,7 +127,7 @@ impl Server {
     ///
     /// # Errors
     /// It does not start, with what it said.
-    pub(crate) fn start(target: &Target, workspace: &Path, databases: &Path, folder: &Path) -> Result<Self> {
+    pub(crate) fn start(target: &Target, databases: &Path, folder: &Path) -> Result<Self> {
         if let Target::Running(running) = target {
             return Ok(Self {
                 issuance: running.issuance.clone(),
@@ -148,12 +138,16 @@ impl Server {
         }
         let data = folder.join("data");
         database::copy(databases, &data)?;
-        let mut command = command(target, workspace, folder)?;
-        let (group, url) =
-            serve(&mut command, folder).with_context(|| format!("{} did not start", target.name()))?;
-        let pid = Some(group.pid());
-        let own = Own { group, data, log: folder.join(LOG) };
-        Ok(Self { issuance: url.clone(), verification: url, pid, own: Some(own) })
+        let log = folder.join(LOG);
+        let mut command = command(target, folder)?;
+        command.env("SPIN_VARIABLE_CREDENTIAL_SECRET", SECRET).stderr(fs::File::create(&log)?);
+        let server = launch::Server::start(&mut command, |_| {}).or_else(|error| {
+            check_interrupt()?;
+            bail!("{}: {error}{}", target.name(), last_lines(&fs::read_to_string(&log)?))
+        })?;
+        let url = url(&server.url)?;
+        let pid = Some(server.group.child.id());
+        Ok(Self { issuance: url.clone(), verification: url, pid, own: Some(Own { server, data, log }) })
     }
 
     /// The last of what a server that the bench has started said on its standard error.
@@ -168,75 +162,28 @@ impl Server {
     /// The databases cannot be read.
     pub(crate) fn kill_and_count(self) -> Result<Option<(u64, u64)>> {
         let Some(mut own) = self.own else { return Ok(None) };
-        own.group.kill();
+        own.server.group.kill()?;
         database::count(&own.data).map(Some)
     }
 }
 
-fn command(target: &Target, workspace: &Path, folder: &Path) -> Result<Command> {
-    let program = |name: &str| {
-        let program = workspace.join("target/release").join(name);
-        ensure!(program.exists(), "{} is missing: start this with cargo xtask bench", program.display());
-        Ok(Command::new(program))
-    };
-    let mut command = match target {
-        Target::Baseline => program("baseline")?,
-        Target::Embedded(arguments) => {
-            write_application(workspace, folder)?;
-            let mut host = program("kube-credentials-host")?;
-            host.args(["--from", "spin.toml", "--runtime-config-file", "runtime-config.toml"])
-                .args(arguments);
-            host
+fn command(target: &Target, folder: &Path) -> Result<Command> {
+    const LISTEN: &str = "127.0.0.1:0";
+
+    let (host, arguments) = match target {
+        Target::Baseline => {
+            let mut baseline = Command::new(launch::program("release", Target::BASELINE)?);
+            baseline.current_dir(folder).args(["--listen", LISTEN]);
+            return Ok(baseline);
         }
-        Target::Spin(arguments) => {
-            write_application(workspace, folder)?;
-            let mut spin = Command::new("spin");
-            spin.args(["up", "--state-dir", ".spin"])
-                .args(["--from", "spin.toml", "--runtime-config-file", "runtime-config.toml"])
-                .args(arguments);
-            spin
-        }
+        Target::Embedded(arguments) => (Host::Embedded("release"), arguments),
+        Target::Spin(arguments) => (Host::Spin, arguments),
         Target::Running(running) => bail!("{} is running already", running.name),
     };
-    command
-        .current_dir(folder)
-        .args(["--listen", "127.0.0.1:0"])
-        .env("SPIN_VARIABLE_CREDENTIAL_SECRET", SECRET);
+    Application::read()?.write(folder)?;
+    let mut command = host.command(folder, LISTEN)?;
+    command.args(arguments);
     Ok(command)
-}
-
-/// The project's own manifest and runtime config, for a host that is started in another folder.
-fn write_application(workspace: &Path, folder: &Path) -> Result<()> {
-    let manifest = fs::read_to_string(workspace.join("spin.toml"))?;
-    let source = format!("source = \"{}/target/", workspace.display());
-    fs::write(folder.join("spin.toml"), manifest.replace("source = \"target/", &source))?;
-    fs::copy(workspace.join("runtime-config.toml"), folder.join("runtime-config.toml"))?;
-    Ok(())
-}
-
-/// Starts a server and waits for the line that says where it serves.
-fn serve(command: &mut Command, folder: &Path) -> Result<(Group, Uri)> {
-    let log = folder.join(LOG);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log)?);
-    let mut group = Group::spawn(command)?;
-    let stdout = BufReader::new(group.child.stdout.take().context("it has no standard output")?);
-    let (sender, receiver) = mpsc::channel();
-    // Goes on reading to the end, so that the server can go on writing.
-    thread::spawn(move || {
-        for line in stdout.lines().map_while(Result::ok) {
-            if let Some(url) = line.trim().strip_prefix("Serving ") {
-                let _ = sender.send(url.to_owned());
-            }
-        }
-    });
-    match receiver.recv_timeout(START_TIME) {
-        Ok(found) => Ok((group, url(&found)?)),
-        Err(_) => {
-            group.kill();
-            check_interrupt()?;
-            Err(anyhow!("{}", last_lines(&fs::read_to_string(&log)?)))
-        }
-    }
 }
 
 fn last_lines(log: &str) -> String {

@@ -3,8 +3,9 @@
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, Error, Result};
+use launch::{Host, target_folder};
 
-use crate::{HOST, build_components, cargo, run, step, target_folder, up::usable_spin};
+use crate::{build_components, cargo, run, step};
 
 /// The driver, which is the load generator too, as Cargo package and as program.
 const BENCH: &str = "bench";
@@ -22,10 +23,7 @@ pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
         step(
             "building the embedded host, the baseline and the load generator (several minutes the first time)",
         );
-        build(&[HOST, BASELINE, BENCH])?;
-        if let Err(reason) = usable_spin() {
-            bench.args(["--no-spin", &reason]);
-        }
+        build(&[Host::EMBEDDED, BASELINE, BENCH])?;
     }
     // In this very process: so it is the driver itself that is asked to end, and can end what it has started.
     Err(Error::from(bench.exec())).with_context(|| format!("cannot run {BENCH}"))

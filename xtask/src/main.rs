@@ -5,24 +5,21 @@ use std::{
     env,
     ffi::OsString,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, ExitCode},
 };
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use launch::{Host, WASM_TARGET, target_folder, workspace};
 
 use crate::up::HostChoice;
 
 mod bench;
 mod up;
 
-/// What the components are compiled for.
-const WASM_TARGET: &str = "wasm32-wasip2";
 /// The components, as Cargo packages.
 const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
-/// The embedded host, as Cargo package and as program.
-const HOST: &str = "kube-credentials-host";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -97,7 +94,7 @@ fn build_components() -> Result<()> {
 fn build_host() -> Result<()> {
     step("building the embedded host (wasmtime: several minutes the first time)");
     // As part of the whole workspace, which the tests are too: so both agree on features, and share what they build.
-    run(cargo().args(["build", "--workspace", "--bin", HOST]))
+    run(cargo().args(["build", "--workspace", "--bin", Host::EMBEDDED]))
 }
 
 fn add_wasm_target() -> Result<()> {
@@ -108,16 +105,6 @@ fn add_wasm_target() -> Result<()> {
     step(&format!("adding the Rust target {WASM_TARGET}"));
     run(Command::new("rustup").args(["target", "add", WASM_TARGET]))
         .with_context(|| format!("this Rust cannot compile to {WASM_TARGET}, and rustup could not add it"))
-}
-
-/// The folder of the workspace.
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
-}
-
-/// Where Cargo puts what it builds: where `spin.toml` looks for it, whatever CARGO_TARGET_DIR says.
-fn target_folder() -> PathBuf {
-    workspace().join("target")
 }
 
 fn cargo() -> Command {

@@ -2,27 +2,20 @@
 
 use std::{
     fs::OpenOptions,
-    io::{self, BufRead, BufReader, ErrorKind, Write},
+    io::{self, ErrorKind, Write},
     net::SocketAddr,
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
-    process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    process::Command,
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use launch::{Host, Server, Signal, SpinVersion, workspace};
 
-use crate::{HOST, build_components, build_host, output, step, target_folder, workspace};
-
-/// The oldest Spin that runs WASI 0.3 components.
-const OLDEST_SPIN: (u32, u32) = (4, 1);
+use crate::{build_components, build_host, step};
 
 /// What serves the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,68 +30,29 @@ pub(crate) enum HostChoice {
 
 pub(crate) fn up(listen: SocketAddr, choice: HostChoice) -> Result<()> {
     write_env_file()?;
-    let host = choose(choice, spin_version())?;
+    let host = choose(choice, SpinVersion::on_path())?;
     build_components()?;
-    let mut command = match host {
-        Host::Spin => {
-            let mut spin = Command::new("spin");
-            spin.arg("up");
-            spin
-        }
-        Host::Embedded => {
-            build_host()?;
-            Command::new(target_folder().join("debug").join(HOST))
-        }
-    };
-    command
-        .current_dir(workspace())
-        .args(["--from", "spin.toml", "--runtime-config-file", "runtime-config.toml"])
-        .args(["--listen", &listen.to_string()]);
-    serve(&mut command)
+    if host != Host::Spin {
+        build_host()?;
+    }
+    serve(&mut host.command(workspace(), &listen.to_string())?)
 }
 
-/// Runs the host until it ends or this process is asked to end, and says how to call it once it serves.
+/// Runs the host until it ends or Ctrl-C is pressed, and says how to call it once it serves.
 fn serve(command: &mut Command) -> Result<()> {
-    static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
-
-    let name = command.get_program().to_string_lossy().into_owned();
-    // In a process group of its own: Ctrl-C reaches this process only, which passes it on once.
-    let mut host = command
-        .process_group(0)
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {name}"))?;
-    let pid = Pid::from_raw(i32::try_from(host.id())?);
-    ctrlc::set_handler(move || {
-        ASKED_TO_END.store(true, Ordering::SeqCst);
-        // Nothing to do where the host has ended already.
-        let _ = kill(pid, Signal::SIGINT);
-    })?;
-
-    let mut stdout = BufReader::new(host.stdout.take().context("the host has no standard output")?);
-    let mut served = false;
-    let mut line = Vec::new();
-    while stdout.read_until(b'\n', &mut line)? > 0 {
-        // Whoever reads this output may have gone (`| head`): the host goes on.
-        let _ = io::stdout().write_all(&line);
-        let text = String::from_utf8_lossy(&line).into_owned();
-        line.clear();
-        // Spin and the embedded host print this line once they listen, and then their routes.
-        if let (false, Some(url)) = (served, text.trim().strip_prefix("Serving ")) {
-            served = true;
-            let curl_lines = curl_lines(url);
-            thread::spawn(move || {
-                thread::sleep(Duration::from_millis(300));
-                let _ = io::stdout().write_all(curl_lines.as_bytes());
-            });
-        }
+    ctrlc::set_handler(|| launch::signal_all(Signal::SIGINT))?;
+    // The host goes on if the reader of this output has gone (`| head`).
+    let print = |text: &str| drop(io::stdout().write_all(text.as_bytes()));
+    let ended = Server::start(command, print).and_then(|mut server| {
+        // Spin prints its routes after the line that says where it serves.
+        thread::sleep(Duration::from_millis(300));
+        print(&curl_lines(&server.url));
+        Ok(server.group.wait()?)
+    });
+    if launch::ending() {
+        return Ok(());
     }
-    let status = host.wait()?;
-    match (served, ASKED_TO_END.load(Ordering::SeqCst)) {
-        (_, true) => Ok(()),
-        (false, false) => bail!("the application did not start ({status})"),
-        (true, false) => bail!("the host has ended by itself ({status})"),
-    }
+    bail!("the host ended by itself ({})", ended?)
 }
 
 fn curl_lines(base_url: &str) -> String {
@@ -114,62 +68,23 @@ Kube Credentials answers at {base_url} (Ctrl-C ends it). Open that in a browser,
     )
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Host {
-    Spin,
-    Embedded,
-}
-
-/// Whether the Spin on PATH can run the components; if not, why.
-pub(crate) fn usable_spin() -> Result<(), String> {
-    let version = spin_version();
-    if new_enough(version) {
-        return Ok(());
-    }
-    Err(format!("{}, and 4.1 or newer is needed", found(version)))
-}
-
-fn new_enough(spin: Option<(u32, u32)>) -> bool {
-    spin.is_some_and(|version| version >= OLDEST_SPIN)
-}
-
-fn found(spin: Option<(u32, u32)>) -> String {
-    match spin {
-        None => "there is no Spin on PATH".to_owned(),
-        Some((major, minor)) => format!("the Spin on PATH is {major}.{minor}"),
-    }
-}
-
-/// Decides what to run with, and says so and why.
-fn choose(choice: HostChoice, spin: Option<(u32, u32)>) -> Result<Host> {
-    let found = found(spin);
-    match choice {
-        HostChoice::Embedded => {
+/// Decides which host to run, and says which and why.
+fn choose(choice: HostChoice, spin: Result<SpinVersion>) -> Result<Host> {
+    match (choice, spin) {
+        (HostChoice::Embedded, _) => {
             step("using the embedded host, as asked");
-            Ok(Host::Embedded)
+            Ok(Host::Embedded("debug"))
         }
-        HostChoice::Spin | HostChoice::Auto if new_enough(spin) => {
-            step(&format!("using Spin: {found}"));
+        (_, Ok(version)) => {
+            step(&format!("using Spin {version}"));
             Ok(Host::Spin)
         }
-        HostChoice::Spin => bail!("{found}; 4.1 or newer is needed (see https://spinframework.dev/install)"),
-        HostChoice::Auto => {
-            step(&format!(
-                "using the embedded host: {found}, and 4.1 or newer is needed. It is for trying and developing, not for serving"
-            ));
-            Ok(Host::Embedded)
+        (HostChoice::Spin, Err(reason)) => bail!("{reason} (see https://spinframework.dev/install)"),
+        (HostChoice::Auto, Err(reason)) => {
+            step(&format!("using the embedded host, for trying and developing only: {reason}"));
+            Ok(Host::Embedded("debug"))
         }
     }
-}
-
-fn spin_version() -> Option<(u32, u32)> {
-    parse_spin_version(&output(Command::new("spin").arg("--version")).ok()?)
-}
-
-/// Major and minor number in a line such as `spin 4.1.0 (abcdef 2026-01-01)`.
-fn parse_spin_version(line: &str) -> Option<(u32, u32)> {
-    let mut numbers = line.split_whitespace().nth(1)?.split('.').map(|number| number.parse().ok());
-    Some((numbers.next()??, numbers.next()??))
 }
 
 /// Writes `.env` with a fresh random secret, readable by its owner only. One that is there stays as it is.
@@ -203,23 +118,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_of_spin_is_read_from_what_it_prints() {
-        assert_eq!(parse_spin_version("spin 4.1.0 (1a2b3c 2026-08-01)"), Some((4, 1)));
-        assert_eq!(parse_spin_version("spin 4.2.0-pre0 (1a2b3c 2026-08-01)"), Some((4, 2)));
-        assert_eq!(parse_spin_version("spin"), None);
-        assert_eq!(parse_spin_version("spin next"), None);
-    }
-
-    #[test]
-    fn a_new_enough_spin_is_used_and_an_old_one_is_not() {
-        assert_eq!(choose(HostChoice::Auto, Some((4, 1))).unwrap(), Host::Spin);
-        assert_eq!(choose(HostChoice::Auto, Some((5, 0))).unwrap(), Host::Spin);
-        assert_eq!(choose(HostChoice::Auto, Some((4, 0))).unwrap(), Host::Embedded);
-        assert_eq!(choose(HostChoice::Auto, None).unwrap(), Host::Embedded);
-        assert_eq!(choose(HostChoice::Embedded, Some((4, 1))).unwrap(), Host::Embedded);
-        assert_eq!(choose(HostChoice::Spin, Some((4, 1))).unwrap(), Host::Spin);
-        assert!(choose(HostChoice::Spin, Some((3, 6))).unwrap_err().to_string().contains("is 3.6"));
-        assert!(choose(HostChoice::Spin, None).is_err());
+    fn spin_is_used_if_it_is_usable_unless_the_embedded_host_is_asked_for() {
+        let choose = |choice, spin: Option<&str>| {
+            choose(choice, spin.context("there is no Spin").and_then(|line| line.parse()))
+        };
+        let spin = Some("spin 4.1.0");
+        assert_eq!(choose(HostChoice::Auto, spin).unwrap(), Host::Spin);
+        assert_eq!(choose(HostChoice::Auto, None).unwrap(), Host::Embedded("debug"));
+        assert_eq!(choose(HostChoice::Embedded, spin).unwrap(), Host::Embedded("debug"));
+        assert_eq!(choose(HostChoice::Spin, spin).unwrap(), Host::Spin);
+        assert!(choose(HostChoice::Spin, None).unwrap_err().to_string().contains("there is no Spin"));
     }
 
     #[test]

@@ -1,0 +1,41 @@
+//! Starts a host of the application: for `cargo xtask`, the end-to-end tests and the benchmarks.
+//!
+//! [`Application`] prepares a folder, [`Host::command`] is the command line, [`Server::start`] runs it until it serves.
+
+mod application;
+mod group;
+mod host;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+pub use nix::sys::signal::Signal;
+
+pub use self::{
+    application::Application,
+    group::{Group, ending, signal_all},
+    host::{Host, SpinVersion},
+    server::Server,
+};
+
+/// What the components are compiled for. `spin.toml` takes them from this target's folder, and [`Application`] from
+/// where `spin.toml` says.
+pub const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// The folder of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Where Cargo puts what it builds: where `spin.toml` looks for it, whatever `CARGO_TARGET_DIR` says.
+pub fn target_folder() -> PathBuf {
+    workspace().join("target")
+}
+
+/// A program that was built under a Cargo profile (`debug`, `release`); fails if it was not.
+pub fn program(profile: &str, name: &str) -> Result<PathBuf> {
+    let program = target_folder().join(profile).join(name);
+    ensure!(program.exists(), "{} is missing: cargo xtask builds it", program.display());
+    Ok(program)
+}
