@@ -6,17 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::{Signal, killpg};
+use launch::{Server, Signal};
 use reqwest::{Body, Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::{
-    ADMIN_TOKEN, Answer, Setup,
-    host::{Host, START_TIME},
-    openapi,
-};
+use crate::{ADMIN_TOKEN, Answer, Setup, openapi};
+
+/// How long an application may take to answer once its host serves.
+const START_TIME: Duration = Duration::from_secs(60);
 
 /// A running application and a client for it.
 pub struct TestApp {
@@ -29,26 +28,31 @@ pub struct TestApp {
 }
 
 /// What belongs to an application that the test started.
-pub(crate) struct Own {
-    pub(crate) folder: TempDir,
-    pub(crate) setup: Setup,
-    pub(crate) host: Host,
+struct Own {
+    folder: TempDir,
+    setup: Setup,
+    server: Server,
 }
 
 impl TestApp {
     /// An application that issues and verifies: the one at `E2E_BASE_URL` if that is set, else a new one.
     pub async fn any() -> Self {
         match env::var("E2E_BASE_URL") {
-            Ok(base_url) => Self::new(base_url.trim_end_matches('/').to_owned(), true, None).await,
+            Ok(url) => {
+                let base_url = url.trim_end_matches('/').to_owned();
+                Self { base_url, client: Client::new(), validates: true, own: None }
+            }
             Err(_) => Setup::new().start().await,
         }
     }
 
-    pub(crate) async fn new(base_url: String, validates: bool, own: Option<Own>) -> Self {
+    /// Starts a host on the files in this folder.
+    pub(crate) async fn start(folder: TempDir, setup: Setup) -> Self {
+        let server = setup.serve(folder.path());
+        let (base_url, validates) = (server.url.clone(), setup.validates);
+        let own = Some(Own { folder, setup, server });
         let app = Self { base_url, client: Client::new(), validates, own };
-        if app.own.is_some() {
-            app.wait_until_it_answers().await;
-        }
+        app.wait_until_it_answers().await;
         app
     }
 
@@ -176,9 +180,9 @@ impl TestApp {
         usize::try_from(count).unwrap()
     }
 
-    /// What the host and the components have written to stderr so far.
+    /// What the host and the components have printed so far.
     pub fn log(&self) -> String {
-        self.own().host.log()
+        self.own().server.log()
     }
 
     /// Waits until the log contains this text.
@@ -194,12 +198,12 @@ impl TestApp {
 
     /// Sends the host a signal.
     pub fn signal(&self, signal: Signal) {
-        let _ = killpg(self.own().host.group(), signal);
+        self.own().server.group.signal(signal);
     }
 
     /// Waits until the host exits, and returns its exit code.
     pub fn wait_for_exit(&mut self) -> Option<i32> {
-        self.own_mut().host.wait_for_exit()
+        self.own_mut().server.group.wait().unwrap().code()
     }
 
     /// Restarts with other application variables.
@@ -214,10 +218,9 @@ impl TestApp {
     /// Kills the host and starts it again in the same folder, on another port.
     pub async fn restart(&mut self) {
         let own = self.own_mut();
-        own.host.kill();
-        let (host, base_url) = own.setup.spawn(own.folder.path());
-        own.host = host;
-        self.base_url = base_url;
+        own.server.group.kill().unwrap();
+        own.server = own.setup.serve(own.folder.path());
+        self.base_url = own.server.url.clone();
         self.wait_until_it_answers().await;
     }
 

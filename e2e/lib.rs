@@ -3,12 +3,12 @@
 //! [`TestApp`] is the application on a running host. [`Setup`] starts one, on a free port and in a folder of its own.
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process,
+    env, fs, process,
     sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,
 };
+
+pub use launch::{Signal, workspace};
 
 pub use crate::{
     answer::Answer,
@@ -18,7 +18,6 @@ pub use crate::{
 
 mod answer;
 mod app;
-mod host;
 pub mod mock;
 pub mod openapi;
 mod setup;
@@ -59,11 +58,6 @@ pub fn unique(name: &str) -> String {
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let time = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
     format!("{name}-{time:x}-{}-{count}", process::id())
-}
-
-/// The root folder of the project.
-pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// The text of a file of the project.

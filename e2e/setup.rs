@@ -1,47 +1,37 @@
 //! How an application is configured and started.
 
-use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
+use std::{env, fs, path::Path, process::Stdio};
 
+use launch::{Application, Host, Server};
 use tempfile::TempDir;
 
-use crate::{
-    ADMIN_TOKEN, SECRET, TestApp,
-    app::Own,
-    host::{Host, program, wasm_target_folder},
-    read,
-};
+use crate::{ADMIN_TOKEN, SECRET, TestApp};
 
-/// The configuration of an application, which [`start`](Setup::start) starts.
+/// The configuration of an application.
 #[derive(Clone)]
 pub struct Setup {
-    variables: BTreeMap<String, String>,
+    application: Application,
     components: Vec<&'static str>,
-    manifest_edits: Vec<(String, String)>,
-    data_folder: String,
-    validates: bool,
+    variables: Vec<(String, String)>,
+    pub(crate) validates: bool,
 }
 
 impl Setup {
-    #[expect(clippy::new_without_default, reason = "the configuration is not an empty one")]
+    #[expect(clippy::new_without_default, reason = "it reads files and panics if that fails")]
     pub fn new() -> Self {
-        Self {
-            variables: BTreeMap::new(),
-            components: Vec::new(),
-            manifest_edits: Vec::new(),
-            data_folder: "data".to_owned(),
-            validates: true,
-        }
-        .variable("credential_secret", SECRET)
-        .variable("admin_token", ADMIN_TOKEN)
+        let application = Application::read().unwrap();
+        Self { application, components: Vec::new(), variables: Vec::new(), validates: true }
+            .variable("credential_secret", SECRET)
+            .variable("admin_token", ADMIN_TOKEN)
     }
 
-    /// Sets an application variable.
+    /// Sets an application variable, again if need be.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.insert(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value.to_owned());
+        self.variables.push((format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value.to_owned()));
         self
     }
 
-    /// Starts only this component, and any others named this way.
+    /// Starts only this component, and others named this way.
     pub fn component(mut self, id: &'static str) -> Self {
         self.components.push(id);
         self
@@ -49,13 +39,14 @@ impl Setup {
 
     /// Replaces a text in the manifest.
     pub fn edit_manifest(mut self, from: &str, to: &str) -> Self {
-        self.manifest_edits.push((from.to_owned(), to.to_owned()));
+        self.application.edit_manifest(from, to).unwrap();
         self
     }
 
     /// Uses the databases of another running application.
-    pub fn databases_of(self, other: &TestApp) -> Self {
-        Self { data_folder: other.data_folder().display().to_string(), ..self }
+    pub fn databases_of(mut self, other: &TestApp) -> Self {
+        self.application.set_data_folder(&other.data_folder());
+        self
     }
 
     /// Does not validate answers against `openapi.yaml`, which takes time.
@@ -77,42 +68,19 @@ impl Setup {
     }
 
     async fn start_in(self, folder: TempDir) -> TestApp {
-        self.write_files(folder.path());
-        let (host, base_url) = self.spawn(folder.path());
-        let validates = self.validates;
-        TestApp::new(base_url, validates, Some(Own { folder, setup: self, host })).await
+        self.application.write(folder.path()).unwrap();
+        TestApp::start(folder, self).await
     }
 
-    /// Writes the project's manifest and runtime config, adapted to this folder.
-    fn write_files(&self, folder: &Path) {
-        let source = format!("source = \"{}/", wasm_target_folder().display());
-        let mut manifest = read("spin.toml").replace("source = \"target/", &source);
-        for (from, to) in &self.manifest_edits {
-            assert!(manifest.contains(from), "spin.toml no longer has {from:?}");
-            manifest = manifest.replace(from, to);
-        }
-        fs::write(folder.join("spin.toml"), manifest).unwrap();
-        let config = read("runtime-config.toml");
-        let config = config.replace("path = \"data/", &format!("path = \"{}/", self.data_folder));
-        fs::write(folder.join("runtime-config.toml"), config).unwrap();
-    }
-
-    /// Starts a host on the files in this folder, and returns it with its URL.
-    pub(crate) fn spawn(&self, folder: &Path) -> (Host, String) {
-        let mut command = if on_spin() {
-            let mut spin = Command::new("spin");
-            spin.args(["up", "--state-dir", ".spin"]);
-            spin
-        } else {
-            Command::new(program())
-        };
+    /// Starts a host on the files in this folder.
+    pub(crate) fn serve(&self, folder: &Path) -> Server {
+        let host = if on_spin() { Host::Spin } else { Host::Embedded("debug") };
+        let mut command = host.command(folder, "127.0.0.1:0").unwrap();
         command
-            .current_dir(folder)
-            .args(["--from", "spin.toml", "--runtime-config-file", "runtime-config.toml"])
-            .args(["--listen", "127.0.0.1:0"])
             .args(self.components.iter().flat_map(|id| ["--component-id", id]))
-            .envs(&self.variables);
-        Host::spawn(&mut command)
+            .envs(self.variables.clone())
+            .stderr(Stdio::piped());
+        Server::start(&mut command, |_| {}).unwrap()
     }
 }
 

@@ -9,11 +9,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use e2e::{Setup, needs_own_host};
+use e2e::{Setup, Signal, needs_own_host};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_written() {

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use e2e::{
-    Setup,
+    Setup, Signal,
     mock::{HASH, Mock},
     needs_own_host, on_spin,
 };
