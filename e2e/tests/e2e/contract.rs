@@ -211,15 +211,15 @@ async fn ask_for_all_other_examples(app: &TestApp, examples: &mut Examples) {
 
     examples.expect("AlreadyIssued/alreadyIssued", &app.issue("MySecurePassword123!").await);
     examples.expect("BadRequest/unknownMember", &app.post("/issue", &json!({ "credental": "typo" })).await);
-    let post = |body: &'static str| app.request(Method::POST, "/issue").body(body);
-    let malformed = app.send(post(r#"{"credential": "MySecurePassword123!""#)).await;
+    let malformed = app.post_raw("/issue", r#"{"credential": "MySecurePassword123!""#).await;
     examples.expect("BadRequest/malformed", &malformed);
-    let form = post("credential=x").header("content-type", "application/x-www-form-urlencoded");
+    let form = app.request(Method::POST, "/issue").body("credential=x");
+    let form = form.header("content-type", "application/x-www-form-urlencoded");
     examples.expect("UnsupportedMediaType/form", &app.send(form).await);
     examples.expect("PayloadTooLarge/tooLong", &app.issue(&"x".repeat(64 * 1024)).await);
     examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1000").await);
     examples.expect("Unauthorized/missingToken", &app.get("/credentials").await);
-    let wrong = app.request(Method::GET, "/credentials").bearer_auth("wrong");
+    let wrong = app.request(Method::GET, "/credentials").bearer_auth("a-wrong-admin-token");
     examples.expect("Unauthorized/wrongToken", &app.send(wrong).await);
     examples.expect("NotIssued/notIssued", &app.revoke(&json!({ "credential": "guesswork" })).await);
     examples.expect("NoSuchPath/noSuchPath", &app.get("/issue/x").await);

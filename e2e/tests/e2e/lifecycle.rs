@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use e2e::{Setup, TestApp, needs_own_host, unique};
@@ -130,7 +129,7 @@ async fn metadata_comes_back_as_it_was_sent_and_from_verify_only_while_valid() {
     let metadata =
         r#"{"z":1.0,"a":12345678901234567890123,"e":1E5,"nested":{"b":[null,true],"a":"é \" \\ \u0041"}}"#;
     let body = format!(r#"{{"credential": "{credential}", "metadata": {metadata}, "ttl_seconds": 3600}}"#);
-    let answer = app.send(app.request(Method::POST, "/issue").body(body)).await;
+    let answer = app.post_raw("/issue", body).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let hash = answer.json()["credential_hash"].as_str().unwrap().to_owned();
     assert!(app.check(&hash).await.text().contains(&format!("\"metadata\":{metadata}")));
