@@ -107,6 +107,13 @@ impl TestApp {
         self.post("/issue", &json!({ "credential": credential })).await
     }
 
+    /// Issues with this body, and returns the body of the 201.
+    pub async fn issued(&self, body: Value) -> Value {
+        let answer = self.post("/issue", &body).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
+    }
+
     pub async fn check(&self, hash: &str) -> Answer {
         self.post("/check", &json!({ "credential_hash": hash })).await
     }

@@ -23,15 +23,6 @@ impl Mock {
         Self::start(bytes.into(), Duration::ZERO).await
     }
 
-    /// Sends a 200 with this JSON body.
-    pub async fn answering_json(body: &str) -> Self {
-        Self::answering(format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        ))
-        .await
-    }
-
     /// Sends these bytes, then nothing more, and leaves the connection open.
     pub async fn stalling_after(bytes: impl Into<Vec<u8>>) -> Self {
         Self::start(bytes.into(), Duration::from_secs(3600)).await
@@ -84,6 +75,14 @@ impl Drop for Mock {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A 200 with this JSON body.
+pub fn json_answer(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 /// An address on which nothing listens.

@@ -1,14 +1,13 @@
 //! GET and HEAD /health of both services.
 
-use reqwest::Method;
-
 use e2e::{
     Setup, TestApp, needs_own_host,
     values::{is_timestamp, names},
 };
+use reqwest::Method;
 
 #[tokio::test]
-async fn a_healthy_service_says_who_it_is() {
+async fn a_healthy_service_identifies_itself() {
     let app = TestApp::any().await;
     for (path, service) in
         [("/health", "issuance"), ("/health/issuance", "issuance"), ("/health/verification", "verification")]
@@ -36,7 +35,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_too_short_makes_both_services_unhealthy_and_useless() {
+async fn a_short_secret_makes_both_services_unhealthy_and_unavailable() {
     needs_own_host!();
     let app = Setup::new().variable("credential_secret", "31 bytes are one byte too few..").start().await;
     for path in ["/health", "/health/verification"] {

@@ -1,11 +1,10 @@
 //! POST /issue.
 
-use serde_json::Value;
-
 use e2e::{
     Setup, TestApp, needs_own_host, unique,
     values::{is_timestamp, names},
 };
+use serde_json::Value;
 
 fn is_lowercase_hex(value: &Value, length: usize) -> bool {
     value.as_str().is_some_and(|text| {
@@ -14,7 +13,7 @@ fn is_lowercase_hex(value: &Value, length: usize) -> bool {
 }
 
 #[tokio::test]
-async fn issuing_answers_with_hash_time_worker_and_key_and_not_with_the_credential() {
+async fn issuing_answers_with_hash_time_worker_and_key_but_not_the_credential() {
     let app = TestApp::any().await;
     let credential = unique("issued");
     let answer = app.issue(&credential).await;
@@ -39,7 +38,7 @@ async fn a_credential_is_issued_once() {
 }
 
 #[tokio::test]
-async fn credentials_that_differ_in_any_byte_are_different() {
+async fn credentials_are_compared_byte_by_byte() {
     let app = TestApp::any().await;
     let stem = unique("Exact");
     let variants = [
@@ -74,7 +73,7 @@ async fn the_hash_is_hmac_sha256_under_the_secret() {
 }
 
 #[tokio::test]
-async fn a_named_worker_signs_with_its_name_and_an_unnamed_one_with_a_random_id() {
+async fn a_worker_is_named_by_its_setting_or_by_a_random_id() {
     needs_own_host!();
     let app = Setup::new().variable("worker_id", "pod-7").start().await;
     assert_eq!(app.issue("a").await.json()["message"], "credential issued by pod-7");
