@@ -3,7 +3,9 @@
 //! [`TestApp`] is the application on a running host. [`Setup`] starts one, on a free port and in a folder of its own.
 
 use std::{
-    env, fs, process,
+    env, fs,
+    path::PathBuf,
+    process,
     sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,
 };
@@ -58,6 +60,11 @@ pub fn unique(name: &str) -> String {
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let time = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
     format!("{name}-{time:x}-{}-{count}", process::id())
+}
+
+/// The files of the page.
+pub fn page_files() -> Vec<PathBuf> {
+    fs::read_dir(workspace().join("web/static")).unwrap().map(|file| file.unwrap().path()).collect()
 }
 
 /// The text of a file of the project.

@@ -1,18 +1,13 @@
-//! `openapi.yaml` and the service say the same.
+//! `openapi.yaml` and the services agree.
 //!
-//! Four ways to the same end: every answer that any test of this suite gets is looked up in the document
-//! ([`assert_conforms`](e2e::openapi::assert_conforms)); paths and methods are compared in both directions; the
-//! document's examples are executed; and Schemathesis, where it is installed, asks whatever the document allows, and what it
-//! does not.
+//! Here paths and methods are compared, the document's examples are sent, and Schemathesis generates requests. Besides,
+//! [`TestApp::send`] validates the answers that all tests get.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     process::Command,
 };
-
-use reqwest::{Body, Method};
-use serde_json::{Value, json};
 
 use e2e::{
     ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, needs_own_host,
@@ -21,17 +16,19 @@ use e2e::{
     values::assert_similar,
     workspace,
 };
+use reqwest::{Body, Method};
+use serde_json::{Value, json};
 
-/// The secret that the document's examples were made with.
+/// The secret with which the hashes in the document were made.
 const EXAMPLE_SECRET: &str = "the example secret of openapi.yaml";
 
-/// The paths, each with its operations.
+/// The paths with their operations.
 fn paths() -> impl Iterator<Item = (&'static String, &'static Value)> {
     members(&document()["paths"]).iter()
 }
 
 #[test]
-fn each_path_of_the_manifest_and_of_the_routers_is_in_the_document_and_the_other_way_round() {
+fn manifest_routers_and_document_have_the_same_paths() {
     let documented: BTreeSet<_> = paths().map(|(path, _)| path.clone()).collect();
 
     let between = |text: &str, before: &str| -> BTreeSet<String> {
@@ -59,13 +56,13 @@ fn each_path_of_the_manifest_and_of_the_routers_is_in_the_document_and_the_other
         let code = read(file);
         routed.extend(between(code.split("#[cfg(test)]").next().unwrap(), ".route(\""));
     }
-    // What the page's component serves is not in its code, but in its folder: its two paths are asked for below.
+    // The routes of the page are files. These two are requested in `each_path_allows_exactly_the_documented_methods`.
     routed.extend(documented.iter().filter(|path| ["/", "/openapi.yaml"].contains(&path.as_str())).cloned());
     assert_eq!(documented, routed);
 }
 
 #[tokio::test]
-async fn each_path_takes_the_methods_that_the_document_gives_it() {
+async fn each_path_allows_exactly_the_documented_methods() {
     let app = TestApp::any().await;
     for (path, operations) in paths() {
         let methods = members(operations).keys().map(|method| method.to_ascii_uppercase());
@@ -84,13 +81,7 @@ async fn each_path_takes_the_methods_that_the_document_gives_it() {
     }
 }
 
-#[tokio::test]
-async fn the_document_that_is_served_is_this_one() {
-    let app = TestApp::any().await;
-    assert!(app.get("/openapi.yaml").await.text() == read("openapi.yaml"));
-}
-
-/// The objects at any depth that have an example, each with its place.
+/// Collects the objects that have examples, at any depth, with their places.
 fn with_examples(value: &'static Value, place: &str, found: &mut Vec<(String, &'static Value)>) {
     if value.get("schema").is_some() && value.get("examples").is_some() {
         found.push((place.to_owned(), value));
@@ -107,7 +98,7 @@ fn with_examples(value: &'static Value, place: &str, found: &mut Vec<(String, &'
 }
 
 #[test]
-fn each_example_fits_its_schema() {
+fn each_example_matches_its_schema() {
     let mut found = Vec::new();
     with_examples(document(), "", &mut found);
     assert!(found.len() >= 25, "openapi.yaml has lost its examples");
@@ -118,10 +109,11 @@ fn each_example_fits_its_schema() {
     }
 }
 
-/// The document's examples of answers, and those that were not seen yet.
+/// The example answers of the document.
 struct Examples {
-    /// Each by its operation, or by the name of the response that operations share, with its status.
+    /// By operation, or by the name of a shared response: the status and the body.
     answers: BTreeMap<String, (u64, &'static Value)>,
+    /// Those that no answer has matched yet.
     unseen: BTreeSet<String>,
 }
 
@@ -152,13 +144,13 @@ impl Examples {
         Self { answers, unseen }
     }
 
-    /// The answer must be the one in this example.
+    /// Asserts that the answer is the one in this example.
     fn expect(&mut self, example: &str, answer: &Answer) {
         let (status, expected) = self.answers[example];
         assert_eq!(u64::from(answer.status), status, "{example}: {}", answer.text());
         let actual = answer.json();
         assert_similar(expected, &actual, example);
-        // These come from the secret alone; not so where the service made the credential.
+        // Only the hash of a generated credential differs between runs.
         if !example.ends_with("/generated") {
             assert_eq!(expected["credential_hash"], actual["credential_hash"], "{example}");
             assert_eq!(expected["key_id"], actual["key_id"], "{example}");
@@ -166,7 +158,7 @@ impl Examples {
         self.unseen.remove(example);
     }
 
-    /// Sends the examples of an operation's request with these names; their answers must be the examples of that name.
+    /// Sends these examples of a request, and asserts that the answers are the examples of the same names.
     async fn ask(&mut self, app: &TestApp, path: &str, names: &[&str]) {
         let operation = &document()["paths"][path]["post"];
         for name in names {
@@ -178,18 +170,18 @@ impl Examples {
 }
 
 #[tokio::test]
-async fn the_examples_of_the_document_are_what_the_service_answers() {
+async fn the_service_answers_as_in_the_examples() {
     needs_own_host!();
     let app = Setup::new().variable("credential_secret", EXAMPLE_SECRET).start().await;
     let mut examples = Examples::new();
     let silent = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
     let stalled = app.post_raw("/issue", Body::wrap_stream(silent));
-    let (stalled, ()) = tokio::join!(stalled, ask_for_all_other_examples(&app, &mut examples));
+    let (stalled, ()) = tokio::join!(stalled, expect_other_examples(&app, &mut examples));
     examples.expect("RequestTimeout/stalled", &stalled);
-    assert!(examples.unseen.is_empty(), "never asked for: {:?}", examples.unseen);
+    assert!(examples.unseen.is_empty(), "no answer matched {:?}", examples.unseen);
 }
 
-async fn ask_for_all_other_examples(app: &TestApp, examples: &mut Examples) {
+async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     examples.ask(app, "/issue", &["given", "withExpiryAndMetadata", "generated", "shortLived"]).await;
     examples.ask(app, "/check", &["one", "withExpiryAndMetadata", "unknown", "several"]).await;
     examples.ask(app, "/verify", &["valid", "withExpiryAndMetadata", "notFound"]).await;
@@ -201,7 +193,7 @@ async fn ask_for_all_other_examples(app: &TestApp, examples: &mut Examples) {
     examples.expect("verifyCredentials/partlyWrong", &app.post("/verify/batch", &credentials).await);
 
     examples.ask(app, "/revoke", &["byCredential", "byHash"]).await;
-    // The minute of the short-lived one is over.
+    // Instead of waiting for a minute.
     let expire = "UPDATE credentials SET expires_at = issued_at + 1 WHERE expires_at = issued_at + 60000";
     assert_eq!(app.database("issuance").execute(expire, []).unwrap(), 1);
     examples.ask(app, "/verify", &["revoked", "expired"]).await;
@@ -226,17 +218,18 @@ async fn ask_for_all_other_examples(app: &TestApp, examples: &mut Examples) {
     let delete = app.request(Method::DELETE, "/issue");
     examples.expect("MethodNotAllowed/methodNotAllowed", &app.send(delete).await);
 
-    let poor = Setup::new().variable("credential_secret", "short").variable("admin_token", "").start().await;
-    examples.expect("Forbidden/closed", &poor.get("/credentials").await);
-    examples.expect("Unavailable/notConfigured", &poor.verify("a").await);
-    examples.expect("Unhealthy/secretTooShort", &poor.get("/health").await);
+    let unconfigured =
+        Setup::new().variable("credential_secret", "short").variable("admin_token", "").start().await;
+    examples.expect("Forbidden/closed", &unconfigured.get("/credentials").await);
+    examples.expect("Unavailable/notConfigured", &unconfigured.verify("a").await);
+    examples.expect("Unhealthy/secretTooShort", &unconfigured.get("/health").await);
 }
 
 #[tokio::test]
-async fn schemathesis_finds_nothing() {
-    /// With the same seed each run asks much the same.
+async fn schemathesis_finds_no_failure() {
+    /// The same seed generates much the same requests.
     const SEED: &str = "1";
-    /// How many requests of each kind are made up for each operation.
+    /// The number of requests of each kind per operation.
     const MAX_EXAMPLES: &str = "60";
 
     needs_own_host!();
@@ -249,7 +242,7 @@ async fn schemathesis_finds_nothing() {
     let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
     let mut command = Command::new(schemathesis);
     command
-        // What it writes beside is of this run only.
+        // It writes files into its folder.
         .current_dir(app.folder())
         .env("PYTHONPATH", workspace())
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -266,7 +259,7 @@ async fn schemathesis_finds_nothing() {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{errors}");
-    // Nor does it leave anything out.
+    // It tested everything.
     let operations: usize = paths().map(|(_, item)| members(item).len()).sum();
     assert!(text.contains(&format!("Tested: {operations}\n")), "{text}");
     assert!(!app.log().contains("panicked"), "{}", app.log());

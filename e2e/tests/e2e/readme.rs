@@ -1,12 +1,11 @@
-//! README.md and .env.example say what is true.
+//! The documents agree with the project.
 
 use std::{collections::BTreeSet, fs};
 
+use e2e::{Answer, Setup, TestApp, needs_own_host, read, values::assert_similar, workspace};
 use reqwest::Method;
 
-use e2e::{Answer, Setup, TestApp, needs_own_host, read, values::assert_similar, workspace};
-
-/// Each `$ curl …` line of README's console blocks with the line below it.
+/// Each `$ curl …` line in the console blocks of README.md, with the line below it.
 fn curl_examples() -> Vec<(String, String)> {
     let readme = read("README.md");
     let mut examples = Vec::new();
@@ -34,7 +33,7 @@ async fn run_curl(app: &TestApp, command: &str) -> Answer {
         }
     }
     let method = if body.is_some() { Method::POST } else { Method::GET };
-    let mut request = app.request(method, path.expect("an example calls localhost:3000"));
+    let mut request = app.request(method, path.expect("examples call localhost:3000"));
     if let Some((name, value)) = header {
         request = request.header(name, value);
     }
@@ -42,7 +41,7 @@ async fn run_curl(app: &TestApp, command: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_curl_examples_give_the_answers_that_stand_below_them() {
+async fn the_curl_examples_give_the_answers_shown() {
     needs_own_host!();
     let app = Setup::new().start().await;
     let examples = curl_examples();
@@ -54,7 +53,7 @@ async fn the_curl_examples_give_the_answers_that_stand_below_them() {
 }
 
 #[test]
-fn every_variable_is_in_the_readme_and_in_the_example_with_its_default() {
+fn every_variable_is_documented_with_its_default() {
     let manifest = read("spin.toml");
     let variables = manifest.split("[variables]\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let (readme, example) = (read("README.md"), read(".env.example"));
@@ -79,30 +78,27 @@ fn every_variable_is_in_the_readme_and_in_the_example_with_its_default() {
 }
 
 #[test]
-fn every_link_and_picture_of_the_documents_is_there() {
-    let documents = [
-        "README.md",
-        "host/README.md",
-        "docs/architecture.md",
-        "docs/operations.md",
-        "docs/performance.md",
-        "docs/web.md",
-    ];
+fn every_link_and_picture_in_the_documents_exists() {
+    let mut documents: Vec<_> =
+        fs::read_dir(workspace().join("docs")).unwrap().map(|file| file.unwrap().path()).collect();
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    assert!(documents.len() >= 4, "{documents:?}");
+    documents.extend(["README.md", "bench/README.md", "host/README.md"].map(|file| workspace().join(file)));
     let mut links = 0;
     for document in documents {
-        let text = read(document);
-        let folder = workspace().join(document);
+        let text = fs::read_to_string(&document).unwrap();
+        let place = document.display();
         let markdown = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let pictures = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
         for link in markdown.chain(pictures).filter(|link| !link.contains("://")) {
             let (path, section) = link.split_once('#').unwrap_or((link, ""));
-            let target = if path.is_empty() { folder.clone() } else { folder.with_file_name(path) };
-            assert!(target.exists(), "{document} links to {link}");
+            let target = if path.is_empty() { document.clone() } else { document.with_file_name(path) };
+            assert!(target.exists(), "{place} links to {link}");
             let headings = fs::read_to_string(&target).unwrap_or_default().to_lowercase();
             let named = |line: &str| line.trim_start_matches('#').trim().replace(' ', "-") == section;
             assert!(
                 section.is_empty() || headings.lines().any(|line| line.starts_with('#') && named(line)),
-                "{document} links to {link}"
+                "{place} links to {link}"
             );
             links += 1;
         }
