@@ -1,1 +1,73 @@
-//! Nothing is here: the tests are in `tests/e2e`, one program with a file for each topic.
+//! What the end-to-end tests and the benchmark of the lists share.
+//!
+//! [`TestApp`] is the application on a running host. [`Setup`] starts one, on a free port and in a folder of its own.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
+};
+
+pub use launch::{Signal, workspace};
+
+pub use crate::{
+    answer::Answer,
+    app::TestApp,
+    setup::{Setup, on_spin},
+};
+
+mod answer;
+mod app;
+pub mod mock;
+pub mod openapi;
+mod setup;
+pub mod tools;
+pub mod values;
+
+/// The secret of every application under test, unless the test sets another.
+pub const SECRET: &str = "an end-to-end secret of 32 bytes or more";
+
+/// The admin token of every application under test, unless the test sets another.
+pub const ADMIN_TOKEN: &str = "an-end-to-end-admin-token";
+
+/// The issuer token, where a test configures one.
+pub const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
+
+/// Skips a test that needs a host of its own when the tests run against `E2E_BASE_URL`.
+#[macro_export]
+macro_rules! needs_own_host {
+    () => {
+        if $crate::has_base_url(module_path!()) {
+            return;
+        }
+    };
+}
+
+/// Whether `E2E_BASE_URL` is set. If so, prints that this test is skipped.
+pub fn has_base_url(test: &str) -> bool {
+    let is_set = env::var_os("E2E_BASE_URL").is_some();
+    if is_set {
+        eprintln!("skipped {test}: it needs a host of its own, and E2E_BASE_URL names another");
+    }
+    is_set
+}
+
+/// A credential that no other test and no earlier run has used.
+pub fn unique(name: &str) -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let time = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    format!("{name}-{time:x}-{}-{count}", process::id())
+}
+
+/// The files of the page.
+pub fn page_files() -> Vec<PathBuf> {
+    fs::read_dir(workspace().join("web/static")).unwrap().map(|file| file.unwrap().path()).collect()
+}
+
+/// The text of a file of the project.
+pub fn read(file: &str) -> String {
+    fs::read_to_string(workspace().join(file)).unwrap()
+}

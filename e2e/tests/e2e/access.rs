@@ -1,14 +1,14 @@
-//! Who may: bearer tokens.
+//! Bearer tokens.
 
+use e2e::{ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, needs_own_host, unique};
 use reqwest::{Method, header::AUTHORIZATION};
 use serde_json::json;
 
-use crate::app::{ADMIN_TOKEN, Answer, Setup, TestApp, needs_own_host, unique};
-
-/// The admin routes, each with a request that would succeed or be a 404.
+/// The admin routes.
 const ADMIN_ROUTES: [(Method, &str); 3] =
     [(Method::POST, "/revoke"), (Method::GET, "/credentials"), (Method::GET, "/verifications")];
 
+/// Sends a request that is valid but for its authorization.
 async fn ask(app: &TestApp, method: &Method, path: &str, authorization: Option<&str>) -> Answer {
     let mut request = app.request(method.clone(), path);
     if let Some(authorization) = authorization {
@@ -17,25 +17,30 @@ async fn ask(app: &TestApp, method: &Method, path: &str, authorization: Option<&
     if method == Method::POST {
         request = request.json(&json!({ "credential": unique("access") }));
     }
-    Answer::to(request).await
+    app.send(request).await
 }
 
 #[tokio::test]
-async fn admin_routes_ask_for_the_admins_token() {
+async fn admin_routes_require_an_admin_token() {
     needs_own_host!();
-    let app = Setup::new().variable("admin_token", "first, second").start().await;
+    let tokens = "the-first-admin-token, the-second-admin-token";
+    let app = Setup::new().variable("admin_token", tokens).start().await;
     for (method, path) in ADMIN_ROUTES {
-        for token in ["Bearer first", "bearer second"] {
-            let answer = ask(&app, &method, path, Some(token)).await;
+        for right in ["Bearer the-first-admin-token", "bearer the-second-admin-token"] {
+            let answer = ask(&app, &method, path, Some(right)).await;
             assert!([200, 404].contains(&answer.status), "{path}: {}", answer.text());
         }
-        for none in [None, Some("Basic Zmlyc3Q6c2Vjb25k"), Some("first")] {
+        for none in [None, Some("Basic Zmlyc3Q6c2Vjb25k"), Some("the-first-admin-token")] {
             let answer = ask(&app, &method, path, none).await;
             answer.assert_problem(401, "unauthorized");
             assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"kube-credentials\""));
             assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
         }
-        for wrong in ["Bearer third", "Bearer First", "Bearer first,second"] {
+        for wrong in [
+            "Bearer the-third-admin-token",
+            "Bearer The-First-Admin-Token",
+            "Bearer the-first-admin-token,the-second-admin-token",
+        ] {
             let answer = ask(&app, &method, path, Some(wrong)).await;
             answer.assert_problem(401, "unauthorized");
             assert!(answer.header("www-authenticate").unwrap().ends_with("error=\"invalid_token\""));
@@ -45,45 +50,45 @@ async fn admin_routes_ask_for_the_admins_token() {
 }
 
 #[tokio::test]
-async fn admin_routes_are_closed_while_no_token_is_configured() {
+async fn admin_routes_are_forbidden_while_no_admin_token_is_configured() {
     needs_own_host!();
     let app = Setup::new().variable("admin_token", "").start().await;
     for (method, path) in ADMIN_ROUTES {
-        for token in [None, Some("Bearer "), Some("Bearer x")] {
+        for token in [None, Some("Bearer "), Some("Bearer any-admin-token-at-all")] {
             ask(&app, &method, path, token).await.assert_problem(403, "forbidden");
         }
     }
 }
 
 #[tokio::test]
-async fn issuing_is_open_until_an_issuers_token_is_configured() {
+async fn issuing_is_open_until_an_issuer_token_is_configured() {
     needs_own_host!();
     let mut app = Setup::new().start().await;
     assert_eq!(ask(&app, &Method::POST, "/issue", None).await.status, 201);
-    app.restart_with(&[("issuer_token", "old,new")]).await;
-    for token in ["Bearer old", "BEARER new"] {
+    app.restart_with(&[("issuer_token", "the-old-issuer-token,the-new-issuer-token")]).await;
+    for token in ["Bearer the-old-issuer-token", "BEARER the-new-issuer-token"] {
         assert_eq!(ask(&app, &Method::POST, "/issue", Some(token)).await.status, 201);
     }
     ask(&app, &Method::POST, "/issue", None).await.assert_problem(401, "unauthorized");
     let admin = format!("Bearer {ADMIN_TOKEN}");
     ask(&app, &Method::POST, "/issue", Some(&admin)).await.assert_problem(401, "unauthorized");
-    // A stranger is not told what is wrong with the body, and the other routes stay open.
-    Answer::to(app.request(Method::POST, "/issue").body("{")).await.assert_problem(401, "unauthorized");
+    // Tokens are checked before the body.
+    app.post_raw("/issue", "{").await.assert_problem(401, "unauthorized");
     assert_eq!(app.verify("x").await.status, 200);
     assert_eq!(app.check("x").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_preflight_needs_no_token_and_allows_to_send_one() {
+async fn a_preflight_needs_no_token_and_allows_the_authorization_header() {
     needs_own_host!();
-    let app = Setup::new().variable("issuer_token", "t").start().await;
+    let app = Setup::new().variable("issuer_token", ISSUER_TOKEN).start().await;
     for path in ["/issue", "/revoke", "/credentials", "/verifications"] {
         let request = app
             .request(Method::OPTIONS, path)
             .header("origin", "https://a.example")
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "authorization");
-        let answer = Answer::to(request).await;
+        let answer = app.send(request).await;
         assert_eq!(answer.status, 204, "{path}");
         assert!(answer.header("access-control-allow-headers").unwrap().contains("authorization"));
     }

@@ -1,47 +1,39 @@
-//! The page in headless Chromium: starts what `e2e/browser/*.test.mjs` try, and runs them.
+//! The page in headless Chromium: starts applications and static hosts for `e2e/browser/*.test.mjs`, and runs these.
 
-use std::{fs, path::Path, process::Command};
+use std::{env, fs, path::Path, process::Command};
 
 use axum::Router;
+use e2e::{ADMIN_TOKEN, ISSUER_TOKEN, Setup, needs_own_host, page_files, tools, workspace};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 
-use crate::{
-    app::{ADMIN_TOKEN, Setup, needs_own_host, workspace},
-    tools,
-};
-
-/// The token for issuers, where the application under test asks for one.
-const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
-
-/// A port, and with it an origin, that is taken before anything is served there.
-struct Origin {
+/// A static host whose URL is known before it serves.
+struct StaticHost {
     url: String,
     listener: TcpListener,
 }
 
-impl Origin {
+impl StaticHost {
     async fn reserve() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { url: format!("http://{}", listener.local_addr().unwrap()), listener }
     }
 
-    /// Serves a folder there, as a static host does, and once more in a folder.
-    fn serve(self, folder: &Path) -> JoinHandle<()> {
+    /// Serves a folder at `/` and at `/folder`.
+    fn serve(self, folder: &Path) {
         let router = Router::new()
             .nest_service("/folder", ServeDir::new(folder))
             .fallback_service(ServeDir::new(folder));
-        tokio::spawn(async move { axum::serve(self.listener, router).await.unwrap() })
+        tokio::spawn(async move { axum::serve(self.listener, router).await.unwrap() });
     }
 }
 
-/// The page's files, set up for a static host as `docs/web.md` says.
+/// A copy of the page that calls this API, made as `docs/web.md` says.
 fn static_copy(api: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(workspace().join("web/static")).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    for file in page_files() {
+        fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
     }
     let index = folder.path().join("index.html");
     let page = fs::read_to_string(&index).unwrap();
@@ -60,7 +52,7 @@ async fn the_page_works_in_a_browser() {
     let packages = tools::folder("e2e/browser/node_modules");
     let (Some(node), Some(chromium), Some(_)) = (node, chromium, packages) else { return };
 
-    let (friend, stranger) = (Origin::reserve().await, Origin::reserve().await);
+    let (friend, stranger) = (StaticHost::reserve().await, StaticHost::reserve().await);
     let (friend_url, stranger_url) = (friend.url.clone(), stranger.url.clone());
     let origins = format!("https://elsewhere.example, {friend_url}");
     let app = Setup::new().variable("cors_origin", &origins).start().await;
@@ -69,18 +61,20 @@ async fn the_page_works_in_a_browser() {
     let broken = Setup::new().variable("issuance_url", "http://127.0.0.1:1").start().await;
     let pictured = Setup::new().start().await;
     let files = static_copy(&app.base_url);
-    let servers = [friend.serve(files.path()), stranger.serve(files.path())];
+    friend.serve(files.path());
+    stranger.serve(files.path());
 
-    let pictures = std::env::var_os("E2E_PICTURES")
-        .map_or_else(|| tempfile::tempdir().unwrap().keep(), |folder| workspace().join(folder));
-    let mut files: Vec<_> = fs::read_dir(&tests).unwrap().map(|file| file.unwrap().path()).collect();
-    files.retain(|file| file.to_string_lossy().ends_with(".test.mjs"));
-    files.sort();
-    assert!(files.len() >= 5, "{files:?}");
+    let temporary = tempfile::tempdir().unwrap();
+    let pictures = env::var_os("E2E_PICTURES")
+        .map_or_else(|| temporary.path().to_owned(), |folder| workspace().join(folder));
+    let mut scripts: Vec<_> = fs::read_dir(&tests).unwrap().map(|file| file.unwrap().path()).collect();
+    scripts.retain(|file| file.to_string_lossy().ends_with(".test.mjs"));
+    scripts.sort();
+    assert!(scripts.len() >= 5, "{scripts:?}");
     let mut command = Command::new(node);
     command
         .arg("--test")
-        .args(&files)
+        .args(&scripts)
         .current_dir(&tests)
         .env("CHROMIUM", chromium)
         .env("ADMIN_TOKEN", ADMIN_TOKEN)
@@ -96,7 +90,4 @@ async fn the_page_works_in_a_browser() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("# fail 0") || text.contains("ℹ fail 0"), "node ran no tests: {text}");
-    for server in servers {
-        server.abort();
-    }
 }

@@ -1,9 +1,7 @@
-//! `openapi.yaml` and the service say the same.
+//! `openapi.yaml` and the services agree.
 //!
-//! Four ways to the same end: every answer that any test of this suite gets is looked up in the document
-//! ([`assert_conforms`](crate::app::openapi::assert_conforms)); paths and methods are compared in both directions; the
-//! document's examples are executed; and Schemathesis, where it is installed, asks whatever the document allows, and what it
-//! does not.
+//! Here paths and methods are compared, the document's examples are sent, and Schemathesis generates requests. Besides,
+//! [`TestApp::send`] validates the answers that all tests get.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,29 +9,26 @@ use std::{
     process::Command,
 };
 
+use e2e::{
+    ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, needs_own_host,
+    openapi::{assert_valid, document, members},
+    read, tools,
+    values::assert_similar,
+    workspace,
+};
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
-use crate::{
-    app::{
-        ADMIN_TOKEN, Answer, Setup, TestApp, needs_own_host,
-        openapi::{assert_valid, document, members},
-        workspace,
-    },
-    readme::{assert_alike, read},
-    tools,
-};
-
-/// The secret that the document's examples were made with.
+/// The secret with which the hashes in the document were made.
 const EXAMPLE_SECRET: &str = "the example secret of openapi.yaml";
 
-/// The paths, each with its operations.
+/// The paths with their operations.
 fn paths() -> impl Iterator<Item = (&'static String, &'static Value)> {
     members(&document()["paths"]).iter()
 }
 
 #[test]
-fn each_path_of_the_manifest_and_of_the_routers_is_in_the_document_and_the_other_way_round() {
+fn manifest_routers_and_document_have_the_same_paths() {
     let documented: BTreeSet<_> = paths().map(|(path, _)| path.clone()).collect();
 
     let between = |text: &str, before: &str| -> BTreeSet<String> {
@@ -61,13 +56,13 @@ fn each_path_of_the_manifest_and_of_the_routers_is_in_the_document_and_the_other
         let code = read(file);
         routed.extend(between(code.split("#[cfg(test)]").next().unwrap(), ".route(\""));
     }
-    // What the page's component serves is not in its code, but in its folder: its two paths are asked for below.
+    // The routes of the page are files. These two are requested in `each_path_allows_exactly_the_documented_methods`.
     routed.extend(documented.iter().filter(|path| ["/", "/openapi.yaml"].contains(&path.as_str())).cloned());
     assert_eq!(documented, routed);
 }
 
 #[tokio::test]
-async fn each_path_takes_the_methods_that_the_document_gives_it() {
+async fn each_path_allows_exactly_the_documented_methods() {
     let app = TestApp::any().await;
     for (path, operations) in paths() {
         let methods = members(operations).keys().map(|method| method.to_ascii_uppercase());
@@ -75,24 +70,18 @@ async fn each_path_takes_the_methods_that_the_document_gives_it() {
         if documented.contains("GET") {
             documented.insert("HEAD".to_owned());
         }
-        let answer = Answer::to(app.request(Method::DELETE, path)).await;
+        let answer = app.send(app.request(Method::DELETE, path)).await;
         answer.assert_problem(405, "method-not-allowed");
         let allowed: BTreeSet<_> = answer.header("allow").unwrap().split(',').map(str::to_owned).collect();
         assert_eq!(allowed, documented, "{path}");
         for method in documented {
-            let answer = Answer::to(app.request(method.parse().unwrap(), path)).await;
+            let answer = app.send(app.request(method.parse().unwrap(), path)).await;
             assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.status);
         }
     }
 }
 
-#[tokio::test]
-async fn the_document_that_is_served_is_this_one() {
-    let app = TestApp::any().await;
-    assert!(app.get("/openapi.yaml").await.text() == read("openapi.yaml"));
-}
-
-/// The objects at any depth that have an example, each with its place.
+/// Collects the objects that have examples, at any depth, with their places.
 fn with_examples(value: &'static Value, place: &str, found: &mut Vec<(String, &'static Value)>) {
     if value.get("schema").is_some() && value.get("examples").is_some() {
         found.push((place.to_owned(), value));
@@ -109,7 +98,7 @@ fn with_examples(value: &'static Value, place: &str, found: &mut Vec<(String, &'
 }
 
 #[test]
-fn each_example_fits_its_schema() {
+fn each_example_matches_its_schema() {
     let mut found = Vec::new();
     with_examples(document(), "", &mut found);
     assert!(found.len() >= 25, "openapi.yaml has lost its examples");
@@ -120,10 +109,11 @@ fn each_example_fits_its_schema() {
     }
 }
 
-/// The document's examples of answers, and those that were not seen yet.
+/// The example answers of the document.
 struct Examples {
-    /// Each by its operation, or by the name of the response that operations share, with its status.
+    /// By operation, or by the name of a shared response: the status and the body.
     answers: BTreeMap<String, (u64, &'static Value)>,
+    /// Those that no answer has matched yet.
     unseen: BTreeSet<String>,
 }
 
@@ -154,13 +144,13 @@ impl Examples {
         Self { answers, unseen }
     }
 
-    /// The answer must be the one in this example.
+    /// Asserts that the answer is the one in this example.
     fn expect(&mut self, example: &str, answer: &Answer) {
         let (status, expected) = self.answers[example];
         assert_eq!(u64::from(answer.status), status, "{example}: {}", answer.text());
         let actual = answer.json();
-        assert_alike(expected, &actual, example);
-        // These come from the secret alone; not so where the service made the credential.
+        assert_similar(expected, &actual, example);
+        // Only the hash of a generated credential differs between runs.
         if !example.ends_with("/generated") {
             assert_eq!(expected["credential_hash"], actual["credential_hash"], "{example}");
             assert_eq!(expected["key_id"], actual["key_id"], "{example}");
@@ -168,79 +158,79 @@ impl Examples {
         self.unseen.remove(example);
     }
 
-    /// Sends the examples of an operation's request with these names; their answers must be the examples of that name.
+    /// Sends these examples of a request, and asserts that the answers are the examples of the same names.
     async fn ask(&mut self, app: &TestApp, path: &str, names: &[&str]) {
         let operation = &document()["paths"][path]["post"];
         for name in names {
             let example = &operation["requestBody"]["content"]["application/json"]["examples"][name]["value"];
-            let answer = Answer::to(app.admin(Method::POST, path).json(example)).await;
+            let answer = app.send(app.admin(Method::POST, path).json(example)).await;
             self.expect(&format!("{}/{name}", operation["operationId"].as_str().unwrap()), &answer);
         }
     }
 }
 
 #[tokio::test]
-async fn the_examples_of_the_document_are_what_the_service_answers() {
+async fn the_service_answers_as_in_the_examples() {
     needs_own_host!();
     let app = Setup::new().variable("credential_secret", EXAMPLE_SECRET).start().await;
-    let stalled = {
-        let silent = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
-        tokio::spawn(Answer::to(app.request(Method::POST, "/issue").body(Body::wrap_stream(silent))))
-    };
     let mut examples = Examples::new();
+    let silent = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let stalled = app.post_raw("/issue", Body::wrap_stream(silent));
+    let (stalled, ()) = tokio::join!(stalled, expect_other_examples(&app, &mut examples));
+    examples.expect("RequestTimeout/stalled", &stalled);
+    assert!(examples.unseen.is_empty(), "no answer matched {:?}", examples.unseen);
+}
 
-    examples.ask(&app, "/issue", &["given", "withExpiryAndMetadata", "generated", "shortLived"]).await;
-    examples.ask(&app, "/check", &["one", "withExpiryAndMetadata", "unknown", "several"]).await;
-    examples.ask(&app, "/verify", &["valid", "withExpiryAndMetadata", "notFound"]).await;
-    examples.ask(&app, "/verify/batch", &["several"]).await;
+async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
+    examples.ask(app, "/issue", &["given", "withExpiryAndMetadata", "generated", "shortLived"]).await;
+    examples.ask(app, "/check", &["one", "withExpiryAndMetadata", "unknown", "several"]).await;
+    examples.ask(app, "/verify", &["valid", "withExpiryAndMetadata", "notFound"]).await;
+    examples.ask(app, "/verify/batch", &["several"]).await;
     let given = &examples.answers["issueCredential/given"].1["credential_hash"];
     let hashes = json!({ "credential_hashes": [given, 5] });
     examples.expect("checkCredential/partlyWrong", &app.post("/check", &hashes).await);
     let credentials = json!({ "credentials": ["badge-0042", ""] });
     examples.expect("verifyCredentials/partlyWrong", &app.post("/verify/batch", &credentials).await);
 
-    examples.ask(&app, "/revoke", &["byCredential", "byHash"]).await;
-    // The minute of the short-lived one is over.
+    examples.ask(app, "/revoke", &["byCredential", "byHash"]).await;
+    // Instead of waiting for a minute.
     let expire = "UPDATE credentials SET expires_at = issued_at + 1 WHERE expires_at = issued_at + 60000";
     assert_eq!(app.database("issuance").execute(expire, []).unwrap(), 1);
-    examples.ask(&app, "/verify", &["revoked", "expired"]).await;
+    examples.ask(app, "/verify", &["revoked", "expired"]).await;
     examples.expect("listCredentials/firstPage", &app.admin_get("/credentials?limit=2").await);
     examples.expect("listVerifications/firstPage", &app.admin_get("/verifications?limit=2").await);
     examples.expect("Healthy/healthy", &app.get("/health").await);
 
     examples.expect("AlreadyIssued/alreadyIssued", &app.issue("MySecurePassword123!").await);
     examples.expect("BadRequest/unknownMember", &app.post("/issue", &json!({ "credental": "typo" })).await);
-    let post = |body: &'static str| app.request(Method::POST, "/issue").body(body);
-    let malformed = Answer::to(post(r#"{"credential": "MySecurePassword123!""#)).await;
+    let malformed = app.post_raw("/issue", r#"{"credential": "MySecurePassword123!""#).await;
     examples.expect("BadRequest/malformed", &malformed);
-    let form = post("credential=x").header("content-type", "application/x-www-form-urlencoded");
-    examples.expect("UnsupportedMediaType/form", &Answer::to(form).await);
+    let form = app.request(Method::POST, "/issue").body("credential=x");
+    let form = form.header("content-type", "application/x-www-form-urlencoded");
+    examples.expect("UnsupportedMediaType/form", &app.send(form).await);
     examples.expect("PayloadTooLarge/tooLong", &app.issue(&"x".repeat(64 * 1024)).await);
     examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1000").await);
     examples.expect("Unauthorized/missingToken", &app.get("/credentials").await);
-    let wrong = app.request(Method::GET, "/credentials").bearer_auth("wrong");
-    examples.expect("Unauthorized/wrongToken", &Answer::to(wrong).await);
+    let wrong = app.request(Method::GET, "/credentials").bearer_auth("a-wrong-admin-token");
+    examples.expect("Unauthorized/wrongToken", &app.send(wrong).await);
     examples.expect("NotIssued/notIssued", &app.revoke(&json!({ "credential": "guesswork" })).await);
     examples.expect("NoSuchPath/noSuchPath", &app.get("/issue/x").await);
     let delete = app.request(Method::DELETE, "/issue");
-    examples.expect("MethodNotAllowed/methodNotAllowed", &Answer::to(delete).await);
+    examples.expect("MethodNotAllowed/methodNotAllowed", &app.send(delete).await);
 
-    let poor = Setup::new().variable("credential_secret", "short").variable("admin_token", "").start().await;
-    examples.expect("Forbidden/closed", &poor.get("/credentials").await);
-    examples.expect("Unavailable/notConfigured", &poor.verify("a").await);
-    examples.expect("Unhealthy/secretTooShort", &poor.get("/health").await);
-
-    examples.expect("RequestTimeout/stalled", &stalled.await.unwrap());
-    assert!(examples.unseen.is_empty(), "never asked for: {:?}", examples.unseen);
+    let unconfigured =
+        Setup::new().variable("credential_secret", "short").variable("admin_token", "").start().await;
+    examples.expect("Forbidden/closed", &unconfigured.get("/credentials").await);
+    examples.expect("Unavailable/notConfigured", &unconfigured.verify("a").await);
+    examples.expect("Unhealthy/secretTooShort", &unconfigured.get("/health").await);
 }
 
 #[tokio::test]
-async fn schemathesis_finds_nothing() {
-    /// With the same seed each run asks much the same.
+async fn schemathesis_finds_no_failure() {
+    /// The same seed generates much the same requests.
     const SEED: &str = "1";
-    /// How many requests of each kind are made up for each operation.
+    /// The number of requests of each kind per operation.
     const MAX_EXAMPLES: &str = "60";
-    const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
 
     needs_own_host!();
     let Some(schemathesis) =
@@ -252,7 +242,7 @@ async fn schemathesis_finds_nothing() {
     let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
     let mut command = Command::new(schemathesis);
     command
-        // What it writes beside is of this run only.
+        // It writes files into its folder.
         .current_dir(app.folder())
         .env("PYTHONPATH", workspace())
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -269,7 +259,7 @@ async fn schemathesis_finds_nothing() {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{errors}");
-    // Nor does it leave anything out.
+    // It tested everything.
     let operations: usize = paths().map(|(_, item)| members(item).len()).sum();
     assert!(text.contains(&format!("Tested: {operations}\n")), "{text}");
     assert!(!app.log().contains("panicked"), "{}", app.log());

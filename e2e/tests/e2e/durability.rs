@@ -1,4 +1,4 @@
-//! What was answered is there after the host was killed.
+//! Answered requests survive a kill of the host.
 
 use std::{
     sync::{
@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
+use e2e::{Setup, Signal, needs_own_host};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, Setup, needs_own_host};
-
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_written() {
+async fn every_answered_request_survives_a_kill() {
     needs_own_host!();
     let mut app = Setup::new().start().await;
     let mut answered_issues: Vec<Value> = Vec::new();
@@ -23,20 +22,19 @@ async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_writte
     for round in 0..3 {
         let (issues, verdicts) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let killed = AtomicBool::new(false);
-        // So many that they share commits.
+        // Enough writers to share commits.
         let writers = join_all((0..48).map(|writer| {
             let (app, issues, verdicts, killed) = (&app, &issues, &verdicts, &killed);
             async move {
                 for i in 0.. {
-                    let credential = format!("durable-{round}-{writer}-{i}");
-                    let body = json!({ "credential": credential });
-                    let issued = Answer::try_to(app.request(Method::POST, "/issue").json(&body)).await;
+                    let body = json!({ "credential": format!("durable-{round}-{writer}-{i}") });
+                    let issued = app.try_send(app.request(Method::POST, "/issue").json(&body)).await;
                     let Ok(issued) = issued else { break };
                     assert_eq!(issued.status, 201, "{}", issued.text());
                     issues.lock().unwrap().push(issued.json());
-                    let verified = Answer::try_to(app.request(Method::POST, "/verify").json(&body)).await;
+                    let verified = app.try_send(app.request(Method::POST, "/verify").json(&body)).await;
                     let Ok(verified) = verified else { break };
-                    // Between the signal and the end, a chained call may already find nobody.
+                    // A dying host may still answer, although its chained calls fail.
                     if verified.status != 200 && killed.load(Ordering::SeqCst) {
                         break;
                     }
@@ -45,11 +43,10 @@ async fn after_a_kill_every_answered_request_is_there_and_nothing_is_half_writte
                 }
             }
         }));
-        let kill = app.killer();
         let killer = async {
             tokio::time::sleep(Duration::from_millis(700)).await;
             killed.store(true, Ordering::SeqCst);
-            kill();
+            app.signal(Signal::SIGKILL);
         };
         tokio::join!(writers, killer);
         answered_issues.extend(issues.into_inner().unwrap());

@@ -1,11 +1,18 @@
-//! When something fails: 503, no verdict, no wrong state, the reason in the log only.
+//! Failures of issuance or a database: a 503, no verdict, no wrong state, and the reason only in the log.
 
-use std::time::{Duration, Instant};
-
-use crate::{
-    app::{Setup, TestApp, needs_own_host},
-    mock::{HASH, Mock, nobody},
+use std::{
+    fs,
+    time::{Duration, Instant},
 };
+
+use e2e::{
+    Setup, TestApp,
+    mock::{HASH, Mock, json_answer, unused_address},
+    needs_own_host,
+};
+use futures_util::future::join_all;
+use rusqlite::Connection;
+use serde_json::json;
 
 /// Verification alone, with issuance at this URL.
 async fn verification_with(issuance_url: &str) -> TestApp {
@@ -23,9 +30,9 @@ async fn assert_no_verdict(app: &TestApp, logged: &str) {
 }
 
 #[tokio::test]
-async fn there_is_no_verdict_while_issuance_is_unreachable() {
+async fn no_verdict_while_issuance_is_unreachable() {
     needs_own_host!();
-    let app = verification_with(&nobody().await).await;
+    let app = verification_with(&unused_address().await).await;
     assert_no_verdict(&app, "the request failed").await;
     let health = app.get("/health/verification").await.json();
     assert_eq!(health["status"], "unhealthy");
@@ -34,7 +41,7 @@ async fn there_is_no_verdict_while_issuance_is_unreachable() {
 }
 
 #[tokio::test]
-async fn there_is_no_verdict_when_issuance_is_slow() {
+async fn no_verdict_when_issuance_is_slow() {
     needs_own_host!();
     let half = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"exists\"";
     for mock in [Mock::stalling_after(b"").await, Mock::stalling_after(half).await] {
@@ -54,7 +61,7 @@ async fn a_slow_issuance_does_not_hold_up_other_requests() {
     needs_own_host!();
     let mock = Mock::stalling_after(b"").await;
     let app = verification_with(&mock.url).await;
-    let slow = futures_util::future::join_all((0..20).map(|_| app.verify("anything")));
+    let slow = join_all((0..20).map(|_| app.verify("anything")));
     let quick = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let started = Instant::now();
@@ -70,17 +77,18 @@ async fn a_slow_issuance_does_not_hold_up_other_requests() {
 }
 
 #[tokio::test]
-async fn there_is_no_verdict_when_issuance_answers_nonsense() {
+async fn no_verdict_when_issuance_answers_nonsense() {
     needs_own_host!();
     let results = |results: &str| format!(r#"{{"results": [{results}]}}"#);
     let result = |members: &str| results(&format!(r#"{{"credential_hash": "{HASH}", {members}}}"#));
     let record = r#""worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
-    let sound = Mock::answering_json(&result(r#""exists": false"#)).await;
-    assert_eq!(verification_with(&sound.url).await.verify("anything").await.json()["status"], "not_found");
-    let sound =
-        Mock::answering_json(&result(&format!(r#""exists": true, {record}, "status": "active""#))).await;
-    assert_eq!(verification_with(&sound.url).await.verify("anything").await.json()["status"], "valid");
-    for body in [
+    let active = format!(r#""exists": true, {record}, "status": "active""#);
+    for (sound, status) in [(r#""exists": false"#, "not_found"), (&active, "valid")] {
+        let mock = Mock::answering(json_answer(&result(sound))).await;
+        let app = verification_with(&mock.url).await;
+        assert_eq!(app.verify("anything").await.json()["status"], status);
+    }
+    let bodies = [
         String::new(),
         "null".to_owned(),
         "[false]".to_owned(),
@@ -103,28 +111,23 @@ async fn there_is_no_verdict_when_issuance_answers_nonsense() {
         result(&format!(r#""exists": true, {record}, "status": "active", "expires_at": "never""#)),
         result(&format!(r#""exists": true, {record}, "status": "active", "metadata": []"#)),
         results(&vec![format!(r#"{{"credential_hash": "{HASH}", "exists": false}}"#); 2].join(",")),
-    ] {
-        let mock = Mock::answering_json(&body).await;
-        let app = verification_with(&mock.url).await;
-        app.verify("anything").await.assert_problem(503, "unavailable");
-        assert_eq!(app.count("verification", "verifications"), 0, "{body}");
-    }
-    for head in [
+    ];
+    let answers = [
         "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
         "HTTP/1.1 404 Not Found\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
         "HTTP/1.1 302 Found\r\nlocation: /check\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
         "HTTP/1.1 200 OK\r\ncontent-length: 170\r\n\r\n{\"exists\": false}",
         "SSH-2.0-OpenSSH_9.2\r\n",
-    ] {
-        let mock = Mock::answering(head).await;
+    ];
+    for answer in bodies.map(|body| json_answer(&body)).into_iter().chain(answers.map(str::to_owned)) {
+        let mock = Mock::answering(answer.as_str()).await;
         let app = verification_with(&mock.url).await;
         app.verify("anything").await.assert_problem(503, "unavailable");
-        assert_eq!(app.count("verification", "verifications"), 0, "{head}");
+        assert_eq!(app.count("verification", "verifications"), 0, "{answer}");
     }
-    let endless =
-        Mock::answering_json(&format!("{{\"exists\": false, \"x\": \"{}\"}}", "x".repeat(2_000_000))).await;
-    let app = verification_with(&endless.url).await;
-    assert_no_verdict(&app, "longer than").await;
+    let long = json_answer(&format!("{{\"exists\": false, \"x\": \"{}\"}}", "x".repeat(2_000_000)));
+    let mock = Mock::answering(long).await;
+    assert_no_verdict(&verification_with(&mock.url).await, "longer than").await;
 }
 
 #[tokio::test]
@@ -136,13 +139,13 @@ async fn services_on_different_hosts_work_together() {
     assert_eq!(verification.verify("split").await.json()["isValid"], true);
     assert_eq!(verification.verify("other").await.json()["status"], "not_found");
     assert_eq!(verification.get("/health/verification").await.status, 200);
-    // What the other one serves is not there.
+    // Each serves only its own component.
     assert_eq!(issuance.verify("split").await.status, 404);
     assert_eq!(verification.issue("split").await.status, 404);
 }
 
 #[tokio::test]
-async fn there_is_no_verdict_when_the_audit_row_cannot_be_written() {
+async fn no_verdict_when_the_audit_row_cannot_be_written() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("a").await;
@@ -162,7 +165,7 @@ async fn there_is_no_verdict_when_the_audit_row_cannot_be_written() {
 }
 
 #[tokio::test]
-async fn a_database_that_stays_locked_is_a_503_and_recovers() {
+async fn a_locked_database_is_a_503_until_it_is_unlocked() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("before").await;
@@ -196,28 +199,25 @@ async fn a_database_that_stays_locked_is_a_503_and_recovers() {
 }
 
 #[tokio::test]
-async fn while_a_database_is_locked_no_request_waits_much_longer_than_another() {
+async fn concurrent_writes_to_a_locked_database_fail_together_and_are_not_written_later() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("before").await;
     let lock = app.database("issuance");
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let started = Instant::now();
-    let writes = futures_util::future::join_all((0..32).map(|i| {
-        let app = &app;
-        async move { app.issue(&format!("during-{i}")).await }
-    }));
-    for answer in writes.await {
+    let bodies: Vec<_> = (0..32).map(|i| json!({ "credential": format!("during-{i}") })).collect();
+    for answer in join_all(bodies.iter().map(|body| app.post("/issue", body))).await {
         answer.assert_problem(503, "unavailable");
     }
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     lock.execute_batch("ROLLBACK").unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(app.count("issuance", "credentials"), 1, "what was answered with 503 was not written later");
+    assert_eq!(app.count("issuance", "credentials"), 1);
 }
 
 #[tokio::test]
-async fn a_lock_that_ends_in_time_only_delays() {
+async fn a_short_lock_only_delays() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("before").await;
@@ -231,42 +231,37 @@ async fn a_lock_that_ends_in_time_only_delays() {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+async fn a_newer_database_is_refused_and_left_unchanged() {
     needs_own_host!();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("data")).unwrap();
-    let path = folder.path().join("data/issuance.db");
-    rusqlite::Connection::open(&path)
-        .unwrap()
-        .execute_batch(
-            "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER); \
-             INSERT INTO schema_migrations VALUES (999, '0999_future', 0); \
-             CREATE TABLE credentials (something_else TEXT);",
-        )
-        .unwrap();
-    let before = std::fs::read(&path).unwrap();
-    let app = Setup::new().start_in(folder).await;
+    let sql = "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER); \
+               INSERT INTO schema_migrations VALUES (999, '0999_future', 0); \
+               CREATE TABLE credentials (something_else TEXT);";
+    let mut before = Vec::new();
+    let app = Setup::new()
+        .start_with_data(|data| {
+            let path = data.join("issuance.db");
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            before = fs::read(path).unwrap();
+        })
+        .await;
     app.issue("b").await.assert_problem(503, "unavailable");
     app.verify("a").await.assert_problem(503, "unavailable");
     app.wait_for_log("schema version 999").await;
     assert_eq!(app.get("/health").await.status, 503);
-    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read(app.data_folder().join("issuance.db")).unwrap(), before);
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_a_503_and_is_left_alone() {
+async fn a_file_that_is_not_a_database_is_a_503_and_left_unchanged() {
     needs_own_host!();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("data")).unwrap();
-    let path = folder.path().join("data/issuance.db");
     let content = "this is not a database, and someone may want to keep it. ".repeat(100);
-    std::fs::write(&path, &content).unwrap();
-    let app = Setup::new().start_in(folder).await;
+    let app =
+        Setup::new().start_with_data(|data| fs::write(data.join("issuance.db"), &content).unwrap()).await;
     let started = Instant::now();
-    for answer in futures_util::future::join_all((0..12).map(|_| app.issue("a"))).await {
+    for answer in join_all((0..12).map(|_| app.issue("a"))).await {
         answer.assert_problem(503, "unavailable");
     }
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     app.wait_for_log("not a database").await;
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+    assert_eq!(fs::read_to_string(app.data_folder().join("issuance.db")).unwrap(), content);
 }

@@ -1,14 +1,13 @@
 //! GET and HEAD /health of both services.
 
+use e2e::{
+    Setup, TestApp, needs_own_host,
+    values::{is_timestamp, names},
+};
 use reqwest::Method;
 
-use crate::{
-    app::{Answer, Setup, TestApp, needs_own_host},
-    issue::is_timestamp,
-};
-
 #[tokio::test]
-async fn a_healthy_service_says_who_it_is() {
+async fn a_healthy_service_identifies_itself() {
     let app = TestApp::any().await;
     for (path, service) in
         [("/health", "issuance"), ("/health/issuance", "issuance"), ("/health/verification", "verification")]
@@ -16,9 +15,7 @@ async fn a_healthy_service_says_who_it_is() {
         let answer = app.get(path).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let body = answer.json();
-        let mut members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
-        members.sort_unstable();
-        assert_eq!(members, ["service", "status", "timestamp", "version", "worker"]);
+        assert_eq!(names(&body), ["service", "status", "timestamp", "version", "worker"]);
         assert_eq!(body["status"], "healthy");
         assert_eq!(body["service"], service);
         assert!(is_timestamp(&body["timestamp"]), "{body}");
@@ -29,7 +26,7 @@ async fn a_healthy_service_says_who_it_is() {
 async fn head_is_get_without_the_body() {
     let app = TestApp::any().await;
     for path in ["/health", "/health/issuance", "/health/verification"] {
-        let (get, head) = (app.get(path).await, Answer::to(app.request(Method::HEAD, path)).await);
+        let (get, head) = (app.get(path).await, app.send(app.request(Method::HEAD, path)).await);
         assert_eq!((head.status, head.body.len()), (200, 0));
         assert_eq!(head.header("content-type"), get.header("content-type"));
         assert!(head.header("content-length").is_some_and(|length| length != "0"));
@@ -38,7 +35,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_too_short_makes_both_services_unhealthy_and_useless() {
+async fn a_short_secret_makes_both_services_unhealthy_and_unavailable() {
     needs_own_host!();
     let app = Setup::new().variable("credential_secret", "31 bytes are one byte too few..").start().await;
     for path in ["/health", "/health/verification"] {

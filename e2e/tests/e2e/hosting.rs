@@ -1,21 +1,17 @@
-//! What the host grants the components, and how it ends.
+//! What the host grants the components, and how it exits.
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use e2e::{
+    Setup, Signal,
+    mock::{HASH, Mock, json_answer},
+    needs_own_host, on_spin,
+};
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-
-use crate::{
-    app::{Setup, needs_own_host},
-    mock::{HASH, Mock},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
-async fn a_component_reaches_only_databases_it_was_granted() {
+async fn a_component_opens_only_granted_databases() {
     needs_own_host!();
     let app = Setup::new()
         .edit_manifest("sqlite_databases = [\"issuance\"]", "sqlite_databases = []")
@@ -27,12 +23,10 @@ async fn a_component_reaches_only_databases_it_was_granted() {
 }
 
 #[tokio::test]
-async fn a_component_reaches_only_hosts_it_was_granted() {
+async fn a_component_calls_only_granted_hosts() {
     needs_own_host!();
-    let mock = Mock::answering_json(&format!(
-        r#"{{"results": [{{"credential_hash": "{HASH}", "exists": false}}]}}"#
-    ))
-    .await;
+    let body = format!(r#"{{"results": [{{"credential_hash": "{HASH}", "exists": false}}]}}"#);
+    let mock = Mock::answering(json_answer(&body)).await;
     for (granted, reached) in
         [(mock.url.as_str(), true), ("http://127.0.0.1:1", false), ("https://*:*", false)]
     {
@@ -55,7 +49,7 @@ async fn a_component_reaches_only_hosts_it_was_granted() {
 }
 
 #[tokio::test]
-async fn a_component_with_a_private_route_is_reached_by_chaining_only() {
+async fn a_private_component_is_reachable_only_by_chaining() {
     needs_own_host!();
     let mut setup = Setup::new().component("issuance").component("verification");
     for route in ["\"/issue/...\"", "\"/check/...\"", "\"/health/...\"", "\"/health/issuance\""] {
@@ -71,12 +65,12 @@ async fn a_component_with_a_private_route_is_reached_by_chaining_only() {
 }
 
 #[tokio::test]
-async fn a_chained_host_name_is_no_way_in_from_outside() {
+async fn a_chaining_host_name_does_not_work_from_outside() {
     needs_own_host!();
     let app = Setup::new().component("issuance").component("verification").start().await;
-    let address = app.base_url.strip_prefix("http://").unwrap();
+    // `None`: the host closes the connection without an answer.
     for (path, expected) in [("/health", None), ("/elsewhere", Some("HTTP/1.1 404 Not Found"))] {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = app.connect().await.unwrap();
         let head =
             format!("GET {path} HTTP/1.1\r\nhost: issuance.spin.internal\r\nconnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -87,12 +81,11 @@ async fn a_chained_host_name_is_no_way_in_from_outside() {
 }
 
 #[tokio::test]
-async fn a_component_without_its_settings_answers_503_and_verification_gives_no_verdict() {
+async fn a_component_without_its_variables_answers_503() {
     needs_own_host!();
-    let granted =
-        "cors_origin = \"{{ cors_origin }}\"\nlog_level = \"{{ log_level }}\"\n\n[component.issuance.build]";
-    let not_granted = "log_level = \"{{ log_level }}\"\n\n[component.issuance.build]";
-    let app = Setup::new().edit_manifest(granted, not_granted).start().await;
+    let without = "log_level = \"{{ log_level }}\"\n\n[component.issuance.build]";
+    let with = format!("cors_origin = \"{{{{ cors_origin }}}}\"\n{without}");
+    let app = Setup::new().edit_manifest(&with, without).start().await;
     for path in ["/issue", "/issue/x", "/health"] {
         let answer = app.get(path).await;
         answer.assert_problem(503, "unavailable");
@@ -103,30 +96,26 @@ async fn a_component_without_its_settings_answers_503_and_verification_gives_no_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_in_flight_is_finished_before_the_host_ends() {
+async fn a_request_in_flight_is_finished_before_the_host_exits() {
     needs_own_host!();
-    if std::env::var("E2E_HOST").is_ok_and(|host| host == "spin") {
-        eprintln!("left out: Spin ends at once");
+    if on_spin() {
+        eprintln!("skipped: Spin exits at once");
         return;
     }
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        assert_in_flight_is_finished_after(signal).await;
+        let mut app = Setup::new().start().await;
+        app.issue("before").await;
+        let lock = app.database("issuance");
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (answer, ()) = tokio::join!(app.issue("in flight"), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            app.signal(signal);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert!(app.connect().await.is_err());
+            lock.execute_batch("ROLLBACK").unwrap();
+        });
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert_eq!(app.wait_for_exit(), Some(0));
+        assert_eq!(app.count("issuance", "credentials"), 2);
     }
-}
-
-async fn assert_in_flight_is_finished_after(signal: Signal) {
-    let mut app = Setup::new().start().await;
-    app.issue("before").await;
-    let lock = app.database("issuance");
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let (answer, ()) = tokio::join!(app.issue("in flight"), async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        app.signal(signal);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(TcpStream::connect(app.base_url.strip_prefix("http://").unwrap()).await.is_err());
-        lock.execute_batch("ROLLBACK").unwrap();
-    });
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    assert_eq!(app.wait_for_exit(), Some(0));
-    assert_eq!(app.count("issuance", "credentials"), 2);
 }

@@ -1,9 +1,8 @@
-//! What every answer has: paths, methods, headers, CORS, request ids.
+//! Paths, methods, headers, CORS and request ids, the same for all routes.
 
+use e2e::{Setup, TestApp, needs_own_host, unique};
 use reqwest::Method;
 use serde_json::json;
-
-use crate::app::{Answer, Setup, TestApp, needs_own_host, unique};
 
 #[tokio::test]
 async fn an_unknown_path_below_a_route_is_a_404_problem() {
@@ -28,7 +27,7 @@ async fn an_unknown_path_below_a_route_is_a_404_problem() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
+async fn an_unsupported_method_is_a_405_with_allow() {
     let app = TestApp::any().await;
     for (path, allow) in [
         ("/issue", "POST"),
@@ -46,12 +45,12 @@ async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
             if allow.contains(method.as_str()) {
                 continue;
             }
-            let answer = Answer::to(app.request(method.clone(), path)).await;
+            let answer = app.send(app.request(method.clone(), path)).await;
             answer.assert_problem(405, "method-not-allowed");
             assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
         }
     }
-    let head = Answer::to(app.request(Method::HEAD, "/issue")).await;
+    let head = app.send(app.request(Method::HEAD, "/issue")).await;
     assert_eq!((head.status, head.header("allow")), (405, Some("POST")));
 }
 
@@ -84,17 +83,16 @@ async fn every_answer_has_its_length_and_the_security_headers() {
 #[tokio::test]
 async fn a_well_formed_request_id_is_echoed_and_any_other_replaced() {
     let app = TestApp::any().await;
-    let longest = "x".repeat(128);
+    let (longest, too_long) = ("x".repeat(128), "x".repeat(129));
     for path in ["/health", "/verify", "/issue/x"] {
+        let get_with = |id| app.send(app.request(Method::GET, path).header("x-request-id", id));
         for id in ["a", "A-z_0.9", &longest] {
-            let answer = Answer::to(app.request(Method::GET, path).header("x-request-id", id)).await;
-            assert_eq!(answer.header("x-request-id"), Some(id), "{path}");
+            assert_eq!(get_with(id).await.header("x-request-id"), Some(id), "{path}");
         }
-        let too_long = "x".repeat(129);
         for id in ["", "a b", "a/b", "<script>", "a,b", &too_long] {
-            let answer = Answer::to(app.request(Method::GET, path).header("x-request-id", id)).await;
-            let made = answer.header("x-request-id").unwrap();
-            assert!(made != id && made.len() == 32, "{path} {id:?} {made}");
+            let answer = get_with(id).await;
+            let new = answer.header("x-request-id").unwrap();
+            assert!(new != id && new.len() == 32, "{path} {id:?} {new}");
         }
     }
 }
@@ -117,7 +115,7 @@ async fn a_preflight_is_204_without_a_body() {
             .header("origin", "https://app.example")
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "content-type, authorization");
-        let answer = Answer::to(request).await;
+        let answer = app.send(request).await;
         assert_eq!((answer.status, answer.body.len()), (204, 0), "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
         assert!(answer.header("access-control-allow-methods").unwrap().contains("POST"));
@@ -129,7 +127,7 @@ async fn a_preflight_is_204_without_a_body() {
 }
 
 #[tokio::test]
-async fn only_configured_origins_are_allowed_also_on_errors() {
+async fn only_configured_origins_are_allowed_even_on_errors() {
     needs_own_host!();
     let app = Setup::new().variable("cors_origin", "https://a.example,https://b.example").start().await;
     for (origin, allowed) in
@@ -139,8 +137,7 @@ async fn only_configured_origins_are_allowed_also_on_errors() {
             [(Method::GET, "/health"), (Method::GET, "/verify"), (Method::OPTIONS, "/issue")]
         {
             let request = app.request(method, path).header("origin", origin);
-            let request = request.header("access-control-request-method", "POST");
-            let answer = Answer::to(request).await;
+            let answer = app.send(request.header("access-control-request-method", "POST")).await;
             assert_eq!(answer.header("access-control-allow-origin"), allowed.then_some(origin), "{path}");
             assert!(answer.header("vary").unwrap().contains("origin"));
         }

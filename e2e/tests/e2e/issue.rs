@@ -1,8 +1,10 @@
 //! POST /issue.
 
+use e2e::{
+    Setup, TestApp, needs_own_host, unique,
+    values::{is_timestamp, names},
+};
 use serde_json::Value;
-
-use crate::app::{Setup, TestApp, needs_own_host, unique};
 
 fn is_lowercase_hex(value: &Value, length: usize) -> bool {
     value.as_str().is_some_and(|text| {
@@ -10,25 +12,15 @@ fn is_lowercase_hex(value: &Value, length: usize) -> bool {
     })
 }
 
-/// `2025-10-08T23:30:00.000Z`.
-pub fn is_timestamp(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| {
-        let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-        shape == "0000-00-00T00:00:00.000Z"
-    })
-}
-
 #[tokio::test]
-async fn issuing_answers_with_hash_time_worker_and_key_and_not_with_the_credential() {
+async fn issuing_answers_with_hash_time_worker_and_key_but_not_the_credential() {
     let app = TestApp::any().await;
     let credential = unique("issued");
     let answer = app.issue(&credential).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let body = answer.json();
-    let mut members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
-    members.sort_unstable();
-    assert_eq!(members, ["credential_hash", "issued_at", "key_id", "message", "worker_id"]);
+    assert_eq!(names(&body), ["credential_hash", "issued_at", "key_id", "message", "worker_id"]);
     assert!(is_lowercase_hex(&body["credential_hash"], 64), "{body}");
     assert!(is_lowercase_hex(&body["key_id"], 16), "{body}");
     assert!(is_timestamp(&body["issued_at"]), "{body}");
@@ -46,7 +38,7 @@ async fn a_credential_is_issued_once() {
 }
 
 #[tokio::test]
-async fn credentials_that_differ_in_any_byte_are_different() {
+async fn credentials_are_compared_byte_by_byte() {
     let app = TestApp::any().await;
     let stem = unique("Exact");
     let variants = [
@@ -81,7 +73,7 @@ async fn the_hash_is_hmac_sha256_under_the_secret() {
 }
 
 #[tokio::test]
-async fn a_named_worker_signs_with_its_name_and_an_unnamed_one_with_a_random_id() {
+async fn a_worker_is_named_by_its_setting_or_by_a_random_id() {
     needs_own_host!();
     let app = Setup::new().variable("worker_id", "pod-7").start().await;
     assert_eq!(app.issue("a").await.json()["message"], "credential issued by pod-7");

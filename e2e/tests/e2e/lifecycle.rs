@@ -2,25 +2,17 @@
 
 use std::time::Duration;
 
+use e2e::{Setup, TestApp, needs_own_host, unique};
 use futures_util::future::join_all;
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, Setup, TestApp, needs_own_host, unique};
-
-async fn issue(app: &TestApp, body: Value) -> Value {
-    let answer = app.post("/issue", &body).await;
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    answer.json()
-}
-
 #[tokio::test]
-async fn a_credential_is_valid_until_the_very_instant_it_expires() {
+async fn a_credential_is_valid_until_the_instant_it_expires() {
     let app = TestApp::any().await;
     let credential = unique("expiring");
-    let issued = issue(&app, json!({ "credential": credential, "ttl_seconds": 2 })).await;
+    let issued = app.issued(json!({ "credential": credential, "ttl_seconds": 2 })).await;
     let hash = issued["credential_hash"].as_str().unwrap();
-    let expires_at = issued["expires_at"].as_str().unwrap().to_owned();
+    let expires_at = issued["expires_at"].as_str().unwrap();
     assert_eq!(app.check(hash).await.json()["status"], "active");
     let mut verdicts = Vec::new();
     while verdicts.last().is_none_or(|verdict: &Value| verdict["isValid"] == true) {
@@ -29,7 +21,7 @@ async fn a_credential_is_valid_until_the_very_instant_it_expires() {
         assert!(verdicts.len() < 1000, "it never expires");
     }
     for verdict in &verdicts {
-        let before = verdict["verifiedAt"].as_str().unwrap() < expires_at.as_str();
+        let before = verdict["verifiedAt"].as_str().unwrap() < expires_at;
         assert_eq!(verdict["isValid"], before, "{verdict} against {expires_at}");
         if before {
             assert_eq!(verdict["expiresAt"], expires_at);
@@ -44,22 +36,19 @@ async fn a_credential_is_valid_until_the_very_instant_it_expires() {
 }
 
 #[tokio::test]
-async fn an_expiry_may_be_given_as_a_point_in_time_of_any_offset() {
+async fn expires_at_may_have_any_offset() {
     let app = TestApp::any().await;
-    let body = json!({ "credential": unique("at"), "expires_at": "2199-01-01T02:00:00.5+02:00" });
-    let issued = issue(&app, body.clone()).await;
-    assert_eq!(issued["expires_at"], "2199-01-01T00:00:00.500Z");
-    assert_eq!(
-        app.verify(body["credential"].as_str().unwrap()).await.json()["expiresAt"],
-        issued["expires_at"]
-    );
+    let credential = unique("at");
+    let body = json!({ "credential": credential, "expires_at": "2199-01-01T02:00:00.5+02:00" });
+    assert_eq!(app.issued(body).await["expires_at"], "2199-01-01T00:00:00.500Z");
+    assert_eq!(app.verify(&credential).await.json()["expiresAt"], "2199-01-01T00:00:00.500Z");
 }
 
 #[tokio::test]
-async fn a_revoked_credential_is_never_valid_again_and_the_first_time_and_reason_stand() {
+async fn a_revocation_is_final_and_keeps_its_first_time_and_reason() {
     let app = TestApp::any().await;
     let credential = unique("revoked");
-    let hash = issue(&app, json!({ "credential": credential })).await["credential_hash"].clone();
+    let hash = app.issued(json!({ "credential": credential })).await["credential_hash"].clone();
     let first = app.revoke(&json!({ "credential": credential, "reason": "lost ✉" })).await;
     assert_eq!(first.status, 200, "{}", first.text());
     let first = first.json();
@@ -76,12 +65,12 @@ async fn a_revoked_credential_is_never_valid_again_and_the_first_time_and_reason
 }
 
 #[tokio::test]
-async fn what_was_never_issued_cannot_be_revoked() {
+async fn revoking_an_unissued_credential_is_a_404() {
     let app = TestApp::any().await;
     for body in [
         json!({ "credential": unique("never") }),
         json!({ "credential_hash": "0".repeat(64) }),
-        json!({ "credential_hash": "no hash" }),
+        json!({ "credential_hash": "malformed" }),
     ] {
         app.revoke(&body).await.assert_problem(404, "not-found");
     }
@@ -91,7 +80,7 @@ async fn what_was_never_issued_cannot_be_revoked() {
 async fn revoked_outranks_expired() {
     let app = TestApp::any().await;
     let credential = unique("both");
-    issue(&app, json!({ "credential": credential, "ttl_seconds": 1 })).await;
+    app.issued(json!({ "credential": credential, "ttl_seconds": 1 })).await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(app.verify(&credential).await.json()["status"], "expired");
     assert_eq!(app.revoke(&json!({ "credential": credential })).await.status, 200);
@@ -99,17 +88,16 @@ async fn revoked_outranks_expired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_parallel_revocations_one_stands_in_every_answer_and_no_later_verdict_is_valid() {
+async fn concurrent_revocations_agree_and_no_later_verdict_is_valid() {
     needs_own_host!();
     let app = Setup::new().start().await;
     for round in 0..5 {
         let credential = format!("race-{round}");
-        issue(&app, json!({ "credential": credential })).await;
+        app.issued(json!({ "credential": credential })).await;
         let (app, credential) = (&app, &credential);
         let revocations = join_all((0..16).map(|i| async move {
-            let answer =
-                app.revoke(&json!({ "credential": credential, "reason": format!("reason {i}") })).await;
-            // Once a revocation was answered, no verification that starts afterwards may succeed.
+            let body = json!({ "credential": credential, "reason": format!("reason {i}") });
+            let answer = app.revoke(&body).await;
             let verdict = app.verify(credential).await.json();
             assert_eq!(verdict["status"], "revoked", "{verdict}");
             answer.json()
@@ -124,13 +112,13 @@ async fn of_parallel_revocations_one_stands_in_every_answer_and_no_later_verdict
 }
 
 #[tokio::test]
-async fn metadata_comes_back_as_it_was_sent_and_from_verify_only_while_valid() {
+async fn metadata_is_returned_as_sent_and_by_verify_only_while_valid() {
     let app = TestApp::any().await;
     let credential = unique("metadata");
     let metadata =
         r#"{"z":1.0,"a":12345678901234567890123,"e":1E5,"nested":{"b":[null,true],"a":"é \" \\ \u0041"}}"#;
     let body = format!(r#"{{"credential": "{credential}", "metadata": {metadata}, "ttl_seconds": 3600}}"#);
-    let answer = Answer::to(app.request(Method::POST, "/issue").body(body)).await;
+    let answer = app.post_raw("/issue", body).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let hash = answer.json()["credential_hash"].as_str().unwrap().to_owned();
     assert!(app.check(&hash).await.text().contains(&format!("\"metadata\":{metadata}")));
@@ -141,11 +129,11 @@ async fn metadata_comes_back_as_it_was_sent_and_from_verify_only_while_valid() {
 }
 
 #[tokio::test]
-async fn metadata_of_4_kib_passes_and_a_byte_more_does_not() {
+async fn metadata_of_4_kib_is_accepted_and_one_byte_more_is_not() {
     let app = TestApp::any().await;
     let frame = json!({ "a": "" }).to_string().len();
     let body = |length: usize| json!({ "credential": unique("large"), "metadata": { "a": "x".repeat(length - frame) } });
-    issue(&app, body(4096)).await;
+    app.issued(body(4096)).await;
     let problem = app.post("/issue", &body(4097)).await.assert_problem(400, "invalid-request");
     assert_eq!(problem["errors"][0]["location"], "body.metadata");
 }
@@ -153,8 +141,8 @@ async fn metadata_of_4_kib_passes_and_a_byte_more_does_not() {
 #[tokio::test]
 async fn a_generated_credential_is_shown_once_and_works() {
     let app = TestApp::any().await;
-    let (one, other) =
-        (issue(&app, json!({ "generate": true })).await, issue(&app, json!({ "generate": true })).await);
+    let one = app.issued(json!({ "generate": true })).await;
+    let other = app.issued(json!({ "generate": true })).await;
     let credential = one["credential"].as_str().unwrap();
     assert!(credential.starts_with("kc_") && credential.len() == 52, "{credential}");
     assert_ne!(one["credential"], other["credential"]);

@@ -2,15 +2,22 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use e2e::{Setup, TestApp, needs_own_host, values::names};
 use serde_json::{Value, json};
-
-use crate::app::{Setup, TestApp, needs_own_host};
 
 fn hashes(rows: &[Value]) -> Vec<&str> {
     rows.iter().map(|row| row["credential_hash"].as_str().unwrap()).collect()
 }
 
-/// Twelve credentials, in order: every third expired, every fourth revoked. Returns their hashes.
+/// The rows whose `member` is within these times.
+fn between(rows: &[Value], member: &str, since: &str, until: &str) -> Vec<Value> {
+    let is_between = |row: &&Value| (since..until).contains(&row[member].as_str().unwrap());
+    let rows: Vec<_> = rows.iter().filter(is_between).cloned().collect();
+    assert!(!rows.is_empty());
+    rows
+}
+
+/// Issues twelve credentials, of which every third expires and every fourth is revoked, and returns their hashes.
 async fn with_credentials() -> (TestApp, Vec<String>) {
     let app = Setup::new().start().await;
     let mut issued = Vec::new();
@@ -19,8 +26,7 @@ async fn with_credentials() -> (TestApp, Vec<String>) {
         if i % 3 == 0 {
             body["ttl_seconds"] = 1.into();
         }
-        let answer = app.post("/issue", &body).await.json();
-        issued.push(answer["credential_hash"].as_str().unwrap().to_owned());
+        issued.push(app.issued(body).await["credential_hash"].as_str().unwrap().to_owned());
         if i % 4 == 0 {
             app.revoke(&json!({ "credential": format!("c{i}"), "reason": "r" })).await;
         }
@@ -35,7 +41,7 @@ async fn credentials_are_listed_newest_first_page_by_page() {
     let (app, mut issued) = with_credentials().await;
     issued.reverse();
     for limit in [1, 5, 12, 100] {
-        let rows = app.all_pages(&format!("/credentials?limit={limit}"), "credentials").await;
+        let rows = app.all_pages(&format!("/credentials?limit={limit}")).await;
         assert_eq!(hashes(&rows), issued, "{limit}");
     }
     let page = app.admin_get("/credentials").await.json();
@@ -55,24 +61,17 @@ async fn credentials_are_filtered_by_status_hash_and_time() {
         ("expired", (0..12).filter(|i| i % 3 == 0 && i % 4 != 0).collect()),
         ("active", (0..12).filter(|i| i % 3 != 0 && i % 4 != 0).collect()),
     ] {
-        let rows = app.all_pages(&format!("/credentials?limit=2&status={status}"), "credentials").await;
+        let rows = app.all_pages(&format!("/credentials?limit=2&status={status}")).await;
         let expected: Vec<_> = expected.iter().rev().map(|i: &usize| issued[*i].as_str()).collect();
         assert_eq!(hashes(&rows), expected, "{status}");
         assert!(rows.iter().all(|row| row["status"] == status));
     }
-    let rows = app.all_pages(&format!("/credentials?credential_hash={}", issued[3]), "credentials").await;
+    let rows = app.all_pages(&format!("/credentials?credential_hash={}", issued[3])).await;
     assert_eq!(hashes(&rows), [&issued[3]]);
-    let all = app.all_pages("/credentials?limit=100", "credentials").await;
-    let (newest, oldest) = (all[2]["issued_at"].as_str().unwrap(), all[8]["issued_at"].as_str().unwrap());
-    let rows =
-        app.all_pages(&format!("/credentials?limit=2&since={oldest}&until={newest}"), "credentials").await;
-    let between: Vec<_> = all
-        .iter()
-        .filter(|row| (oldest..newest).contains(&row["issued_at"].as_str().unwrap()))
-        .cloned()
-        .collect();
-    assert!(!between.is_empty());
-    assert_eq!(rows, between);
+    let all = app.all_pages("/credentials?limit=100").await;
+    let (until, since) = (all[2]["issued_at"].as_str().unwrap(), all[8]["issued_at"].as_str().unwrap());
+    let rows = app.all_pages(&format!("/credentials?limit=2&since={since}&until={until}")).await;
+    assert_eq!(rows, between(&all, "issued_at", since, until));
 }
 
 #[tokio::test]
@@ -84,70 +83,53 @@ async fn verifications_are_listed_and_filtered_the_same_way() {
             app.verify(&format!("c{i}")).await;
         }
     }
-    let all = app.all_pages("/verifications?limit=7", "verifications").await;
+    let all = app.all_pages("/verifications?limit=7").await;
     assert_eq!(all.len(), 42);
     let times: Vec<_> = all.iter().map(|row| row["verified_at"].as_str().unwrap()).collect();
     assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
-    let mut members: Vec<_> = all[0].as_object().unwrap().keys().map(String::as_str).collect();
-    members.sort_unstable();
     assert_eq!(
-        members,
+        names(&all[0]),
         ["credential_hash", "id", "is_valid", "request_id", "status", "verified_at", "verified_by"]
     );
     for status in ["valid", "expired", "revoked", "not_found"] {
-        let rows = app.all_pages(&format!("/verifications?limit=4&status={status}"), "verifications").await;
+        let rows = app.all_pages(&format!("/verifications?limit=4&status={status}")).await;
         let expected: Vec<_> = all.iter().filter(|row| row["status"] == status).cloned().collect();
         assert!(!expected.is_empty());
         assert_eq!(rows, expected, "{status}");
         assert!(rows.iter().all(|row| row["is_valid"] == (status == "valid")));
     }
     let path = format!("/verifications?limit=2&credential_hash={}", issued[1]);
-    assert_eq!(app.all_pages(&path, "verifications").await.len(), 3);
+    assert_eq!(app.all_pages(&path).await.len(), 3);
     let (until, since) = (times[10], times[30]);
-    let rows =
-        app.all_pages(&format!("/verifications?limit=5&since={since}&until={until}"), "verifications").await;
-    let between: Vec<_> = all
-        .iter()
-        .filter(|row| (since..until).contains(&row["verified_at"].as_str().unwrap()))
-        .cloned()
-        .collect();
-    assert_eq!(rows, between);
+    let rows = app.all_pages(&format!("/verifications?limit=5&since={since}&until={until}")).await;
+    assert_eq!(rows, between(&all, "verified_at", since, until));
 }
 
 #[tokio::test]
-async fn while_rows_are_added_none_is_repeated_or_missed() {
+async fn paging_repeats_and_misses_no_row_while_rows_are_added() {
     needs_own_host!();
     let app = Setup::new().start().await;
     for i in 0..30 {
         app.issue(&format!("before-{i}")).await;
         app.verify(&format!("before-{i}")).await;
     }
-    for (path, member, id) in [
-        ("/credentials?limit=4", "credentials", "credential_hash"),
-        ("/verifications?limit=4", "verifications", "id"),
-    ] {
-        let before: HashSet<String> = app
-            .all_pages(path, member)
-            .await
-            .iter()
-            .map(|row| row[id].as_str().unwrap().to_owned())
-            .collect();
+    for (path, id) in [("/credentials?limit=4", "credential_hash"), ("/verifications?limit=4", "id")] {
+        let before = app.all_pages(path).await;
         let adding = async {
             for i in 0..40 {
-                app.issue(&format!("{member}-{i}")).await;
-                app.verify(&format!("{member}-{i}")).await;
+                app.issue(&format!("{path}-{i}")).await;
+                app.verify(&format!("{path}-{i}")).await;
             }
         };
-        let (rows, ()) = tokio::join!(app.all_pages(path, member), adding);
-        let seen: Vec<_> = rows.iter().map(|row| row[id].as_str().unwrap().to_owned()).collect();
-        let unique: HashSet<_> = seen.iter().cloned().collect();
-        assert_eq!(unique.len(), seen.len(), "a row was repeated");
-        assert!(before.is_subset(&unique), "a row went missing");
+        let (rows, ()) = tokio::join!(app.all_pages(path), adding);
+        let seen: HashSet<_> = rows.iter().map(|row| row[id].as_str()).collect();
+        assert_eq!(seen.len(), rows.len(), "a row is repeated");
+        assert!(before.iter().all(|row| seen.contains(&row[id].as_str())), "a row is missing");
     }
 }
 
 #[tokio::test]
-async fn nonsense_parameters_are_named() {
+async fn an_invalid_parameter_is_named() {
     let app = TestApp::any().await;
     for list in ["/credentials", "/verifications"] {
         for (query, location) in [
@@ -170,22 +152,22 @@ async fn nonsense_parameters_are_named() {
 }
 
 #[tokio::test]
-async fn a_cursor_belongs_to_its_list_and_filters() {
+async fn a_cursor_works_only_with_its_own_list_and_filters() {
     needs_own_host!();
     let app = Setup::new().start().await;
     for i in 0..3 {
         app.issue(&format!("{i}")).await;
         app.verify(&format!("{i}")).await;
     }
-    let cursor = |page: Value| page["next_cursor"].as_str().unwrap().to_owned();
-    let credentials = cursor(app.admin_get("/credentials?limit=1").await.json());
+    let page = app.admin_get("/credentials?limit=1").await.json();
+    let cursor = page["next_cursor"].as_str().unwrap();
     for path in [
-        format!("/verifications?limit=1&cursor={credentials}"),
-        format!("/credentials?limit=1&status=active&cursor={credentials}"),
-        format!("/credentials?limit=1&cursor={credentials}A"),
-        format!("/credentials?limit=1&cursor={}", &credentials[1..]),
+        format!("/verifications?limit=1&cursor={cursor}"),
+        format!("/credentials?limit=1&status=active&cursor={cursor}"),
+        format!("/credentials?limit=1&cursor={cursor}A"),
+        format!("/credentials?limit=1&cursor={}", &cursor[1..]),
     ] {
         app.admin_get(&path).await.assert_problem(400, "invalid-request");
     }
-    assert_eq!(app.admin_get(&format!("/credentials?limit=2&cursor={credentials}")).await.status, 200);
+    assert_eq!(app.admin_get(&format!("/credentials?limit=2&cursor={cursor}")).await.status, 200);
 }

@@ -1,12 +1,13 @@
 //! Black-box tests over HTTP: the built components on a running host.
 //!
-//! Each test starts a host of its own, on a free port, in a folder of its own: see [`app::TestApp`]. `cargo xtask test`
-//! builds what they need. `E2E_HOST=spin` runs them on the `spin` on PATH; `E2E_BASE_URL`, with `E2E_ADMIN_TOKEN`, runs
-//! those that need nothing but HTTP against an application that is already there. Some tests need a [tool](tools) that
-//! Cargo does not bring, and are left out where it is missing; `E2E_TOOLS=required` makes them fail there.
+//! `cargo xtask test` builds what they need. Each test starts a host of its own: see [`e2e::TestApp`]. The environment
+//! can change that:
+//!
+//! * `E2E_HOST=spin` uses the `spin` on PATH, not the embedded host.
+//! * `E2E_BASE_URL` and `E2E_ADMIN_TOKEN` name a running application, for the tests that need only HTTP.
+//! * `E2E_TOOLS=required` fails tests whose [tool](e2e::tools) is missing. Else they are skipped.
 
 mod access;
-mod app;
 mod batch;
 mod browser;
 mod check;
@@ -22,12 +23,10 @@ mod issue;
 mod lifecycle;
 mod lists;
 mod migration;
-mod mock;
 mod model;
 mod readme;
 mod retention;
 mod rotation;
 mod secrecy;
-mod tools;
 mod verify;
 mod web;

@@ -1,73 +1,64 @@
-//! Random lives of credentials, against a model of a few lines.
+//! Random histories of credentials, checked against a model.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
+use e2e::{Setup, TestApp, needs_own_host};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestCaseError, TestRunner},
 };
 use serde_json::json;
 
-use crate::app::{Setup, TestApp, needs_own_host};
-
-/// A step of a random history over a few credentials and secrets.
+/// A step of a history, about a credential or a secret given by number.
 #[derive(Clone, Debug)]
 enum Step {
-    Issue {
-        credential: u8,
-        expiring: bool,
-    },
-    Revoke {
-        credential: u8,
-    },
-    Verify {
-        credential: u8,
-    },
+    /// Issues, with this time to live if any.
+    Issue(u8, Option<Duration>),
+    Revoke(u8),
+    Verify(u8),
     VerifyAll,
-    /// Waits until what is expiring has expired.
+    /// Waits until all expiring credentials have expired.
     Expire,
-    /// Makes this secret the current one, and retires the one before.
-    Rotate {
-        secret: u8,
-    },
-    /// Drops all retired secrets.
+    /// Makes this secret the current one and retires the one before.
+    Rotate(u8),
     DropRetired,
 }
 
 const CREDENTIALS: u8 = 4;
 /// Long enough for a few steps, short enough to wait for.
 const TTL: Duration = Duration::from_secs(3);
-/// How long a step may take on a busy machine: so near to its end, a credential may be judged either way.
+/// How long a step may take on a busy machine. This close to its expiry, a credential may be valid or expired.
 const MARGIN: Duration = Duration::from_secs(1);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let credential = 0..CREDENTIALS;
     let step = prop_oneof![
-        6 => (credential.clone(), any::<bool>()).prop_map(|(credential, expiring)| Step::Issue { credential, expiring }),
-        3 => credential.clone().prop_map(|credential| Step::Revoke { credential }),
-        6 => credential.prop_map(|credential| Step::Verify { credential }),
+        6 => (credential.clone(), any::<bool>())
+            .prop_map(|(credential, expires)| Step::Issue(credential, expires.then_some(TTL))),
+        3 => credential.clone().prop_map(Step::Revoke),
+        6 => credential.prop_map(Step::Verify),
         2 => Just(Step::VerifyAll),
         1 => Just(Step::Expire),
-        2 => (0_u8..3).prop_map(|secret| Step::Rotate { secret }),
+        2 => (0_u8..3).prop_map(Step::Rotate),
         1 => Just(Step::DropRetired),
     ];
     prop::collection::vec(step, 5..30)
 }
 
-/// What the service should know.
+/// What the service is expected to know.
 #[derive(Default)]
 struct Model {
-    /// Each credential under each secret it was issued under.
-    issued: HashMap<(u8, u8), Life>,
+    /// By secret and credential.
+    issued: HashMap<(u8, u8), Record>,
     current: u8,
     retired: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Life {
+struct Record {
     expires: Option<Instant>,
     revoked: bool,
 }
@@ -77,22 +68,23 @@ impl Model {
         std::iter::once(self.current).chain(self.retired.iter().copied())
     }
 
-    fn lives(&self, credential: u8) -> Vec<Life> {
+    /// What was issued under the usable secrets.
+    fn records(&self, credential: u8) -> Vec<Record> {
         self.usable().filter_map(|secret| self.issued.get(&(secret, credential)).copied()).collect()
     }
 
-    /// The verdict, or none where the credential expires about now.
+    /// The verdict; `None` if the credential expires about now.
     fn verdict(&self, credential: u8) -> Option<&'static str> {
-        let lives = self.lives(credential);
-        if lives.iter().any(|life| life.revoked) {
+        let records = self.records(credential);
+        if records.iter().any(|record| record.revoked) {
             return Some("revoked");
         }
-        let ends: Vec<_> = lives.iter().filter_map(|life| life.expires).collect();
+        let ends: Vec<_> = records.iter().filter_map(|record| record.expires).collect();
         let now = Instant::now();
         if ends.iter().any(|end| now + MARGIN > *end && now < *end + MARGIN) {
             return None;
         }
-        Some(match lives.len() {
+        Some(match records.len() {
             0 => "not_found",
             _ if ends.iter().any(|end| now >= *end) => "expired",
             _ => "valid",
@@ -113,32 +105,30 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut app = Setup::new().variable("credential_secret", &secret(0)).start().await;
     for step in steps {
         match step {
-            Step::Issue { credential, expiring } => {
+            Step::Issue(credential, ttl) => {
                 let mut body = json!({ "credential": name(credential) });
-                if expiring {
-                    body["ttl_seconds"] = TTL.as_secs().into();
+                if let Some(ttl) = ttl {
+                    body["ttl_seconds"] = ttl.as_secs().into();
                 }
-                let expected = if model.lives(credential).is_empty() { 201 } else { 409 };
+                let expected = if model.records(credential).is_empty() { 201 } else { 409 };
                 let before = Instant::now();
                 prop_assert_eq!(app.post("/issue", &body).await.status, expected);
                 if expected == 201 {
-                    let life = Life { expires: expiring.then(|| before + TTL), revoked: false };
-                    model.issued.insert((model.current, credential), life);
+                    let record = Record { expires: ttl.map(|ttl| before + ttl), revoked: false };
+                    model.issued.insert((model.current, credential), record);
                 }
             }
-            Step::Revoke { credential } => {
-                let expected = if model.lives(credential).is_empty() { 404 } else { 200 };
-                prop_assert_eq!(
-                    app.revoke(&json!({ "credential": name(credential) })).await.status,
-                    expected
-                );
+            Step::Revoke(credential) => {
+                let expected = if model.records(credential).is_empty() { 404 } else { 200 };
+                let answer = app.revoke(&json!({ "credential": name(credential) })).await;
+                prop_assert_eq!(answer.status, expected);
                 for secret in model.usable().collect::<Vec<_>>() {
-                    if let Some(life) = model.issued.get_mut(&(secret, credential)) {
-                        life.revoked = true;
+                    if let Some(record) = model.issued.get_mut(&(secret, credential)) {
+                        record.revoked = true;
                     }
                 }
             }
-            Step::Verify { credential } => verify(&app, &model, credential).await?,
+            Step::Verify(credential) => verify(&app, &model, credential).await?,
             Step::VerifyAll => {
                 let expected: Vec<_> = (0..CREDENTIALS).map(|credential| model.verdict(credential)).collect();
                 let batch = json!({ "credentials": (0..CREDENTIALS).map(name).collect::<Vec<_>>() });
@@ -150,7 +140,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
             }
             Step::Expire => tokio::time::sleep(TTL + MARGIN + Duration::from_millis(100)).await,
-            Step::Rotate { secret: next } => {
+            Step::Rotate(next) => {
                 if next != model.current {
                     model.retired.retain(|retired| *retired != next);
                     model.retired.insert(0, std::mem::replace(&mut model.current, next));

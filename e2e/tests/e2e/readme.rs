@@ -1,18 +1,11 @@
-//! README.md and .env.example say what is true.
+//! The documents agree with the project.
 
-use std::{collections::BTreeSet, fs, mem::discriminant};
+use std::{collections::BTreeSet, fs};
 
+use e2e::{Answer, Setup, TestApp, needs_own_host, read, values::assert_similar, workspace};
 use reqwest::Method;
-use serde_json::Value;
 
-use crate::app::{Answer, Setup, TestApp, needs_own_host, workspace};
-
-/// A file of the project.
-pub fn read(file: &str) -> String {
-    fs::read_to_string(workspace().join(file)).unwrap()
-}
-
-/// Each `$ curl …` line of README's console blocks with the line below it.
+/// Each `$ curl …` line in the console blocks of README.md, with the line below it.
 fn curl_examples() -> Vec<(String, String)> {
     let readme = read("README.md");
     let mut examples = Vec::new();
@@ -40,81 +33,27 @@ async fn run_curl(app: &TestApp, command: &str) -> Answer {
         }
     }
     let method = if body.is_some() { Method::POST } else { Method::GET };
-    let mut request = app.request(method, path.expect("an example calls localhost:3000"));
+    let mut request = app.request(method, path.expect("examples call localhost:3000"));
     if let Some((name, value)) = header {
         request = request.header(name, value);
     }
-    Answer::to(request.body(body.unwrap_or_default())).await
-}
-
-/// Asserts that two answers are the same but for names, times and random values.
-pub fn assert_alike(expected: &Value, actual: &Value, place: &str) {
-    /// The members whose values differ from run to run.
-    const VOLATILE: [&str; 18] = [
-        "credential",
-        "credential_hash",
-        "expires_at",
-        "id",
-        "issued_at",
-        "issuedAt",
-        "issuedBy",
-        "key_id",
-        "next_cursor",
-        "request_id",
-        "revoked_at",
-        "timestamp",
-        "verificationId",
-        "verifiedAt",
-        "verified_at",
-        "verified_by",
-        "worker",
-        "worker_id",
-    ];
-    /// The text without names of workers and without times.
-    fn steady(text: &str) -> String {
-        let is_time = |word: &&str| word.len() == 24 && word.ends_with('Z') && word.contains("T");
-        let steady = |word| if is_time(&word) { "" } else { word.split("worker-").next().unwrap() };
-        text.split(' ').map(steady).collect::<Vec<_>>().join(" ")
-    }
-    match (expected, actual) {
-        (Value::Object(expected), Value::Object(actual)) => {
-            assert_eq!(expected.keys().collect::<Vec<_>>(), actual.keys().collect::<Vec<_>>(), "{place}");
-            for (name, value) in expected {
-                let place = format!("{place}: {name}");
-                if VOLATILE.contains(&name.as_str()) {
-                    assert_eq!(discriminant(value), discriminant(&actual[name]), "{place}");
-                } else {
-                    assert_alike(value, &actual[name], &place);
-                }
-            }
-        }
-        (Value::Array(expected), Value::Array(actual)) => {
-            assert_eq!(expected.len(), actual.len(), "{place}");
-            for (expected, actual) in expected.iter().zip(actual) {
-                assert_alike(expected, actual, place);
-            }
-        }
-        (Value::String(expected), Value::String(actual)) => {
-            assert_eq!(steady(expected), steady(actual), "{place}");
-        }
-        _ => assert_eq!(expected, actual, "{place}"),
-    }
+    app.send(request.body(body.unwrap_or_default())).await
 }
 
 #[tokio::test]
-async fn the_curl_examples_give_the_answers_that_stand_below_them() {
+async fn the_curl_examples_give_the_answers_shown() {
     needs_own_host!();
     let app = Setup::new().start().await;
     let examples = curl_examples();
     assert!(examples.len() >= 9, "README.md has lost its examples");
     for (command, expected) in examples {
         let answer = run_curl(&app, &command).await;
-        assert_alike(&serde_json::from_str(&expected).unwrap(), &answer.json(), &command);
+        assert_similar(&serde_json::from_str(&expected).unwrap(), &answer.json(), &command);
     }
 }
 
 #[test]
-fn every_variable_is_in_the_readme_and_in_the_example_with_its_default() {
+fn every_variable_is_documented_with_its_default() {
     let manifest = read("spin.toml");
     let variables = manifest.split("[variables]\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let (readme, example) = (read("README.md"), read(".env.example"));
@@ -139,30 +78,27 @@ fn every_variable_is_in_the_readme_and_in_the_example_with_its_default() {
 }
 
 #[test]
-fn every_link_and_picture_of_the_documents_is_there() {
-    let documents = [
-        "README.md",
-        "host/README.md",
-        "docs/architecture.md",
-        "docs/operations.md",
-        "docs/performance.md",
-        "docs/web.md",
-    ];
+fn every_link_and_picture_in_the_documents_exists() {
+    let mut documents: Vec<_> =
+        fs::read_dir(workspace().join("docs")).unwrap().map(|file| file.unwrap().path()).collect();
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    assert!(documents.len() >= 4, "{documents:?}");
+    documents.extend(["README.md", "bench/README.md", "host/README.md"].map(|file| workspace().join(file)));
     let mut links = 0;
     for document in documents {
-        let text = read(document);
-        let folder = workspace().join(document);
+        let text = fs::read_to_string(&document).unwrap();
+        let place = document.display();
         let markdown = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let pictures = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
         for link in markdown.chain(pictures).filter(|link| !link.contains("://")) {
             let (path, section) = link.split_once('#').unwrap_or((link, ""));
-            let target = if path.is_empty() { folder.clone() } else { folder.with_file_name(path) };
-            assert!(target.exists(), "{document} links to {link}");
+            let target = if path.is_empty() { document.clone() } else { document.with_file_name(path) };
+            assert!(target.exists(), "{place} links to {link}");
             let headings = fs::read_to_string(&target).unwrap_or_default().to_lowercase();
             let named = |line: &str| line.trim_start_matches('#').trim().replace(' ', "-") == section;
             assert!(
                 section.is_empty() || headings.lines().any(|line| line.starts_with('#') && named(line)),
-                "{document} links to {link}"
+                "{place} links to {link}"
             );
             links += 1;
         }

@@ -1,10 +1,11 @@
 //! `audit_retention_days`.
 
-use crate::app::{Setup, needs_own_host};
+use e2e::{Setup, needs_own_host};
+use serde_json::json;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// Gives the table this many rows of this age, with ids as the service makes them.
+/// Inserts audit rows of this age, with ids like those of the service.
 fn add_old_rows(database: &rusqlite::Connection, count: i64, age: i64) {
     database
         .execute(
@@ -19,32 +20,28 @@ fn add_old_rows(database: &rusqlite::Connection, count: i64, age: i64) {
 }
 
 #[tokio::test]
-async fn old_audit_rows_go_a_few_at_a_time_and_young_ones_stay() {
+async fn expired_audit_rows_are_deleted_a_few_at_a_time_and_others_kept() {
     needs_own_host!();
     let app = Setup::new().variable("audit_retention_days", "30").start().await;
     app.verify("a").await;
     let database = app.database("verification");
     add_old_rows(&database, 250, 31 * DAY);
     add_old_rows(&database, 50, 29 * DAY);
-    let old = |days: i64| {
-        app.query::<i64>(
-            "verification",
-            &format!(
-                "SELECT count(*) FROM verifications WHERE verified_at < unixepoch() * 1000 - {}",
-                days * DAY
-            ),
-        )
+    let older_than = |days: i64| {
+        let time = format!("unixepoch() * 1000 - {}", days * DAY);
+        let sql = format!("SELECT count(*) FROM verifications WHERE verified_at < {time}");
+        app.query::<i64>("verification", &sql)
     };
-    let mut before = old(30);
+    let mut before = older_than(30);
     assert_eq!(before, 250);
     for i in 0..200 {
         app.verify(&format!("{i}")).await;
-        let after = old(30);
+        let after = older_than(30);
         assert!(before - after <= 100, "{before} - {after}");
         before = after;
     }
     assert_eq!(before, 0);
-    assert_eq!(old(28), 50);
+    assert_eq!(older_than(28), 50);
 }
 
 #[tokio::test]
@@ -53,14 +50,12 @@ async fn batches_delete_more_than_they_add() {
     let app = Setup::new().variable("audit_retention_days", "30").start().await;
     app.verify("a").await;
     add_old_rows(&app.database("verification"), 1000, 31 * DAY);
-    let batch = serde_json::json!({ "credentials": (0..100).map(|i| format!("{i}")).collect::<Vec<_>>() });
+    let batch = json!({ "credentials": (0..100).map(|i| format!("{i}")).collect::<Vec<_>>() });
     for _ in 0..6 {
         assert_eq!(app.post("/verify/batch", &batch).await.status, 200);
     }
-    assert_eq!(
-        app.query::<i64>("verification", "SELECT count(*) FROM verifications WHERE request_id = 'old'"),
-        0
-    );
+    let old = "SELECT count(*) FROM verifications WHERE request_id = 'old'";
+    assert_eq!(app.query::<i64>("verification", old), 0);
 }
 
 #[tokio::test]
@@ -76,7 +71,7 @@ async fn by_default_nothing_is_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_no_number_of_days_is_a_503_that_the_log_explains() {
+async fn an_invalid_retention_is_a_503_that_the_log_explains() {
     needs_own_host!();
     for days in ["-1", "soon", ""] {
         let app = Setup::new().variable("audit_retention_days", days).start().await;

@@ -1,12 +1,11 @@
-//! Rotating the secret.
+//! Rotation of the secret.
 
+use e2e::{Setup, needs_own_host};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::app::{Setup, needs_own_host};
-
 #[tokio::test]
-async fn the_whole_road_of_a_rotation() {
+async fn a_credential_counts_until_its_secret_is_dropped() {
     needs_own_host!();
     let (a, b) = ("a".repeat(32), "b".repeat(40));
     let mut app = Setup::new().variable("credential_secret", &a).start().await;
@@ -22,10 +21,9 @@ async fn the_whole_road_of_a_rotation() {
     let revoked = app.revoke(&json!({ "credential": "to be revoked" })).await;
     assert_eq!(revoked.status, 200, "{}", revoked.text());
     assert_eq!(app.verify("to be revoked").await.json()["status"], "revoked");
-    // The audit row is about the hash that the credential was issued under.
+    // The audit row has the hash under which the credential was issued.
     let hash = under_a["credential_hash"].as_str().unwrap();
-    let rows = app.all_pages(&format!("/verifications?credential_hash={hash}"), "verifications").await;
-    assert_eq!(rows.len(), 1);
+    assert_eq!(app.all_pages(&format!("/verifications?credential_hash={hash}")).await.len(), 1);
 
     app.restart_with(&[("retired_credential_secrets", "")]).await;
     assert_eq!(app.verify("old").await.json()["status"], "not_found");
@@ -55,22 +53,16 @@ async fn up_to_eight_retired_secrets_count() {
     assert!(app.get("/health").await.json()["checks"]["secret"].as_str().unwrap().contains("at most 8"));
 }
 
-/// Two instances in the middle of a rotation: one has the secrets one way round, one the other.
+/// In the middle of a rotation, some instances have the secrets the other way round.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_is_issued_once_though_instances_differ_in_what_is_current() {
+async fn instances_with_swapped_secrets_issue_a_credential_once() {
     needs_own_host!();
     let (a, b) = ("a".repeat(32), "b".repeat(32));
-    let before = Setup::new()
-        .variable("credential_secret", &a)
-        .variable("retired_credential_secrets", &b)
-        .start()
-        .await;
-    let after = Setup::new()
-        .variable("credential_secret", &b)
-        .variable("retired_credential_secrets", &a)
-        .databases_of(&before)
-        .start()
-        .await;
+    let setup = |current, retired| {
+        Setup::new().variable("credential_secret", current).variable("retired_credential_secrets", retired)
+    };
+    let before = setup(&a, &b).start().await;
+    let after = setup(&b, &a).databases_of(&before).start().await;
     for round in 0..10 {
         let credential = format!("rotating-{round}");
         let answers = join_all(

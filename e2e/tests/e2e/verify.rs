@@ -1,25 +1,22 @@
 //! POST /verify, and the audit rows it leaves.
 
-use reqwest::Method;
-use serde_json::json;
-
-use crate::{
-    app::{Answer, Setup, TestApp, needs_own_host, unique},
-    issue::is_timestamp,
+use e2e::{
+    Setup, TestApp, needs_own_host, unique,
+    values::{is_timestamp, names},
 };
+use reqwest::Method;
+use serde_json::{Value, json};
 
 #[tokio::test]
-async fn what_was_issued_is_valid_with_who_and_when() {
+async fn an_issued_credential_is_valid_with_its_issuer_and_time() {
     let app = TestApp::any().await;
     let credential = unique("valid");
     let issued = app.issue(&credential).await.json();
     let answer = app.verify(&credential).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let body = answer.json();
-    let mut members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
-    members.sort_unstable();
     assert_eq!(
-        members,
+        names(&body),
         ["isValid", "issuedAt", "issuedBy", "message", "status", "verificationId", "verifiedAt"]
     );
     assert_eq!(body["isValid"], true);
@@ -32,7 +29,7 @@ async fn what_was_issued_is_valid_with_who_and_when() {
 }
 
 #[tokio::test]
-async fn what_was_never_issued_is_not_found() {
+async fn an_unissued_credential_is_not_found() {
     let app = TestApp::any().await;
     let answer = app.verify(&unique("never")).await;
     assert_eq!(answer.status, 200);
@@ -45,13 +42,13 @@ async fn what_was_never_issued_is_not_found() {
 }
 
 #[tokio::test]
-async fn every_verdict_leaves_one_audit_row_that_says_what_the_answer_said() {
+async fn every_verdict_leaves_one_audit_row_that_agrees_with_the_answer() {
     needs_own_host!();
     let app = Setup::new().start().await;
     let hash = app.issue("audited").await.json()["credential_hash"].clone();
     for (credential, request_id) in [("audited", "audit.1"), ("unknown", "audit.2")] {
         let request = app.request(Method::POST, "/verify").header("x-request-id", request_id);
-        let answer = Answer::to(request.json(&json!({ "credential": credential }))).await;
+        let answer = app.send(request.json(&json!({ "credential": credential }))).await;
         assert_eq!(answer.header("x-request-id"), Some(request_id));
         let body = answer.json();
 
@@ -65,7 +62,7 @@ async fn every_verdict_leaves_one_audit_row_that_says_what_the_answer_said() {
                 |row| row.get::<_, String>(0),
             )
             .unwrap();
-        let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+        let row: Value = serde_json::from_str(&row).unwrap();
         assert_eq!(row["id"], body["verificationId"]);
         assert_eq!(row["status"], body["status"]);
         assert_eq!(row["valid"], i32::from(body["isValid"] == true));
@@ -77,7 +74,7 @@ async fn every_verdict_leaves_one_audit_row_that_says_what_the_answer_said() {
 }
 
 #[tokio::test]
-async fn a_request_that_gets_no_verdict_leaves_no_audit_row() {
+async fn a_request_without_a_verdict_leaves_no_audit_row() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.verify("a").await;
@@ -88,16 +85,16 @@ async fn a_request_that_gets_no_verdict_leaves_no_audit_row() {
 }
 
 #[tokio::test]
-async fn the_request_id_goes_along_to_issuance() {
+async fn the_request_id_is_passed_on_to_issuance() {
     needs_own_host!();
     let app = Setup::new().variable("log_level", "info").start().await;
     let request = app.request(Method::POST, "/verify").header("x-request-id", "follow-me");
-    Answer::to(request.json(&json!({ "credential": "a" }))).await;
+    app.send(request.json(&json!({ "credential": "a" }))).await;
+    app.wait_for_log("\"service\":\"verification\"").await;
+    let log = app.log();
     let lines = |service: &str| {
-        let log = app.log();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["service"] == service && line["request_id"] == "follow-me").count()
     };
-    app.wait_for_log("\"service\":\"verification\"").await;
-    assert_eq!((lines("issuance"), lines("verification")), (1, 1), "{}", app.log());
+    assert_eq!((lines("issuance"), lines("verification")), (1, 1), "{log}");
 }

@@ -1,4 +1,4 @@
-//! Something in the place of issuance that does not behave.
+//! A stand-in for issuance that misbehaves.
 
 use std::time::Duration;
 
@@ -8,31 +8,22 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Stands in an answer for the hash that the request was about.
+/// In an answer, replaced by the first hash in the request.
 pub const HASH: &str = "HHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHH";
 
-/// A server that reads a request and then answers with fixed bytes, slowly or not at all.
+/// A server that answers each request with fixed bytes.
 pub struct Mock {
     pub url: String,
     task: JoinHandle<()>,
 }
 
 impl Mock {
-    /// Answers every request with these bytes, and closes.
+    /// Sends these bytes and closes the connection.
     pub async fn answering(bytes: impl Into<Vec<u8>>) -> Self {
         Self::start(bytes.into(), Duration::ZERO).await
     }
 
-    /// Answers every request with a JSON body and status 200.
-    pub async fn answering_json(body: &str) -> Self {
-        Self::answering(format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        ))
-        .await
-    }
-
-    /// Takes requests, sends these bytes, and then nothing more, without closing.
+    /// Sends these bytes, then nothing more, and leaves the connection open.
     pub async fn stalling_after(bytes: impl Into<Vec<u8>>) -> Self {
         Self::start(bytes.into(), Duration::from_secs(3600)).await
     }
@@ -55,7 +46,7 @@ impl Mock {
     }
 }
 
-/// Head and body of a request with a content length.
+/// Reads the head and, by its content length, the body of a request.
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut request = Vec::new();
     loop {
@@ -86,8 +77,16 @@ impl Drop for Mock {
     }
 }
 
+/// A 200 with this JSON body.
+pub fn json_answer(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
 /// An address on which nothing listens.
-pub async fn nobody() -> String {
+pub async fn unused_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }

@@ -1,8 +1,7 @@
-//! `openapi.yaml`, and whether it has an answer.
+//! `openapi.yaml`, and whether it describes an answer.
 
 use std::{
     collections::HashMap,
-    fs,
     sync::{Arc, Mutex, OnceLock},
 };
 
@@ -10,19 +9,16 @@ use jsonschema::Validator;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::Answer;
+use crate::{Answer, read, workspace};
 
 /// The document.
 pub fn document() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    DOCUMENT.get_or_init(|| {
-        let text = fs::read_to_string(super::workspace().join("openapi.yaml")).unwrap();
-        serde_saphyr::from_str(&text).unwrap()
-    })
+    DOCUMENT.get_or_init(|| serde_saphyr::from_str(&read("openapi.yaml")).unwrap())
 }
 
-/// What stands at a place, or where its `$ref` leads.
-pub fn resolve(value: &'static Value) -> &'static Value {
+/// The value itself, or what its `$ref` refers to.
+fn resolve(value: &'static Value) -> &'static Value {
     match value.get("$ref").and_then(Value::as_str) {
         Some(reference) => {
             let target = document().pointer(reference.strip_prefix('#').unwrap());
@@ -32,7 +28,7 @@ pub fn resolve(value: &'static Value) -> &'static Value {
     }
 }
 
-/// The members of an object; none where there is no object.
+/// The members of an object; none if it is not an object.
 pub fn members(value: &'static Value) -> &'static Map<String, Value> {
     static NONE: OnceLock<Map<String, Value>> = OnceLock::new();
     value.as_object().unwrap_or_else(|| NONE.get_or_init(Map::new))
@@ -40,8 +36,7 @@ pub fn members(value: &'static Value) -> &'static Map<String, Value> {
 
 /// The validator for a schema of the document.
 ///
-/// Clients are told to ignore members they do not know. Here there may be none: what a test sees and the document lacks
-/// is a gap in the document.
+/// Clients are told to ignore unknown members. Here they are errors: each is missing from the document.
 fn validator(schema: &Value) -> Arc<Validator> {
     static VALIDATORS: OnceLock<Mutex<HashMap<String, Arc<Validator>>>> = OnceLock::new();
     let mut validators = VALIDATORS.get_or_init(Mutex::default).lock().unwrap();
@@ -60,32 +55,31 @@ fn validator(schema: &Value) -> Arc<Validator> {
     Arc::clone(validator)
 }
 
-/// Asserts that a value fits a schema of the document.
+/// Asserts that a value matches a schema of the document.
 #[track_caller]
 pub fn assert_valid(schema: &Value, instance: &Value, place: &str) {
     let validator = validator(schema);
     let errors: Vec<_> =
         validator.iter_errors(instance).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(errors.is_empty(), "{place} is not what openapi.yaml says: {errors:#?}\n{instance:#}");
+    assert!(errors.is_empty(), "{place} does not match openapi.yaml: {errors:#?}\n{instance:#}");
 }
 
-/// Asserts that the document has this answer: its status, headers, content type and body.
-#[track_caller]
-pub fn assert_conforms(method: &Method, path: &str, answer: &Answer) {
+/// Asserts that the document describes this answer: its status, headers, content type and body.
+pub(crate) fn assert_conforms(method: &Method, path: &str, answer: &Answer) {
     let place = format!("{} to {method} {path}", answer.status);
-    // Of OPTIONS the document speaks in prose. A host that serves only one of the components has its own, empty 404.
-    let of_the_host =
+    // A host that does not serve all components has an empty 404 of its own.
+    let is_from_host =
         answer.status == 404 && answer.body.is_empty() && answer.header("content-type").is_none();
-    // What the page loads is its own matter.
-    let of_the_page = super::workspace().join("web/static").join(path.trim_start_matches('/')).is_file();
-    if *method == Method::OPTIONS || of_the_host || of_the_page {
+    let is_page_file = workspace().join("web/static").join(path.trim_start_matches('/')).is_file();
+    // The document describes OPTIONS in prose.
+    if *method == Method::OPTIONS || is_from_host || is_page_file {
         return;
     }
     let shared = &document()["components"]["responses"];
     let status = answer.status.to_string();
     let item = document()["paths"].get(path);
     let operation = item.and_then(|item| item.get(method.as_str().to_ascii_lowercase()));
-    // A path that takes GET takes HEAD.
+    // A path that allows GET allows HEAD.
     let operation = operation.or_else(|| item.filter(|_| *method == Method::HEAD)?.get("get"));
     let response = match (item, operation) {
         (_, Some(operation)) => operation["responses"].get(&status).map(resolve),
@@ -93,7 +87,7 @@ pub fn assert_conforms(method: &Method, path: &str, answer: &Answer) {
         (Some(_), None) => Some(&shared["MethodNotAllowed"]).filter(|_| answer.status == 405),
         (None, None) => Some(&shared["NoSuchPath"]).filter(|_| answer.status == 404),
     };
-    let response = response.unwrap_or_else(|| panic!("openapi.yaml has no {place}: {}", answer.text()));
+    let response = response.unwrap_or_else(|| panic!("openapi.yaml lacks {place}: {}", answer.text()));
 
     for (name, header) in members(&response["headers"]) {
         let header = resolve(header);
@@ -116,7 +110,7 @@ pub fn assert_conforms(method: &Method, path: &str, answer: &Answer) {
         return;
     };
     let media = content.get(content_type);
-    let media = media.unwrap_or_else(|| panic!("openapi.yaml has no {content_type} in {place}"));
+    let media = media.unwrap_or_else(|| panic!("openapi.yaml lacks {content_type} in {place}"));
     if content_type.ends_with("json") {
         assert_valid(&media["schema"], &answer.json(), &place);
     }

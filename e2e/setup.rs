@@ -1,0 +1,90 @@
+//! How an application is configured and started.
+
+use std::{env, fs, path::Path, process::Stdio};
+
+use launch::{Application, Host, Server};
+use tempfile::TempDir;
+
+use crate::{ADMIN_TOKEN, SECRET, TestApp};
+
+/// The configuration of an application.
+#[derive(Clone)]
+pub struct Setup {
+    application: Application,
+    components: Vec<&'static str>,
+    variables: Vec<(String, String)>,
+    pub(crate) validates: bool,
+}
+
+impl Setup {
+    #[expect(clippy::new_without_default, reason = "it reads files and panics if that fails")]
+    pub fn new() -> Self {
+        let application = Application::read().unwrap();
+        Self { application, components: Vec::new(), variables: Vec::new(), validates: true }
+            .variable("credential_secret", SECRET)
+            .variable("admin_token", ADMIN_TOKEN)
+    }
+
+    /// Sets an application variable, again if need be.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value.to_owned()));
+        self
+    }
+
+    /// Starts only this component, and others named this way.
+    pub fn component(mut self, id: &'static str) -> Self {
+        self.components.push(id);
+        self
+    }
+
+    /// Replaces a text in the manifest.
+    pub fn edit_manifest(mut self, from: &str, to: &str) -> Self {
+        self.application.edit_manifest(from, to).unwrap();
+        self
+    }
+
+    /// Uses the databases of another running application.
+    pub fn databases_of(mut self, other: &TestApp) -> Self {
+        self.application.set_data_folder(&other.data_folder());
+        self
+    }
+
+    /// Does not validate answers against `openapi.yaml`, which takes time.
+    pub fn without_validation(self) -> Self {
+        Self { validates: false, ..self }
+    }
+
+    pub async fn start(self) -> TestApp {
+        self.start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Starts with what `fill` puts into the folder of the databases.
+    pub async fn start_with_data(self, fill: impl FnOnce(&Path)) -> TestApp {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fill(&data);
+        self.start_in(folder).await
+    }
+
+    async fn start_in(self, folder: TempDir) -> TestApp {
+        self.application.write(folder.path()).unwrap();
+        TestApp::start(folder, self).await
+    }
+
+    /// Starts a host on the files in this folder.
+    pub(crate) fn serve(&self, folder: &Path) -> Server {
+        let host = if on_spin() { Host::Spin } else { Host::Embedded("debug") };
+        let mut command = host.command(folder, "127.0.0.1:0").unwrap();
+        command
+            .args(self.components.iter().flat_map(|id| ["--component-id", id]))
+            .envs(self.variables.clone())
+            .stderr(Stdio::piped());
+        Server::start(&mut command, |_| {}).unwrap()
+    }
+}
+
+/// Whether the tests run on Spin (`E2E_HOST=spin`) and not on the embedded host.
+pub fn on_spin() -> bool {
+    env::var("E2E_HOST").is_ok_and(|host| host == "spin")
+}
