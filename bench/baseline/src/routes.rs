@@ -15,7 +15,7 @@ use axum::{
     routing::{get, post},
 };
 use credentials::{
-    Credential, CredentialHash, IssueRecord, Metadata, Secret, Status, Timestamp, TtlSeconds, Verdict,
+    CheckAnswer, Credential, CredentialHash, IssueRecord, Metadata, Secret, Timestamp, TtlSeconds, Verdict,
     VerdictStatus, VerificationId, WorkerId,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -75,7 +75,7 @@ async fn issue(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Err
     let (hash, key_id) = (app.secret.hash(&request.credential), app.secret.key_id());
     drop(request.credential);
     let record = IssueRecord {
-        issued_by: app.issuer.clone(),
+        worker_id: app.issuer.clone(),
         issued_at,
         expires_at,
         revoked_at: None,
@@ -104,26 +104,6 @@ struct CheckRequest {
     credential_hash: String,
 }
 
-#[derive(Serialize)]
-struct CheckResponse {
-    exists: bool,
-    #[serde(flatten)]
-    known: Option<Known>,
-}
-
-#[derive(Serialize)]
-struct Known {
-    worker_id: WorkerId,
-    issued_at: Timestamp,
-    status: Status,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revoked_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Metadata>,
-}
-
 /// POST /check: whether a hash was issued, by whom and when, and where it is in its life.
 async fn check(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Error> {
     let request: CheckRequest = read(&body)?;
@@ -131,16 +111,7 @@ async fn check(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Err
         Ok(hash) => app.store.find(hash)?,
         Err(_) => None,
     };
-    let now = now()?;
-    let known = record.map(|record| Known {
-        status: record.status_at(now),
-        worker_id: record.issued_by,
-        issued_at: record.issued_at,
-        expires_at: record.expires_at,
-        revoked_at: record.revoked_at,
-        metadata: record.metadata,
-    });
-    json(StatusCode::OK, &CheckResponse { exists: known.is_some(), known })
+    json(StatusCode::OK, &CheckAnswer::new(record, now()?))
 }
 
 #[derive(Deserialize)]
@@ -196,7 +167,7 @@ async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) ->
     let record = if let Verdict::Valid(record) = verdict { Some(record) } else { None };
     let (issued_at, expires_at) =
         (record.as_ref().map(|r| r.issued_at), record.as_ref().and_then(|r| r.expires_at));
-    let (issued_by, metadata) = record.map(|r| (r.issued_by, r.metadata)).unzip();
+    let (issued_by, metadata) = record.map(|r| (r.worker_id, r.metadata)).unzip();
     let response = VerifyResponse {
         is_valid,
         status,

@@ -1,33 +1,22 @@
 //! The application's own schema: the very files that the components apply.
 
 use anyhow::{Context, Result};
+use platform::Migration;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// One of the two databases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Schema {
     /// The label in `spin.toml`, and the name of its file without `.db`.
     pub label: &'static str,
-    migrations: &'static [(&'static str, &'static str)],
+    migrations: &'static [Migration],
 }
 
 /// The credentials that were issued.
-pub const ISSUANCE: Schema = Schema {
-    label: "issuance",
-    migrations: &[
-        ("0001_credentials", include_str!("../../../issuance/migrations/0001_credentials.sql")),
-        ("0002_lifecycle", include_str!("../../../issuance/migrations/0002_lifecycle.sql")),
-    ],
-};
+pub const ISSUANCE: Schema = Schema { label: "issuance", migrations: issuance::MIGRATIONS };
 
 /// The audit rows.
-pub const VERIFICATION: Schema = Schema {
-    label: "verification",
-    migrations: &[
-        ("0001_verifications", include_str!("../../../verification/migrations/0001_verifications.sql")),
-        ("0002_lists", include_str!("../../../verification/migrations/0002_lists.sql")),
-    ],
-};
+pub const VERIFICATION: Schema = Schema { label: "verification", migrations: verification::MIGRATIONS };
 
 impl Schema {
     /// Brings a database up to date and records it as the components do, which then find nothing left to do.
@@ -44,7 +33,8 @@ impl Schema {
         let found: u32 =
             transaction
                 .query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get(0))?;
-        for (version, (name, sql)) in (1_u32..).zip(self.migrations).skip(usize::try_from(found)?) {
+        for (version, Migration { name, sql }) in (1_u32..).zip(self.migrations).skip(usize::try_from(found)?)
+        {
             transaction.execute_batch(sql).with_context(|| format!("migration {name}"))?;
             transaction.execute(
                 "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, unixepoch() * 1000)",
@@ -70,7 +60,8 @@ mod tests {
             let mut files: Vec<_> =
                 folder.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
             files.sort();
-            let known: Vec<_> = schema.migrations.iter().map(|(name, _)| format!("{name}.sql")).collect();
+            let known: Vec<_> =
+                schema.migrations.iter().map(|migration| format!("{}.sql", migration.name)).collect();
             assert_eq!(known, files, "{}", schema.label);
         }
     }

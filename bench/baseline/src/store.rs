@@ -66,7 +66,7 @@ impl Store {
                 let rows = insert.execute(params![
                     new.hash.to_string(),
                     new.key_id.to_string(),
-                    new.record.issued_by.as_str(),
+                    new.record.worker_id.as_str(),
                     new.record.issued_at.as_millis(),
                     new.record.expires_at.map(Timestamp::as_millis),
                     new.record.metadata.as_ref().map(Metadata::as_str),
@@ -123,7 +123,7 @@ impl Store {
 fn issue_record(row: &Row<'_>) -> Result<IssueRecord> {
     let time = |millis: Option<i64>| millis.map(Timestamp::from_millis).transpose();
     Ok(IssueRecord {
-        issued_by: WorkerId::named(row.get::<_, String>(0)?),
+        worker_id: WorkerId::named(row.get::<_, String>(0)?),
         issued_at: Timestamp::from_millis(row.get(1)?)?,
         expires_at: time(row.get(2)?)?,
         revoked_at: time(row.get(3)?)?,
