@@ -27,7 +27,7 @@ pub struct TestApp {
     own: Option<Own>,
 }
 
-/// What belongs to an application that the test started.
+/// What the test owns of an application that it started.
 struct Own {
     folder: TempDir,
     setup: Setup,
@@ -148,11 +148,11 @@ impl TestApp {
     }
 
     fn own(&self) -> &Own {
-        self.own.as_ref().expect("the test started this application")
+        self.own.as_ref().expect("this needs an application that the test started")
     }
 
     fn own_mut(&mut self) -> &mut Own {
-        self.own.as_mut().expect("the test started this application")
+        self.own.as_mut().expect("this needs an application that the test started")
     }
 
     /// The folder in which the host runs.

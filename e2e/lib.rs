@@ -1,6 +1,7 @@
-//! What the end-to-end tests and the benchmark of the lists share.
+//! Used by the end-to-end tests and the benchmark of the lists.
 //!
-//! [`TestApp`] is the application on a running host. [`Setup`] starts one, on a free port and in a folder of its own.
+//! [`TestApp`] is the application on a running host. [`Setup`] configures and starts one, on a free port and in a folder
+//! of its own.
 
 use std::{
     env, fs,

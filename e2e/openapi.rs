@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use jsonschema::Validator;
@@ -13,11 +13,12 @@ use crate::{Answer, read, workspace};
 
 /// The document.
 pub fn document() -> &'static Value {
-    static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    DOCUMENT.get_or_init(|| serde_saphyr::from_str(&read("openapi.yaml")).unwrap())
+    static DOCUMENT: LazyLock<Value> =
+        LazyLock::new(|| serde_saphyr::from_str(&read("openapi.yaml")).unwrap());
+    &DOCUMENT
 }
 
-/// The value itself, or what its `$ref` refers to.
+/// Follows `$ref`, if the value has one.
 fn resolve(value: &'static Value) -> &'static Value {
     match value.get("$ref").and_then(Value::as_str) {
         Some(reference) => {
@@ -30,16 +31,16 @@ fn resolve(value: &'static Value) -> &'static Value {
 
 /// The members of an object; none if it is not an object.
 pub fn members(value: &'static Value) -> &'static Map<String, Value> {
-    static NONE: OnceLock<Map<String, Value>> = OnceLock::new();
-    value.as_object().unwrap_or_else(|| NONE.get_or_init(Map::new))
+    static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    value.as_object().unwrap_or(&NONE)
 }
 
 /// The validator for a schema of the document.
 ///
-/// Clients are told to ignore unknown members. Here they are errors: each is missing from the document.
+/// The document tells clients to ignore unknown members. Here they are errors, because the document lacks them.
 fn validator(schema: &Value) -> Arc<Validator> {
-    static VALIDATORS: OnceLock<Mutex<HashMap<String, Arc<Validator>>>> = OnceLock::new();
-    let mut validators = VALIDATORS.get_or_init(Mutex::default).lock().unwrap();
+    static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+    let mut validators = VALIDATORS.lock().unwrap();
     let validator = validators.entry(schema.to_string()).or_insert_with(|| {
         let mut whole = schema.as_object().unwrap().clone();
         let mut schemas = document()["components"]["schemas"].clone();

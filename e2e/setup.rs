@@ -1,4 +1,4 @@
-//! How an application is configured and started.
+//! Configures and starts an application.
 
 use std::{env, fs, path::Path, process::Stdio};
 
@@ -25,13 +25,13 @@ impl Setup {
             .variable("admin_token", ADMIN_TOKEN)
     }
 
-    /// Sets an application variable, again if need be.
+    /// Sets an application variable. The last value counts.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value.to_owned()));
         self
     }
 
-    /// Starts only this component, and others named this way.
+    /// Starts only this component, and any others added like this.
     pub fn component(mut self, id: &'static str) -> Self {
         self.components.push(id);
         self

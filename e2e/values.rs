@@ -1,4 +1,4 @@
-//! Questions about JSON values.
+//! Helpers for JSON values.
 
 use std::mem::discriminant;
 

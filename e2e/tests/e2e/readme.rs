@@ -82,7 +82,7 @@ fn every_link_and_picture_in_the_documents_exists() {
     let mut documents: Vec<_> =
         fs::read_dir(workspace().join("docs")).unwrap().map(|file| file.unwrap().path()).collect();
     documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    assert!(documents.len() >= 4, "{documents:?}");
+    assert!(!documents.is_empty());
     documents.extend(["README.md", "bench/README.md", "host/README.md"].map(|file| workspace().join(file)));
     let mut links = 0;
     for document in documents {
