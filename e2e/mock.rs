@@ -20,15 +20,20 @@ pub struct Mock {
 impl Mock {
     /// Sends these bytes and closes the connection.
     pub async fn answering(bytes: impl Into<Vec<u8>>) -> Self {
-        Self::start(bytes.into(), Duration::ZERO).await
+        Self::start(Duration::ZERO, bytes.into(), Duration::ZERO).await
+    }
+
+    /// Sends these bytes after a pause.
+    pub async fn answering_after(pause: Duration, bytes: impl Into<Vec<u8>>) -> Self {
+        Self::start(pause, bytes.into(), Duration::ZERO).await
     }
 
     /// Sends these bytes, then nothing more, and leaves the connection open.
     pub async fn stalling_after(bytes: impl Into<Vec<u8>>) -> Self {
-        Self::start(bytes.into(), Duration::from_secs(3600)).await
+        Self::start(Duration::ZERO, bytes.into(), Duration::from_secs(3600)).await
     }
 
-    async fn start(bytes: Vec<u8>, pause: Duration) -> Self {
+    async fn start(before: Duration, bytes: Vec<u8>, after: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let task = tokio::spawn(async move {
@@ -36,8 +41,9 @@ impl Mock {
                 let bytes = bytes.clone();
                 tokio::spawn(async move {
                     let request = read_request(&mut stream).await;
+                    tokio::time::sleep(before).await;
                     let _ = stream.write_all(&with_hash(&bytes, &request)).await;
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep(after).await;
                     let _ = stream.shutdown().await;
                 });
             }

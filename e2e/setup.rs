@@ -1,6 +1,11 @@
 //! Configures and starts an application.
 
-use std::{env, fs, path::Path, process::Stdio};
+use std::{
+    env,
+    fs::{self, File},
+    path::Path,
+    process::Stdio,
+};
 
 use launch::{Application, Host, Server};
 use tempfile::TempDir;
@@ -13,6 +18,7 @@ pub struct Setup {
     application: Application,
     components: Vec<&'static str>,
     variables: Vec<(String, String)>,
+    log_is_full: bool,
     pub(crate) validates: bool,
 }
 
@@ -20,9 +26,15 @@ impl Setup {
     #[expect(clippy::new_without_default, reason = "it reads files and panics if that fails")]
     pub fn new() -> Self {
         let application = Application::read().unwrap();
-        Self { application, components: Vec::new(), variables: Vec::new(), validates: true }
-            .variable("credential_secret", SECRET)
-            .variable("admin_token", ADMIN_TOKEN)
+        Self {
+            application,
+            components: Vec::new(),
+            variables: Vec::new(),
+            log_is_full: false,
+            validates: true,
+        }
+        .variable("credential_secret", SECRET)
+        .variable("admin_token", ADMIN_TOKEN)
     }
 
     /// Sets an application variable. The last value counts.
@@ -47,6 +59,11 @@ impl Setup {
     pub fn databases_of(mut self, other: &TestApp) -> Self {
         self.application.set_data_folder(&other.data_folder());
         self
+    }
+
+    /// Sends the log to where every write fails, as on a full disk.
+    pub fn with_full_log(self) -> Self {
+        Self { log_is_full: true, ..self }
     }
 
     /// Does not validate answers against `openapi.yaml`, which takes time.
@@ -79,7 +96,11 @@ impl Setup {
         command
             .args(self.components.iter().flat_map(|id| ["--component-id", id]))
             .envs(self.variables.clone())
-            .stderr(Stdio::piped());
+            .stderr(if self.log_is_full {
+                File::create("/dev/full").unwrap().into()
+            } else {
+                Stdio::piped()
+            });
         Server::start(&mut command, |_| {}).unwrap()
     }
 }

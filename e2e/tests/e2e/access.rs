@@ -93,3 +93,43 @@ async fn a_preflight_needs_no_token_and_allows_the_authorization_header() {
         assert!(answer.header("access-control-allow-headers").unwrap().contains("authorization"));
     }
 }
+
+#[tokio::test]
+async fn malformed_tokens_close_the_service_instead_of_opening_it() {
+    needs_own_host!();
+    for (name, tokens) in [
+        ("issuer_token", ","),
+        ("issuer_token", "  "),
+        ("admin_token", " , ,"),
+        ("admin_token", "short"),
+        ("issuer_token", "a-token-of-enough-characters,short"),
+    ] {
+        let app = Setup::new().variable(name, tokens).start().await;
+        app.issue("a").await.assert_problem(503, "unavailable");
+        app.revoke(&json!({ "credential": "a" })).await.assert_problem(503, "unavailable");
+        let health = app.get("/health").await;
+        assert_eq!((health.status, &health.json()["status"]), (503, &json!("unhealthy")));
+        assert!(health.json()["checks"]["settings"].as_str().unwrap().starts_with(name), "{}", health.text());
+        app.wait_for_log(&format!("{name}: ")).await;
+        assert_eq!(app.count("issuance", "credentials"), 0);
+        // Each service reads its own variables.
+        let verification = app.get("/health/verification").await.json();
+        let closed = name == "admin_token";
+        assert_eq!(verification["checks"]["settings"] != "ok", closed, "{verification}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_once_per_instance_while_anyone_may_issue() {
+    needs_own_host!();
+    let app = Setup::new().variable("log_level", "info").start().await;
+    for i in 0..5 {
+        app.issue(&format!("{i}")).await;
+    }
+    app.wait_for_log("anyone may issue").await;
+    assert_eq!(app.log().matches("anyone may issue").count(), 1, "{}", app.log());
+    let app = Setup::new().variable("log_level", "info").variable("issuer_token", ISSUER_TOKEN).start().await;
+    app.issue("a").await;
+    app.wait_for_log("\"route\":\"/issue\"").await;
+    assert!(!app.log().contains("anyone may issue"), "{}", app.log());
+}

@@ -27,3 +27,27 @@ async fn an_unissued_or_malformed_hash_does_not_exist() {
         assert_eq!((answer.status, answer.json()), (200, json!({ "exists": false })), "{hash:?}");
     }
 }
+
+#[tokio::test]
+async fn a_list_has_an_answer_for_each_hash_and_the_keys_of_the_issuer() {
+    let app = TestApp::any().await;
+    let issued = app.issued(json!({ "credential": unique("listed") })).await;
+    let hash = issued["credential_hash"].as_str().unwrap();
+    let answer = app.post("/check", &json!({ "credential_hashes": [hash, "0"] })).await.json();
+    assert_eq!(answer["key_ids"][0], issued["key_id"]);
+    assert_eq!(answer["results"][0]["credential_hash"], hash);
+    assert_eq!(answer["results"][0]["exists"], true);
+    assert_eq!(answer["results"][1], json!({ "credential_hash": "0", "exists": false }));
+}
+
+#[tokio::test]
+async fn a_list_with_a_repeated_hash_is_refused_and_not_answered_at_length() {
+    let app = TestApp::any().await;
+    let metadata = json!({ "note": "x".repeat(4000) });
+    let issued = app.issued(json!({ "credential": unique("long"), "metadata": metadata })).await;
+    let hash = issued["credential_hash"].as_str().unwrap();
+    let answer = app.post("/check", &json!({ "credential_hashes": vec![hash; 900] })).await;
+    let problem = answer.assert_problem(400, "invalid-request");
+    assert_eq!(problem["errors"][0]["location"], "body.credential_hashes[1]");
+    assert!(answer.body.len() < 1000, "{} bytes", answer.body.len());
+}

@@ -218,9 +218,18 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     let delete = app.request(Method::DELETE, "/issue");
     examples.expect("MethodNotAllowed/methodNotAllowed", &app.send(delete).await);
 
-    let unconfigured =
-        Setup::new().variable("credential_secret", "short").variable("admin_token", "").start().await;
-    examples.expect("Forbidden/closed", &unconfigured.get("/credentials").await);
+    let closed = Setup::new().variable("admin_token", "").component("issuance").start().await;
+    examples.expect("Forbidden/closed", &closed.get("/credentials").await);
+    let apart =
+        Setup::new().variable("credential_secret", &"another secret".repeat(3)).component("verification");
+    let apart = apart.variable("issuance_url", &closed.base_url).start().await;
+    examples.expect("Unavailable/otherSecrets", &apart.verify("a").await);
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE INSERT ON credentials BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    closed.get("/health").await;
+    closed.database("issuance").execute_batch(refuse).unwrap();
+    examples.expect("Unavailable/failedUnderWay", &closed.issue("a").await);
+    let unconfigured = Setup::new().variable("credential_secret", "short").start().await;
     examples.expect("Unavailable/notConfigured", &unconfigured.verify("a").await);
     examples.expect("Unhealthy/secretTooShort", &unconfigured.get("/health").await);
 }

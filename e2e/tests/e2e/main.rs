@@ -29,4 +29,5 @@ mod retention;
 mod rotation;
 mod secrecy;
 mod verify;
+mod waits;
 mod web;

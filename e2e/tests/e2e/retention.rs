@@ -1,5 +1,7 @@
 //! `audit_retention_days`.
 
+use std::time::{Duration, Instant};
+
 use e2e::{Setup, needs_own_host};
 use serde_json::json;
 
@@ -79,4 +81,19 @@ async fn an_invalid_retention_is_a_503_that_the_log_explains() {
         app.wait_for_log("audit_retention_days must be a whole number of days").await;
         assert_eq!(app.issue("a").await.status, 201);
     }
+}
+
+#[tokio::test]
+async fn a_database_that_is_too_busy_to_delete_delays_no_verdict() {
+    needs_own_host!();
+    let app = Setup::new().variable("audit_retention_days", "30").start().await;
+    app.get("/health/verification").await;
+    let database = app.database("verification");
+    add_old_rows(&database, 10, 31 * DAY);
+    let busy = "CREATE TRIGGER busy BEFORE DELETE ON verifications BEGIN SELECT RAISE(ABORT, 'database is locked'); END";
+    database.execute_batch(busy).unwrap();
+    let started = Instant::now();
+    assert_eq!(app.verify("a").await.status, 200);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    app.wait_for_log("old audit rows were not deleted").await;
 }

@@ -1,6 +1,7 @@
 //! Rotation of the secret.
 
-use e2e::{Setup, needs_own_host};
+use credentials::Secret;
+use e2e::{Setup, TestApp, needs_own_host};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -72,4 +73,68 @@ async fn instances_with_swapped_secrets_issue_a_credential_once() {
         assert_eq!(issued, 1, "{credential}");
     }
     assert_eq!(before.count("issuance", "credentials"), 10);
+}
+
+/// One of the services, with these secrets.
+async fn service(component: &'static str, issuance_url: &str, current: &str, retired: &str) -> TestApp {
+    Setup::new()
+        .component(component)
+        .variable("issuance_url", issuance_url)
+        .variable("credential_secret", current)
+        .variable("retired_credential_secrets", retired)
+        .start()
+        .await
+}
+
+#[tokio::test]
+async fn no_verdict_while_issuance_has_a_secret_that_verification_lacks() {
+    needs_own_host!();
+    let (a, b) = ("a".repeat(32), "b".repeat(32));
+    let key_id = |secret: &str| Secret::new(secret).unwrap().key_id().to_string();
+    for retired in ["", a.as_str()] {
+        let issuance = service("issuance", "http://unused.example", &b, retired).await;
+        issuance.issue("issued").await;
+        let verification = service("verification", &issuance.base_url, &a, "").await;
+        for credential in ["issued", "not issued"] {
+            verification.verify(credential).await.assert_problem(503, "unavailable");
+            let batch = verification.post("/verify/batch", &json!({ "credentials": [credential] })).await;
+            batch.assert_problem(503, "unavailable");
+        }
+        assert_eq!(verification.count("verification", "verifications"), 0);
+        let health = verification.get("/health/verification").await;
+        assert_eq!(health.status, 503);
+        assert!(
+            health.json()["checks"]["issuance"].as_str().unwrap().contains("secrets"),
+            "{}",
+            health.text()
+        );
+        for secret in [&a, &b] {
+            verification.wait_for_log(&key_id(secret)).await;
+            assert!(!verification.log().contains(secret.as_str()));
+        }
+    }
+}
+
+/// The order in `docs/operations.md`.
+#[tokio::test]
+async fn services_that_run_apart_can_be_rotated_without_a_gap() {
+    needs_own_host!();
+    let (a, b) = ("a".repeat(32), "b".repeat(32));
+    let mut issuance = service("issuance", "http://unused.example", &a, "").await;
+    let mut verification = service("verification", &issuance.base_url, &a, "").await;
+    issuance.issue("old").await;
+    for (to_issuance, current, retired) in
+        [(false, &a, b.as_str()), (true, &b, &a), (false, &b, &a), (true, &b, ""), (false, &b, "")]
+    {
+        let restarted = if to_issuance { &mut issuance } else { &mut verification };
+        restarted
+            .restart_with(&[("credential_secret", current), ("retired_credential_secrets", retired)])
+            .await;
+        // Each restart takes another port.
+        verification.restart_with(&[("issuance_url", &issuance.base_url)]).await;
+        assert_eq!(verification.get("/health/verification").await.status, 200);
+        let verdict = verification.verify("old").await.json();
+        let dropped = !to_issuance && current == &b && retired.is_empty();
+        assert_eq!(verdict["status"], if dropped { "not_found" } else { "valid" }, "{current} {retired}");
+    }
 }

@@ -1,0 +1,118 @@
+//! How long a request waits for others, and what it says of the time.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use credentials::{Secret, Timestamp};
+use e2e::{
+    SECRET, Setup, TestApp,
+    mock::{HASH, Mock, json_answer},
+    needs_own_host,
+};
+use futures_util::future::join_all;
+use serde_json::json;
+
+/// How long a verification waits for issuance, as README has it, and what a busy machine may add.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+const MARGIN: Duration = Duration::from_millis(1500);
+
+/// Verification alone, in front of this mock of issuance.
+async fn verification_with(mock: &Mock) -> TestApp {
+    // Nine keys: a batch of 100 is a whole question.
+    let retired: Vec<_> = ('b'..='i').map(|letter| letter.to_string().repeat(32)).collect();
+    Setup::new()
+        .component("verification")
+        .variable("issuance_url", &mock.url)
+        .variable("retired_credential_secrets", &retired.join(","))
+        .start()
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_verification_waits_for_issuance_longer_than_five_seconds() {
+    needs_own_host!();
+    let mock = Mock::stalling_after(b"").await;
+    let app = &verification_with(&mock).await;
+    join_all((0..24_u64).map(|i| async move {
+        tokio::time::sleep(Duration::from_millis(100 * i)).await;
+        let credentials: Vec<_> = (0..100).map(|item| format!("{i}-{item}")).collect();
+        let started = Instant::now();
+        let answer = app.post("/verify/batch", &json!({ "credentials": credentials })).await;
+        answer.assert_problem(503, "unavailable");
+        assert!(started.elapsed() < MAX_WAIT + MARGIN, "request {i} waited for {:?}", started.elapsed());
+    }))
+    .await;
+    assert_eq!(app.count("verification", "verifications"), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_long_on_its_way_is_about_the_time_of_the_question() {
+    needs_own_host!();
+    let now = || {
+        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        Timestamp::from_millis(i64::try_from(since_epoch).unwrap()).unwrap()
+    };
+    let key_id = Secret::new(SECRET).unwrap().key_id();
+    let (before, expires_at) = (now(), Timestamp::from_millis(now().as_millis() + 1000).unwrap());
+    let record =
+        r#""exists": true, "status": "active", "worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
+    for (members, status) in [
+        (record.to_owned(), "valid"),
+        (r#""exists": false"#.to_owned(), "not_found"),
+        (format!(r#"{record}, "expires_at": "{expires_at}""#), "expired"),
+    ] {
+        let body = format!(
+            r#"{{"key_ids": ["{key_id}"], "results": [{{"credential_hash": "{HASH}", {members}}}]}}"#
+        );
+        let mock = Mock::answering_after(Duration::from_secs(2), json_answer(&body)).await;
+        let app = Setup::new().component("verification").variable("issuance_url", &mock.url).start().await;
+        let asked = now();
+        let verdict = app.verify("a").await.json();
+        let answered = now();
+        assert_eq!(verdict["status"], status, "{verdict}");
+        let verified_at: Timestamp = verdict["verifiedAt"].as_str().unwrap().parse().unwrap();
+        assert!(before <= asked && asked <= verified_at && verified_at <= answered, "{verdict}");
+        // In between it may have been revoked or issued; what has expired has done so by now.
+        let waited = verified_at.as_millis() - asked.as_millis();
+        assert_eq!(waited >= 1900, status == "expired", "{waited} ms: {verdict}");
+        let recorded: i64 = app.query("verification", "SELECT verified_at FROM verifications");
+        assert_eq!(recorded, verified_at.as_millis());
+    }
+}
+
+#[tokio::test]
+async fn only_a_lock_is_waited_for() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.issue("first").await;
+    let trigger = |message: &str| {
+        format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON credentials BEGIN SELECT RAISE(ABORT, '{message}'); END"
+        )
+    };
+    for (message, is_lock) in [("database is locked", true), ("Operation was blocked", false)] {
+        app.database("issuance").execute_batch(&trigger(message)).unwrap();
+        let started = Instant::now();
+        let problem = app.issue(message).await.assert_problem(503, "unavailable");
+        assert_eq!(started.elapsed() > Duration::from_secs(4), is_lock, "{message}: {:?}", started.elapsed());
+        let certain = problem["detail"].as_str().unwrap().contains("nothing was decided or changed");
+        assert_eq!(certain, is_lock, "{problem}");
+        app.database("issuance").execute_batch("DROP TRIGGER refuse").unwrap();
+    }
+    assert_eq!(app.issue("last").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_changes_no_answer() {
+    needs_own_host!();
+    let app = Setup::new().variable("log_level", "debug").with_full_log().start().await;
+    assert_eq!(app.issue("a").await.status, 201);
+    assert_eq!(app.verify("a").await.json()["isValid"], true);
+    app.verify("").await.assert_problem(400, "invalid-request");
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE INSERT ON credentials BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    app.database("issuance").execute_batch(refuse).unwrap();
+    for answer in join_all((0..20).map(|_| app.issue("b"))).await {
+        answer.assert_problem(503, "unavailable");
+    }
+    assert_eq!(app.get("/health").await.status, 200);
+}
