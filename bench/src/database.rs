@@ -1,4 +1,4 @@
-//! Databases as a service finds them after a while: with credentials and audit rows in them.
+//! The databases of the targets.
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -12,16 +12,10 @@ use crate::{
     load::{SECRET, hash, prefilled},
 };
 
-/// How often a long task looks whether it is to end, in rows.
-const INTERRUPT_EVERY: u64 = 10_000;
-
-/// Makes both databases in a folder, each with so many rows: credentials that count, and as many verdicts on them.
-///
-/// # Errors
-/// What SQLite says, or a signal.
+/// Creates both databases in a folder: one with this many credentials, one with as many verdicts on them.
 pub(crate) fn prefill(folder: &Path, rows: u64) -> Result<()> {
     let now = i64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_millis())?;
-    // One a millisecond, the last of them a minute old.
+    // One per millisecond, the last a minute ago.
     let first = now - 60_000 - i64::try_from(rows)?;
     let secret = Secret::new(SECRET)?;
     let key_id = secret.key_id().to_string();
@@ -36,7 +30,7 @@ pub(crate) fn prefill(folder: &Path, rows: u64) -> Result<()> {
                 "worker-000000",
                 millis,
             ))?;
-            interruptible(index)?;
+            interrupt::check()?;
         }
         Ok(())
     })?;
@@ -55,20 +49,16 @@ pub(crate) fn prefill(folder: &Path, rows: u64) -> Result<()> {
                 "verification-worker-000000",
                 millis,
             ))?;
-            interruptible(index)?;
+            interrupt::check()?;
         }
         Ok(())
     })
 }
 
-fn interruptible(index: u64) -> Result<()> {
-    if index.is_multiple_of(INTERRUPT_EVERY) { interrupt::check() } else { Ok(()) }
-}
-
 fn fill(folder: &Path, schema: Schema, rows: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
     let mut database = Connection::open(file(folder, schema))?;
     schema.apply(&mut database)?;
-    // Until it is filled, nobody needs it to be durable.
+    // Nothing needs to be durable yet.
     database.pragma_update(None, "journal_mode", "OFF")?;
     database.pragma_update(None, "synchronous", "OFF")?;
     database.pragma_update(None, "cache_size", -(1 << 20))?;
@@ -79,25 +69,19 @@ fn fill(folder: &Path, schema: Schema, rows: impl FnOnce(&Transaction<'_>) -> Re
     Ok(())
 }
 
-/// Copies both databases, onto the disk.
-///
-/// # Errors
-/// What the file system says.
+/// Copies both databases to another folder.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for schema in [ISSUANCE, VERIFICATION] {
         let copy = file(to, schema);
         fs::copy(file(from, schema), &copy).with_context(|| format!("cannot write {}", copy.display()))?;
-        // So that it is not written while something is measured.
+        // Written now, and not during a measurement.
         fs::File::open(copy)?.sync_all()?;
     }
     Ok(())
 }
 
-/// How many credentials and audit rows a folder's databases have.
-///
-/// # Errors
-/// What SQLite says.
+/// Counts the credentials and audit rows in a folder's databases.
 pub(crate) fn count(folder: &Path) -> Result<(u64, u64)> {
     let count = |schema, table| {
         let database = Connection::open(file(folder, schema))?;

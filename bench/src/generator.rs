@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_right_has_no_errors_whatever_is_asked() {
+    fn a_correct_server_has_no_errors_under_any_load() {
         for load in Load::ALL {
             let found = measure(load, Some(20)).unwrap();
             assert_eq!(found.errors, Errors::default(), "{load}");
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_whose_credentials_are_not_known_is_asked_for_some_that_it_issued() {
+    fn credentials_are_issued_first_to_a_server_whose_own_are_unknown() {
         for load in [Load::CheckHit, Load::VerifyHit] {
             assert_eq!(measure(load, None).unwrap().errors, Errors::default(), "{load}");
         }
     }
 
     #[test]
-    fn a_wrong_verdict_is_an_error_and_no_answer() {
+    fn a_wrong_verdict_counts_as_an_error_and_not_as_an_answer() {
         let found = measure(Load::VerifyHit, Some(u64::MAX)).unwrap();
         assert!(found.errors.verdict > 0 && found.errors.total() == found.errors.verdict);
         assert!(found.errors.first.unwrap().contains("\"isValid\":false"));

@@ -1,19 +1,19 @@
-//! What is sent, and what must come back.
+//! The requests, and how their answers are judged.
 
 use std::fmt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::ValueEnum;
 use credentials::{Credential, CredentialHash, Secret};
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-/// The HMAC key of the servers that the bench starts.
+/// The HMAC key of the servers that are started here.
 pub(crate) const SECRET: &str = "a secret for cargo xtask bench, known to all";
 
 /// A kind of load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Load {
     /// `POST /check` with the hash of a credential that was issued.
@@ -28,21 +28,21 @@ pub(crate) enum Load {
     Issue,
     /// 60 % verify-hit, 25 % check-hit, 10 % issue, 5 % verify-miss.
     Mixed,
-    /// `GET /.well-known/spin/health`, which does nothing: what the load generator and the server's HTTP can do.
+    /// `GET /.well-known/spin/health`, which does nothing: the limit of the load generator and of the server's HTTP.
     Ping,
 }
 
 impl Load {
-    /// All that say something about the services.
+    /// All that measure the services.
     pub(crate) const ALL: [Self; 6] =
         [Self::CheckHit, Self::CheckMiss, Self::VerifyHit, Self::VerifyMiss, Self::Issue, Self::Mixed];
 
-    /// Whether it asks for credentials that were issued.
+    /// Whether it needs credentials that were issued before.
     pub(crate) fn hits(self) -> bool {
         matches!(self, Self::CheckHit | Self::VerifyHit | Self::Mixed)
     }
 
-    /// What the next request is: the load itself, or one of those it is mixed of.
+    /// The kind of the next request: never `Mixed`.
     fn next(self) -> Self {
         if self != Self::Mixed {
             return self;
@@ -58,28 +58,20 @@ impl Load {
 
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CheckHit => "check-hit",
-            Self::CheckMiss => "check-miss",
-            Self::VerifyHit => "verify-hit",
-            Self::VerifyMiss => "verify-miss",
-            Self::Issue => "issue",
-            Self::Mixed => "mixed",
-            Self::Ping => "ping",
-        })
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
     }
 }
 
-/// The two services, which may be one server.
+/// The services, which may be one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     Issuance,
     Verification,
 }
 
-/// A request to be sent.
+/// A request to send.
 pub(crate) struct Request {
-    /// What it is: never [`Load::Mixed`].
+    /// Never [`Load::Mixed`].
     pub(crate) kind: Load,
     pub(crate) service: Service,
     pub(crate) method: Method,
@@ -87,53 +79,47 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
 }
 
-/// Where requests come from: no two of them ask for the same new credential.
+/// A source of requests, each new credential in which is unique.
 pub(crate) struct Source {
     load: Load,
     secret: Secret,
     known: Known,
-    /// Tells the credentials of this run from those of any other.
+    /// Distinguishes the credentials of this run from those of others.
     nonce: u64,
     counter: u64,
 }
 
 /// The credentials that were issued before.
 pub(crate) enum Known {
-    /// Those that [`prefilled`] names, from 0 up to this number.
+    /// This many, as [`prefilled`] gives them.
     Prefilled(u64),
-    /// Each with the hash that the server gave.
+    /// Each with its hash.
     Issued(Vec<(String, String)>),
 }
 
-/// The credential that a prefilled database has as its nth.
+/// The nth credential of a prefilled database.
 pub(crate) fn prefilled(index: u64) -> String {
     format!("bench-{index}")
 }
 
-/// The hash of a credential under [`SECRET`].
-///
-/// # Errors
-/// The credential is empty.
+/// Hashes a credential.
 pub(crate) fn hash(secret: &Secret, credential: &str) -> Result<CredentialHash> {
     Ok(secret.hash(&Credential::new(credential)?))
 }
 
 impl Source {
-    /// # Errors
-    /// The load asks for credentials that were issued, and there are none.
+    /// Fails if the load needs known credentials and there are none.
     pub(crate) fn new(load: Load, known: Known) -> Result<Self> {
         let none = match &known {
             Known::Prefilled(number) => *number == 0,
             Known::Issued(issued) => issued.is_empty(),
         };
         if load.hits() && none {
-            anyhow::bail!("{load} needs credentials that were issued before");
+            bail!("{load} needs credentials that were issued before");
         }
         Ok(Self { load, secret: Secret::new(SECRET)?, known, nonce: fastrand::u64(..), counter: 0 })
     }
 
-    /// # Errors
-    /// None that a sound source has.
     pub(crate) fn next(&mut self) -> Result<Request> {
         let kind = self.load.next();
         let (service, path, member, value) = match kind {
@@ -153,7 +139,7 @@ impl Source {
                 });
             }
         };
-        // None of these values has a character that JSON escapes.
+        // No value has a character that JSON escapes.
         let body = format!(r#"{{"{member}":"{value}"}}"#);
         Ok(Request { kind, service, method: Method::POST, path, body: body.into() })
     }
@@ -186,19 +172,16 @@ fn random_hash() -> String {
     CredentialHash::from(bytes).to_string()
 }
 
-/// How an answer can be wrong.
+/// Why an answer is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// Not the status of a success.
+    /// It is not a success.
     Status(StatusCode),
-    /// A success, but not the one that must be: `exists` or `isValid` is wrong or missing.
+    /// It is a success, but `exists` or `isValid` is wrong or missing.
     Verdict,
 }
 
-/// Whether an answer is what must come back for this kind of request.
-///
-/// # Errors
-/// [`Wrong`].
+/// Checks the answer to a request.
 pub(crate) fn judge(kind: Load, status: StatusCode, body: &[u8]) -> Result<(), Wrong> {
     #[derive(Default, Deserialize)]
     struct Answer {
@@ -206,7 +189,7 @@ pub(crate) fn judge(kind: Load, status: StatusCode, body: &[u8]) -> Result<(), W
         #[serde(rename = "isValid")]
         is_valid: Option<bool>,
     }
-    // This project's answers are 201 and 200; other servers of the same API may choose among these.
+    // This project answers 201 and 200; other servers of the same API may answer any of these.
     let expected: &[StatusCode] = match kind {
         Load::Issue => &[StatusCode::CREATED, StatusCode::OK],
         Load::CheckMiss | Load::VerifyMiss => &[StatusCode::OK, StatusCode::NOT_FOUND],
@@ -226,10 +209,7 @@ pub(crate) fn judge(kind: Load, status: StatusCode, body: &[u8]) -> Result<(), W
     if right { Ok(()) } else { Err(Wrong::Verdict) }
 }
 
-/// The hash in the answer to `POST /issue`.
-///
-/// # Errors
-/// There is none.
+/// Reads the hash from an answer to `POST /issue`.
 pub(crate) fn issued_hash(body: &[u8]) -> Result<String> {
     #[derive(Deserialize)]
     struct Issued {
@@ -247,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_with_the_wrong_verdict_is_no_success() {
+    fn an_answer_with_the_wrong_verdict_is_an_error() {
         let judge =
             |kind, status, body: &str| judge(kind, StatusCode::from_u16(status).unwrap(), body.as_bytes());
         assert_eq!(judge(Load::CheckHit, 200, r#"{"exists": true, "status": "active"}"#), Ok(()));
@@ -267,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn no_new_credential_comes_twice() {
+    fn every_new_credential_is_unique() {
         let mut sources: Vec<_> =
             (0..2).map(|_| Source::new(Load::Issue, Known::Prefilled(0)).unwrap()).collect();
         let bodies: HashSet<_> = (0..1000).map(|i: usize| sources[i % 2].next().unwrap().body).collect();
@@ -275,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn mixed_is_what_it_says() {
+    fn the_mixed_load_has_the_stated_shares() {
         let mut source = Source::new(Load::Mixed, Known::Prefilled(10)).unwrap();
         let mut kinds: HashMap<_, i32> = HashMap::new();
         for _ in 0..10_000 {
@@ -289,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn hits_need_something_to_hit() {
+    fn hits_need_known_credentials() {
         assert!(Source::new(Load::VerifyHit, Known::Prefilled(0)).is_err());
         assert!(Source::new(Load::CheckHit, Known::Issued(vec![])).is_err());
         assert!(Source::new(Load::VerifyMiss, Known::Prefilled(0)).is_ok());

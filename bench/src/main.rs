@@ -1,4 +1,6 @@
-//! Starts, loads and measures servers of the API: what `cargo xtask bench` runs.
+//! Loads and measures servers of the API: what `cargo xtask bench` runs.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::process::ExitCode;
 
@@ -29,7 +31,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Loads one server that is running, and prints what it found as JSON.
+    /// Loads one running server and prints the measurement as JSON.
     Load(generator::Options),
 }
 

@@ -33,8 +33,8 @@ pub(crate) struct Options {
     /// The numbers of connections [default: 1,16,64,256].
     #[arg(long, value_delimiter = ',')]
     connections: Vec<usize>,
-    /// How many credentials, and as many audit rows, the databases start with. A million take 0.6 GB on disk for each
-    /// target, and once more.
+    /// How many credentials, and as many audit rows, the databases start with. A million take 0.6 GB of disk space per
+    /// target, and once more for the original.
     #[arg(long, value_delimiter = ',', default_value = "10000")]
     rows: Vec<u64>,
     /// How often each target is measured under each load [default: 3].

@@ -24,8 +24,8 @@ fn groups() -> MutexGuard<'static, Groups> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sends a signal to every running group; from now on none can be started. For handlers of Ctrl-C, which does not
-/// reach the groups itself.
+/// Sends a signal to every running group; from now on none can be started. For Ctrl-C handlers: a terminal sends
+/// SIGINT to its foreground group only.
 pub fn signal_all(signal: Signal) {
     let mut groups = groups();
     groups.ending = true;

@@ -1,4 +1,4 @@
-//! The hosts, and how each is called.
+//! The hosts and their command lines.
 
 use std::{fmt, path::Path, process::Command, str::FromStr};
 

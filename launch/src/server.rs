@@ -1,4 +1,4 @@
-//! A server from its start to its end.
+//! A running server.
 
 use std::{
     io::{BufRead, BufReader, Read},

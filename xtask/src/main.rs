@@ -1,5 +1,6 @@
-//! The project's own commands: `cargo xtask up` runs everything, `cargo xtask test` tests everything, `cargo xtask bench`
-//! measures it.
+//! The project's own commands: `cargo xtask --help` lists them.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::{
     env,
@@ -36,26 +37,26 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Builds everything and serves it, with Spin if there is one, else with the embedded host.
+    /// Builds everything and serves it.
     Up {
         /// The address to listen on; port 0 takes a free one.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
         listen: SocketAddr,
-        /// What to run it with.
+        /// The host to run it on.
         #[arg(long, value_enum, default_value_t = HostChoice::Auto)]
         host: HostChoice,
     },
-    /// Builds everything and runs all tests, from the domain's to those over HTTP against the built components.
+    /// Builds everything and runs all tests, including the end-to-end tests of the built components.
     Test {
-        /// Only tests whose names contain this.
+        /// Runs only the tests with this in their names.
         filter: Option<String>,
     },
-    /// Measures which lines the native tests run, those that need no host.
+    /// Shows which lines the native tests (those that need no host) run.
     Coverage,
-    /// Builds everything in release, measures it, and compares it with a native server: see bench/README.md.
+    /// Measures release builds under load and compares them with a native server: see bench/README.md.
     #[command(disable_help_flag = true)]
     Bench {
-        /// What is measured and how: --help lists it, --quick takes less than two minutes.
+        /// --quick takes less than two minutes; --help lists all options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         arguments: Vec<OsString>,
     },
@@ -84,7 +85,7 @@ fn test(filter: Option<&str>) -> Result<()> {
     run(cargo().args(["test", "--workspace"]).args(filter))
 }
 
-/// Compiles the components to wasm, the target added first where it is missing.
+/// Compiles the components to wasm.
 fn build_components() -> Result<()> {
     add_wasm_target()?;
     step(&format!("building the components ({})", COMPONENTS.join(", ")));
@@ -98,7 +99,7 @@ fn build_components() -> Result<()> {
 
 fn build_host() -> Result<()> {
     step("building the embedded host (wasmtime: several minutes the first time)");
-    // As part of the whole workspace, which the tests are too: so both agree on features, and share what they build.
+    // With the features of the whole workspace, as for the tests, so that wasmtime is compiled once.
     run(cargo().args(["build", "--workspace", "--bin", Host::EMBEDDED]))
 }
 
@@ -115,8 +116,8 @@ fn add_wasm_target() -> Result<()> {
 fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).env("CARGO_TARGET_DIR", target_folder());
-    // Cargo has set these for this program. A build script that looks at them (ring's does) would run anew, and all that
-    // depends on it be compiled anew, whenever a build from here and one from a shell take turns.
+    // Cargo sets these for this program. Build scripts that depend on them (ring's does) would run again whenever builds
+    // from here and from a shell alternate.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -126,12 +127,12 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Says what is being done. On stderr, as Cargo does.
+/// Announces a step on stderr, as Cargo does.
 fn step(what: &str) {
     eprintln!("==> {what}");
 }
 
-/// Runs a command to its end; an error names it.
+/// Runs a command; an error names it.
 fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("cannot run {name}; is it installed?"))?;
@@ -146,7 +147,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a command prints, trimmed.
+/// Returns what a command prints, trimmed.
 fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot run {name}; is it installed?"))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask up`: everything built and served, with nothing but Rust installed.
+//! `cargo xtask up`: builds and serves everything, with only Rust installed.
 
 use std::{
     io::{self, Write},
@@ -14,10 +14,10 @@ use launch::{Host, Server, Signal, SpinVersion, workspace};
 
 use crate::{build_components, build_host, env_file, step};
 
-/// What serves the application.
+/// The host to serve the application with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HostChoice {
-    /// Spin if one of 4.1 or newer is on PATH, else the embedded host.
+    /// Spin if version 4.1 or newer is on PATH, else the embedded host.
     Auto,
     /// Spin.
     Spin,
@@ -35,13 +35,13 @@ pub(crate) fn up(listen: SocketAddr, choice: HostChoice) -> Result<()> {
     serve(&mut host.command(workspace(), &listen.to_string())?)
 }
 
-/// Runs the host until it ends or Ctrl-C is pressed, and says how to call it once it serves.
+/// Runs the host until Ctrl-C, which is passed on to it, and prints how to call it.
 fn serve(command: &mut Command) -> Result<()> {
     ctrlc::set_handler(|| launch::signal_all(Signal::SIGINT))?;
     // The host goes on if the reader of this output has gone (`| head`).
     let print = |text: &str| drop(io::stdout().write_all(text.as_bytes()));
     let ended = Server::start(command, print).and_then(|mut server| {
-        // Spin prints its routes after the line that says where it serves.
+        // Spin prints its routes after the `Serving` line.
         thread::sleep(Duration::from_millis(300));
         print(&curl_lines(&server.url));
         Ok(server.group.wait()?)
@@ -49,7 +49,7 @@ fn serve(command: &mut Command) -> Result<()> {
     if launch::ending() {
         return Ok(());
     }
-    bail!("the host ended by itself ({})", ended?)
+    bail!("the host ended ({})", ended?)
 }
 
 fn curl_lines(base_url: &str) -> String {
@@ -65,7 +65,7 @@ Kube Credentials answers at {base_url} (Ctrl-C ends it). Open that in a browser,
     )
 }
 
-/// Decides which host to run, and says which and why.
+/// Decides which host to run and announces it.
 fn choose(choice: HostChoice, spin: Result<SpinVersion>) -> Result<Host> {
     match (choice, spin) {
         (HostChoice::Embedded, _) => {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spin_is_used_if_it_is_usable_unless_the_embedded_host_is_asked_for() {
+    fn spin_is_used_if_it_can_be_unless_the_embedded_host_is_asked_for() {
         let choose = |choice, spin: Option<&str>| {
             choose(choice, spin.context("there is no Spin").and_then(|line| line.parse()))
         };

@@ -1,8 +1,10 @@
-//! What the components are measured against: the same routes, schema and durability as one native process.
+//! The native server that the components are compared with: the same routes, schema and durability in one process.
 //!
-//! It is written as one would write it without WebAssembly: axum on all cores, SQLite in process, a look-up of
-//! verification straight in issuance's database. Each request that writes is one commit. It has what the load needs of
-//! the API and no more: one key, no lists, no revocation, no tokens.
+//! It is the service without WebAssembly: axum on all cores, SQLite in process, verification looking up credentials
+//! directly in issuance's database, one commit per write. It has only the parts of the API that the load uses: one key,
+//! no lists, no revocation, no tokens.
+
+#![allow(clippy::print_stderr, reason = "its log is stderr")]
 
 mod routes;
 mod schema;
@@ -16,10 +18,10 @@ use credentials::{Secret, WorkerId};
 
 pub use schema::{ISSUANCE, Schema, VERIFICATION};
 
-/// The server on two database files, which are made where they are missing.
+/// The server on two database files, which are created if missing.
 ///
 /// # Errors
-/// A secret of less than 32 bytes, or a file that cannot be opened.
+/// The secret is shorter than 32 bytes, or a file cannot be opened.
 pub fn router(secret: &str, issuance: &Path, verification: &Path) -> Result<Router> {
     let store = store::Store::open(issuance, verification)?;
     Ok(routes::router(routes::App {

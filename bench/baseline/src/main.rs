@@ -1,5 +1,7 @@
 //! Serves the baseline.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
@@ -9,10 +11,10 @@ use tokio::net::TcpListener;
 
 /// The native server that cargo xtask bench compares with.
 ///
-/// The HMAC key comes from SPIN_VARIABLE_CREDENTIAL_SECRET, as under Spin.
+/// It reads the HMAC key from SPIN_VARIABLE_CREDENTIAL_SECRET, as under Spin.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The folder of issuance.db and verification.db, which are made where they are missing.
+    /// The folder of issuance.db and verification.db, which are created if missing.
     #[arg(long, value_name = "FOLDER", default_value = "data")]
     data: PathBuf,
     /// The address to listen on; port 0 takes a free one.

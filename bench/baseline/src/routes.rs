@@ -1,4 +1,4 @@
-//! The routes: what each takes, does and gives, as the components do it.
+//! The routes, which behave like those of the components.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/verify", post(verify))
         .route("/health", get(health))
         .route("/health/verification", get(health))
-        // Liveness, at the path where Spin has it: the server without any work.
+        // The path of Spin's own liveness check.
         .route("/.well-known/spin/health", get(|| async { "OK" }))
         .with_state(Arc::new(app))
 }
@@ -104,7 +104,7 @@ struct CheckRequest {
     credential_hash: String,
 }
 
-/// POST /check: whether a hash was issued, by whom and when, and where it is in its life.
+/// POST /check: whether a hash was issued, by whom and when, and its status.
 async fn check(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Error> {
     let request: CheckRequest = read(&body)?;
     let record = match request.credential_hash.parse() {
@@ -138,7 +138,7 @@ struct VerifyResponse {
     verification_id: VerificationId,
 }
 
-/// POST /verify: the verdict on a credential, once it is recorded.
+/// POST /verify: the verdict on a credential, after it was recorded.
 async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Result<Response, Error> {
     let request: VerifyRequest = read(&body)?;
     let hash = app.secret.hash(&request.credential);
@@ -224,7 +224,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Error> {
     Ok((status, headers, body).into_response())
 }
 
-/// The one that was sent, else a new one.
+/// The request id that was sent if it is valid, else a new one.
 fn request_id(headers: &HeaderMap) -> anyhow::Result<String> {
     let sent = headers.get("x-request-id").and_then(|id| id.to_str().ok());
     let plain = |id: &&str| {

@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::schema::{ISSUANCE, Schema, VERIFICATION};
 
-/// As under Spin. The writer is alone, so only a checkpoint or another process could make it wait.
+/// As under Spin. There is one writer, so only a checkpoint or another process can block it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many writes may wait for their turn; more than that wait to be let in.
+/// The capacity of the queue of writes.
 const QUEUE: usize = 1024;
 
 /// Both databases.
@@ -28,14 +28,14 @@ pub(crate) struct Store {
     verification: Database,
 }
 
-/// A credential to be issued.
+/// A credential to issue.
 pub(crate) struct NewCredential {
     pub(crate) hash: CredentialHash,
     pub(crate) key_id: KeyId,
     pub(crate) record: IssueRecord,
 }
 
-/// An audit row to be written.
+/// An audit row to write.
 pub(crate) struct Verification {
     pub(crate) id: VerificationId,
     pub(crate) request_id: String,
@@ -46,7 +46,7 @@ pub(crate) struct Verification {
 }
 
 impl Store {
-    /// Opens both databases, makes what is missing of their schemas, and starts their writers.
+    /// Opens both databases, applies their migrations and starts their writers.
     pub(crate) fn open(issuance: &Path, verification: &Path) -> Result<Self> {
         Ok(Self {
             issuance: Database::open(issuance, ISSUANCE)?,
@@ -54,7 +54,7 @@ impl Store {
         })
     }
 
-    /// Adds a credential; `false` if it is there already. On disk once this returns.
+    /// Adds a credential; returns `false` if it exists. It is on disk once this returns.
     pub(crate) async fn insert(&self, new: NewCredential) -> Result<bool> {
         self.issuance
             .write(move |database| {
@@ -76,7 +76,7 @@ impl Store {
             .await
     }
 
-    /// What is known of the credential with this hash.
+    /// Finds the credential with this hash.
     pub(crate) fn find(&self, hash: CredentialHash) -> Result<Option<IssueRecord>> {
         self.issuance.read(|database| {
             let mut select = database.prepare_cached(
@@ -87,7 +87,7 @@ impl Store {
         })
     }
 
-    /// Writes an audit row. On disk once this returns.
+    /// Writes an audit row. It is on disk once this returns.
     pub(crate) async fn record(&self, verification: Verification) -> Result<()> {
         self.verification
             .write(move |database| {
@@ -136,13 +136,13 @@ fn issue_record(row: &Row<'_>) -> Result<IssueRecord> {
     })
 }
 
-/// A piece of work for the writer.
+/// A statement for the writer.
 type Write = Box<dyn FnOnce(&Connection) + Send>;
 
 struct Database {
     path: PathBuf,
     writes: mpsc::Sender<Write>,
-    /// Those not in use. A read never waits for anything but SQLite, so there are as many as worker threads.
+    /// Idle connections. Reads block their thread, so there are at most as many as worker threads.
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -152,7 +152,7 @@ impl Database {
         let mut writer = connect(path).with_context(context)?;
         schema.apply(&mut writer).with_context(context)?;
         let (writes, mut queue) = mpsc::channel::<Write>(QUEUE);
-        // Each statement commits by itself, one after another in the order of arrival: no lock is ever contended for.
+        // Statements commit one by one in order of arrival, so the lock is never contended.
         thread::Builder::new().name(format!("{}-writer", schema.label)).spawn(move || {
             while let Some(write) = queue.blocking_recv() {
                 write(&writer);
@@ -161,19 +161,19 @@ impl Database {
         Ok(Self { path: path.to_owned(), writes, readers: Mutex::new(Vec::new()) })
     }
 
-    /// Runs a statement on the writer's thread, and waits until it is committed.
+    /// Runs a statement on the writer's thread and waits for its commit.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, outcome) = oneshot::channel();
-        // Nobody waits for the outcome any more where a client has gone.
+        // Sending fails if the client has disconnected.
         let write: Write = Box::new(move |database| drop(answer.send(work(database))));
         self.writes.send(write).await.ok().context("the writer has ended")?;
         outcome.await.context("the writer has ended")?
     }
 
-    /// Runs a look-up where it is called: it takes microseconds, fewer than handing it to another thread would.
+    /// Runs a query on the calling thread: it takes microseconds, less than a switch to another thread.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let readers = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = readers().pop();
@@ -187,7 +187,7 @@ impl Database {
     }
 }
 
-/// A connection with SQLite's defaults, `synchronous=FULL` among them: a commit is on disk before it returns.
+/// Opens a connection. With `synchronous=FULL`, SQLite's default, a commit is on disk when it returns.
 fn connect(path: &Path) -> Result<Connection> {
     let database = Connection::open(path)?;
     database.busy_timeout(BUSY_TIMEOUT)?;

@@ -1,6 +1,6 @@
-//! What a client sees of the baseline: the contract of the components, as far as the load uses it.
+//! The baseline keeps the components' contract as far as the load uses it.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::unwrap_used, reason = "a failure fails the test")]
 
 use axum::{Router, body::Body, http::Request};
 use credentials::{Credential, Secret};
@@ -42,7 +42,7 @@ impl TestServer {
 }
 
 #[tokio::test]
-async fn what_was_issued_is_valid_and_exists() {
+async fn an_issued_credential_is_valid_and_exists() {
     let server = TestServer::start();
     let (status, issued) = server.issue("a").await;
     assert_eq!(status, 201, "{issued}");
@@ -61,7 +61,7 @@ async fn what_was_issued_is_valid_and_exists() {
 }
 
 #[tokio::test]
-async fn what_was_not_issued_is_not_found_and_the_verdict_is_recorded() {
+async fn an_unknown_credential_is_not_found_and_the_verdict_is_recorded() {
     let server = TestServer::start();
     let (status, verdict) = server.post("/verify", &json!({"credential": "a"})).await;
     assert_eq!((status, &verdict["isValid"], &verdict["status"]), (200, &json!(false), &json!("not_found")));
@@ -73,7 +73,7 @@ async fn what_was_not_issued_is_not_found_and_the_verdict_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_credential_is_issued_once_however_many_ask() {
+async fn concurrent_requests_issue_a_credential_once() {
     let server = TestServer::start();
     let mut asked = Vec::new();
     for _ in 0..8 {
@@ -93,7 +93,7 @@ async fn a_credential_is_issued_once_however_many_ask() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_refused() {
+async fn invalid_requests_are_refused() {
     let server = TestServer::start();
     for (path, body) in [
         ("/issue", json!({"credential": ""})),
