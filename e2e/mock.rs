@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use credentials::Secret;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+
+use crate::SECRET;
 
 /// In an answer, replaced by the first hash in the request.
 pub const HASH: &str = "HHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHH";
@@ -81,6 +84,21 @@ impl Drop for Mock {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// The id of the key that the tests' secret is.
+pub fn key_id() -> String {
+    Secret::new(SECRET).unwrap().key_id().to_string()
+}
+
+/// Issuance's answer to a list, with these results.
+pub fn check_list(results: &str) -> String {
+    format!(r#"{{"key_ids": ["{}"], "results": [{results}]}}"#, key_id())
+}
+
+/// Issuance's answer about the one hash that it is asked about, with these members.
+pub fn check_one(members: &str) -> String {
+    check_list(&format!(r#"{{"credential_hash": "{HASH}", {members}}}"#))
 }
 
 /// A 200 with this JSON body.

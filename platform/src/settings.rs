@@ -78,7 +78,7 @@ pub enum SettingsError {
     #[error("credential_secret or retired_credential_secrets: {0}")]
     Keys(credentials::Error),
     /// The value of another variable cannot be used.
-    #[error("{name}: {reason}")]
+    #[error("{name} {reason}")]
     Value {
         /// The variable.
         name: &'static str,

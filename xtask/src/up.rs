@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use launch::{Host, Server, Signal, SpinVersion, workspace};
+use nix::sys::stat::{Mode, umask};
 
 use crate::{build_components, build_host, env_file, step};
 
@@ -38,6 +39,8 @@ pub(crate) fn up(listen: SocketAddr, choice: HostChoice) -> Result<()> {
 /// Runs the host until Ctrl-C, which is passed on to it, and prints how to call it.
 fn serve(command: &mut Command) -> Result<()> {
     ctrlc::set_handler(|| launch::signal_all(Signal::SIGINT))?;
+    // Databases and logs are for their owner only.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     // The host goes on if the reader of this output has gone (`| head`).
     let print = |text: &str| drop(io::stdout().write_all(text.as_bytes()));
     let ended = Server::start(command, print).and_then(|mut server| {

@@ -110,7 +110,7 @@ async fn malformed_tokens_close_the_service_instead_of_opening_it() {
         let health = app.get("/health").await;
         assert_eq!((health.status, &health.json()["status"]), (503, &json!("unhealthy")));
         assert!(health.json()["checks"]["settings"].as_str().unwrap().starts_with(name), "{}", health.text());
-        app.wait_for_log(&format!("{name}: ")).await;
+        app.wait_for_log(&format!("\"reason\":\"{name} ")).await;
         assert_eq!(app.count("issuance", "credentials"), 0);
         // Each service reads its own variables.
         let verification = app.get("/health/verification").await.json();

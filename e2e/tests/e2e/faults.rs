@@ -5,10 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use credentials::Secret;
 use e2e::{
-    SECRET, Setup, TestApp,
-    mock::{HASH, Mock, json_answer, unused_address},
+    Setup, TestApp,
+    mock::{HASH, Mock, check_list as results, check_one as result, json_answer, key_id, unused_address},
     needs_own_host,
 };
 use futures_util::future::join_all;
@@ -18,11 +17,6 @@ use serde_json::json;
 /// Verification alone, with issuance at this URL.
 async fn verification_with(issuance_url: &str) -> TestApp {
     Setup::new().component("verification").variable("issuance_url", issuance_url).start().await
-}
-
-/// The fingerprint of the tests' secret.
-fn key_id() -> String {
-    Secret::new(SECRET).unwrap().key_id().to_string()
 }
 
 async fn assert_no_verdict(app: &TestApp, logged: &str) {
@@ -85,8 +79,6 @@ async fn a_slow_issuance_does_not_hold_up_other_requests() {
 #[tokio::test]
 async fn no_verdict_when_issuance_answers_nonsense() {
     needs_own_host!();
-    let results = |results: &str| format!(r#"{{"key_ids": ["{}"], "results": [{results}]}}"#, key_id());
-    let result = |members: &str| results(&format!(r#"{{"credential_hash": "{HASH}", {members}}}"#));
     let record = r#""worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
     let active = format!(r#""exists": true, {record}, "status": "active""#);
     for (sound, status) in [(r#""exists": false"#, "not_found"), (&active, "valid")] {

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use credentials::{Secret, Timestamp};
+use credentials::Timestamp;
 use e2e::{
-    SECRET, Setup, TestApp,
-    mock::{HASH, Mock, json_answer},
+    Setup, TestApp,
+    mock::{Mock, check_one, json_answer},
     needs_own_host,
 };
 use futures_util::future::join_all;
@@ -51,7 +51,6 @@ async fn an_answer_that_was_long_on_its_way_is_about_the_time_of_the_question() 
         let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
         Timestamp::from_millis(i64::try_from(since_epoch).unwrap()).unwrap()
     };
-    let key_id = Secret::new(SECRET).unwrap().key_id();
     let (before, expires_at) = (now(), Timestamp::from_millis(now().as_millis() + 1000).unwrap());
     let record =
         r#""exists": true, "status": "active", "worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
@@ -60,10 +59,7 @@ async fn an_answer_that_was_long_on_its_way_is_about_the_time_of_the_question() 
         (r#""exists": false"#.to_owned(), "not_found"),
         (format!(r#"{record}, "expires_at": "{expires_at}""#), "expired"),
     ] {
-        let body = format!(
-            r#"{{"key_ids": ["{key_id}"], "results": [{{"credential_hash": "{HASH}", {members}}}]}}"#
-        );
-        let mock = Mock::answering_after(Duration::from_secs(2), json_answer(&body)).await;
+        let mock = Mock::answering_after(Duration::from_secs(2), json_answer(&check_one(&members))).await;
         let app = Setup::new().component("verification").variable("issuance_url", &mock.url).start().await;
         let asked = now();
         let verdict = app.verify("a").await.json();

@@ -62,7 +62,7 @@ impl Guard {
             return Err(SettingsError::value(variable, "is not empty, but has no token in it"));
         }
         if tokens.iter().any(|token| token.chars().count() < Self::MIN_CHARACTERS) {
-            return Err(SettingsError::value(variable, "each token must have at least 16 characters"));
+            return Err(SettingsError::value(variable, "must have at least 16 characters in each token"));
         }
         Ok(Self { tokens: tokens.into_iter().map(|token| Sha256::digest(token).into()).collect(), unguarded })
     }
@@ -176,7 +176,7 @@ mod tests {
     fn a_variable_without_a_usable_token_is_an_error_and_not_an_open_door() {
         for list in [",", " ", " , ,", "short", "token-number-on", &format!("{ONE},short")] {
             let error = Guard::open_without("issuer_token", list).unwrap_err().to_string();
-            assert!(error.starts_with("issuer_token: ") && !error.contains("short"), "{list:?}: {error}");
+            assert!(error.starts_with("issuer_token ") && !error.contains("short"), "{list:?}: {error}");
         }
         assert!(Guard::open_without("issuer_token", &"é".repeat(16)).is_ok(), "characters count, not bytes");
     }
