@@ -2,6 +2,7 @@
 //! what handlers are written with.
 
 mod access;
+mod body;
 mod cursor;
 mod health;
 mod json;
@@ -25,9 +26,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::{Settings, SettingsError};
 
 pub use access::{Guard, require};
+pub use body::MAX_BODY_BYTES;
 pub use cursor::Cursors;
 pub use health::{Check, Health};
-pub use json::{Items, Json, MAX_BODY_BYTES, given};
+pub use json::{Items, Json, given};
 pub use problem::Problem;
 pub use query::{Listing, Query};
 pub use request_id::RequestId;
