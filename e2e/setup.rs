@@ -3,6 +3,7 @@
 use std::{
     env,
     fs::{self, File},
+    os::unix::fs::symlink,
     path::Path,
     process::Stdio,
 };
@@ -96,11 +97,17 @@ impl Setup {
         command
             .args(self.components.iter().flat_map(|id| ["--component-id", id]))
             .envs(self.variables.clone())
-            .stderr(if self.log_is_full {
-                File::create("/dev/full").unwrap().into()
-            } else {
-                Stdio::piped()
-            });
+            .stderr(Stdio::piped());
+        if self.log_is_full && on_spin() {
+            // Spin itself needs its stderr, but writes what components log to files as well.
+            fs::create_dir_all(folder.join(".spin/logs")).unwrap();
+            for component in ["issuance", "verification", "web"] {
+                let log = folder.join(format!(".spin/logs/{component}_stderr.txt"));
+                symlink("/dev/full", log).unwrap();
+            }
+        } else if self.log_is_full {
+            command.stderr(File::create("/dev/full").unwrap());
+        }
         Server::start(&mut command, |_| {}).unwrap()
     }
 }
