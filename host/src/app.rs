@@ -38,6 +38,7 @@ use wasmtime_wasi_http::{
 use crate::{
     allowed_hosts::{AllowedHosts, chained_component},
     guest::{Guest, linker},
+    log::log,
     manifest::{Manifest, RuntimeConfig},
     outbound::Outbound,
     routes::{Match, Routes},
@@ -161,7 +162,7 @@ impl App {
         complete_uri(&mut request)?;
         // Spin passes headers on as text.
         if request.headers().values().any(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
-            eprintln!("a request has a header that is not UTF-8");
+            log!("a request has a header that is not UTF-8");
             return Ok(empty(StatusCode::INTERNAL_SERVER_ERROR));
         }
         self.call(&found, request, Some(client)).await
@@ -183,7 +184,7 @@ impl App {
             .with_context(|| format!("there is no component {:?} running here", target.component))?;
         add_spin_headers(&mut request, target, client);
         Ok(pool.handle((), request).await.unwrap_or_else(|error| {
-            eprintln!("component {}: {error:?}", target.component);
+            log!("component {}: {error:?}", target.component);
             empty(StatusCode::INTERNAL_SERVER_ERROR)
         }))
     }
@@ -210,7 +211,7 @@ fn engine() -> Result<Engine> {
     // folder the host works all the same.
     match Cache::from_file(None) {
         Ok(cache) => drop(config.cache(Some(cache))),
-        Err(error) => eprintln!("compiled components are not cached: {error}"),
+        Err(error) => log!("compiled components are not cached: {error}"),
     }
     Engine::new(&config).map_err(one_line).context("wasmtime cannot start")
 }
@@ -388,7 +389,7 @@ impl WorkerState for Worker {
         if let Err(error) = result
             && !ENDING.load(Ordering::Relaxed)
         {
-            eprintln!("an instance failed: {error:?}");
+            log!("an instance failed: {error:?}");
         }
     }
 }

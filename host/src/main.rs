@@ -16,6 +16,7 @@ use clap::Parser;
 
 use crate::{
     app::App,
+    log::log,
     manifest::{Manifest, RuntimeConfig},
     variables::Variables,
 };
@@ -23,6 +24,7 @@ use crate::{
 mod allowed_hosts;
 mod app;
 mod guest;
+mod log;
 mod manifest;
 mod outbound;
 mod routes;
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            log!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::p3::{
 use crate::{
     allowed_hosts::{AllowedHosts, chained_component},
     app::App,
+    log::log,
     routes::Match,
 };
 
@@ -44,10 +45,7 @@ impl Outbound {
     async fn send(self, mut request: Request<Body>, options: Option<RequestOptions>) -> Sent {
         let allowed = Url::parse(&request.uri().to_string()).is_ok_and(|url| self.allowed.allow(&url));
         if !allowed {
-            eprintln!(
-                "a component asked for {}, which its allowed_outbound_hosts do not allow",
-                request.uri()
-            );
+            log!("a component asked for {}, which its allowed_outbound_hosts do not allow", request.uri());
             return Err(ErrorCode::HttpRequestDenied.into());
         }
         let host = request.uri().host().unwrap_or_default();

@@ -16,7 +16,10 @@ use tokio::{
 };
 use wasmtime_wasi_http::{handler::ErrorCode, p3::bindings::http::types};
 
-use crate::app::App;
+use crate::{
+    app::App,
+    log::{log, say},
+};
 
 /// How long requests in flight may take to finish after a signal.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(30);
@@ -28,12 +31,12 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
 
     let base_url = format!("http://{}", listener.local_addr()?);
-    println!("Serving {base_url}");
-    println!("Available Routes:");
+    say!("Serving {base_url}");
+    say!("Available Routes:");
     for (route, component) in app.routes() {
         match route.strip_suffix("/...") {
-            Some(prefix) => println!("  {component}: {base_url}{prefix} (wildcard)"),
-            None => println!("  {component}: {base_url}{route}"),
+            Some(prefix) => say!("  {component}: {base_url}{prefix} (wildcard)"),
+            None => say!("  {component}: {base_url}{route}"),
         }
     }
 
@@ -44,7 +47,7 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Such as too many open files: it passes.
-                    eprintln!("cannot accept a connection: {error}");
+                    log!("cannot accept a connection: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -54,14 +57,14 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
         };
         // Head and body of an answer may leave in two segments; the second must not wait for an ACK.
         if let Err(error) = stream.set_nodelay(true) {
-            eprintln!("cannot set TCP_NODELAY: {error}");
+            log!("cannot set TCP_NODELAY: {error}");
         }
         let app = Arc::clone(&app);
         let service = service_fn(move |request: Request<Incoming>| {
             let app = Arc::clone(&app);
             async move {
                 let request = request.map(|body| body.map_err(body_error).boxed_unsync());
-                app.answer(request, client).await.inspect_err(|error| eprintln!("{error:#}"))
+                app.answer(request, client).await.inspect_err(|error| log!("{error:#}"))
             }
         });
         let connection =
@@ -72,10 +75,10 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
     }
 
     drop(listener);
-    eprintln!("Shutting down: waiting for requests in flight (again to stop at once)");
+    log!("Shutting down: waiting for requests in flight (again to stop at once)");
     tokio::select! {
         () = connections.shutdown() => {}
-        () = tokio::time::sleep(SHUTDOWN_TIME) => eprintln!("Some requests did not finish within {SHUTDOWN_TIME:?}"),
+        () = tokio::time::sleep(SHUTDOWN_TIME) => log!("Some requests did not finish within {SHUTDOWN_TIME:?}"),
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }

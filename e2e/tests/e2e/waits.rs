@@ -10,6 +10,7 @@ use e2e::{
 };
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long a verification waits for issuance, as README has it, and what a busy machine may add.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -110,5 +111,11 @@ async fn a_log_that_cannot_be_written_changes_no_answer() {
     for answer in join_all((0..20).map(|_| app.issue("b"))).await {
         answer.assert_problem(503, "unavailable");
     }
+    // Spin and the embedded host log of this themselves.
+    let mut connection = app.connect().await.unwrap();
+    connection.write_all(b"GET /health HTTP/1.1\r\nhost: a\r\nx: \xff\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    connection.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 500");
     assert_eq!(app.get("/health").await.status, 200);
 }

@@ -1,0 +1,20 @@
+//! Lines on stderr and stdout. One that cannot be written, as on a full disk or to a closed pipe, is lost: `eprintln!`
+//! and `println!` would panic, and the request with them.
+
+/// Writes a line to stderr.
+macro_rules! log {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
+/// Writes a line to stdout.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+pub(crate) use {log, say};
