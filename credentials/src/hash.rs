@@ -16,11 +16,6 @@ pub struct CredentialHash([u8; Self::BYTES]);
 impl CredentialHash {
     /// The size of a hash in bytes.
     pub const BYTES: usize = 32;
-
-    /// The raw bytes.
-    pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
 }
 
 impl From<[u8; CredentialHash::BYTES]> for CredentialHash {
