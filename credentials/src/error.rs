@@ -18,7 +18,7 @@ pub enum Error {
     /// More retired secrets than [`KeyRing::MAX_RETIRED`](crate::KeyRing::MAX_RETIRED).
     #[error("must be at most {} secrets", crate::KeyRing::MAX_RETIRED)]
     TooManySecrets,
-    /// The metadata is not a JSON object, has duplicate members or a string that is not Unicode, or is nested too deeply.
+    /// The metadata is not a JSON object, has duplicate members or lone surrogates, or is nested too deeply.
     #[error("must be a JSON object without duplicate members, at most 64 levels deep")]
     NotMetadata,
     /// The metadata is longer than [`Metadata::MAX_BYTES`](crate::Metadata::MAX_BYTES).

@@ -57,8 +57,8 @@ impl Verdict {
 
     /// A time at which the verdict was true, given when issuance was asked and when it answered.
     ///
-    /// Expiry and revocation are final, so they hold at the time of the answer. A valid credential may have been revoked
-    /// on the way, and an unknown one issued: those verdicts are certain only for the time of the question.
+    /// Expiry and revocation are final, so they hold at the time of the answer. Meanwhile a valid credential may have
+    /// been revoked and an unknown one issued: those verdicts are certain only for the time of the question.
     pub fn time(&self, asked: Timestamp, answered: Timestamp) -> Timestamp {
         match self {
             Self::Valid(record) => asked.max(record.issued_at).min(answered),
