@@ -1,4 +1,4 @@
-//! What issuance says of a credential to those who have its hash: written by issuance, read by verification.
+//! The answer to `POST /check`: issuance writes it, verification reads it.
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -11,8 +11,9 @@ use crate::{CredentialHash, IssueRecord, KeyId, Metadata, Status, Timestamp, Wor
 /// The answer about one hash: `{"exists": false}`, or `{"exists": true}` with its status and the members of its
 /// [`IssueRecord`].
 ///
-/// Reading is strict where a wrong verdict could follow: a hash that does not exist has no other members, one that does
-/// has a status and a whole record, and none is given twice. Members that a later version may add to a record are ignored.
+/// Deserializing is strict where leniency could lead to a wrong verdict: `"exists": false` has no other members,
+/// `"exists": true` has a status and a complete record, and duplicates are refused. Unknown members of a record are
+/// ignored, so a later version may add some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,8 +27,7 @@ pub struct CheckAnswer {
 
 /// The answer about a list of hashes: one item for each, in order, and the keys that issuance hashes with.
 ///
-/// Under a key that issuance has and verification does not, a credential may have been issued that verification would
-/// not find: so verification has to know them all.
+/// Verification must know all of these keys: a credential issued under any other would look like one never issued.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckList<T> {
     /// The current key first.
@@ -37,34 +37,34 @@ pub struct CheckList<T> {
 }
 
 impl CheckAnswer {
-    /// The longest answer about one hash as JSON, in bytes. Each byte of a name may need six as an escape.
+    /// An upper bound for the JSON of one answer, in bytes. A byte of a name takes up to six when escaped.
     const MAX_BYTES: usize = Metadata::MAX_BYTES + 6 * WorkerId::MAX_BYTES + 6 * CredentialHash::BYTES + 256;
 
-    /// The answer for what is known of a hash at a time.
+    /// The answer about a hash at `now`; it has a record if it was issued.
     pub fn new(record: Option<IssueRecord>, now: Timestamp) -> Self {
         let status = record.as_ref().map(|record| record.status_at(now));
         Self { credential_hash: None, exists: record.is_some(), status, record }
     }
 
-    /// The same as one of the answers to a list, which say what was asked about.
+    /// The same answer as an item of a list, which repeats the hash that was asked about.
     #[must_use]
     pub fn about(self, text: String) -> Self {
         Self { credential_hash: Some(text), ..self }
     }
 
-    /// Whether this says that it is about this hash.
+    /// Whether the answer names this hash.
     pub fn is_about(&self, hash: CredentialHash) -> bool {
         self.credential_hash.as_deref().is_some_and(|text| text.parse() == Ok(hash))
     }
 
-    /// The record and the status that issuance saw, if the credential was issued.
+    /// The record and the status reported by issuance, if the credential was issued.
     pub fn into_issued(self) -> Option<(IssueRecord, Status)> {
         self.record.zip(self.status)
     }
 }
 
 impl CheckList<CheckAnswer> {
-    /// The longest list of hashes that is asked about at once: 100 credentials under nine keys.
+    /// The most hashes in one request: 100 credentials under nine keys.
     pub const MAX_HASHES: usize = 900;
 
     /// The longest answer to such a list, in bytes.
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for CheckAnswer {
             credential_hash: Option<String>,
             exists: bool,
         }
-        // In two passes over the text: `flatten` cannot read metadata as it was sent.
+        // Two passes over the raw text, because `flatten` does not preserve metadata as it was sent.
         let json = Box::<RawValue>::deserialize(deserializer)?;
         match read::<NotIssued, D::Error>(&json) {
             Ok(NotIssued { credential_hash, exists: false }) => {
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for CheckAnswer {
 }
 
 fn read<T: DeserializeOwned, E: de::Error>(json: &RawValue) -> Result<T, E> {
-    // Serde would take an array for a struct: its items for the members, in order.
+    // Serde also accepts an array in place of a struct.
     if !json.get().starts_with('{') {
         return Err(E::custom("it is not an object"));
     }
@@ -130,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_answer_reads_as_it_was_written(
+        fn an_answer_round_trips_through_json(
             expires in prop::option::of(instant()),
             revoked in prop::option::of(instant()),
             metadata in prop::option::of("\\{\"a\":(1\\.0|1e400|\"[a-zé ]{0,9}\")\\}"),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_issued_has_no_other_members() {
+    fn an_answer_about_an_unissued_hash_has_no_other_members() {
         let answer = CheckAnswer::new(None, time(5));
         assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"exists":false}"#);
         assert_eq!(read(r#"{"exists": false}"#).unwrap(), answer);

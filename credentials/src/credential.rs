@@ -1,4 +1,4 @@
-//! The plaintext that is issued and later presented again.
+//! The plaintext that is issued and later presented.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use crate::Error;
 
 /// Any non-empty string, exactly as it was sent: no trimming, case folding or Unicode normalisation.
 ///
-/// It can be neither printed nor serialised, and its own memory is wiped when it is dropped; handlers drop it as soon
-/// as it is hashed. The buffers that a request arrives in are not wiped.
+/// It cannot be printed or serialised, and its memory is wiped on drop; handlers drop it as soon as it is hashed. The
+/// buffers of the incoming request are not wiped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Zeroizing<String>);
 
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_empty_string_is_no_credential() {
+    fn the_empty_string_is_not_a_credential() {
         assert_eq!(Credential::new(""), Err(Error::EmptyCredential));
         assert!(Credential::new(" ").is_ok());
         assert!(Credential::new("\0").is_ok());

@@ -1,4 +1,4 @@
-//! Every way in which outside data can fail to become a domain value.
+//! Why outside data is refused as a domain value.
 
 use crate::Secret;
 
@@ -6,7 +6,7 @@ use crate::Secret;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A credential is any string but the empty one.
+    /// The credential is the empty string.
     #[error("must not be empty")]
     EmptyCredential,
     /// The text is not 64 lowercase hexadecimal digits.
@@ -18,7 +18,7 @@ pub enum Error {
     /// More retired secrets than [`KeyRing::MAX_RETIRED`](crate::KeyRing::MAX_RETIRED).
     #[error("must be at most {} secrets", crate::KeyRing::MAX_RETIRED)]
     TooManySecrets,
-    /// The metadata is no JSON object, has a member twice or a string that is not Unicode, or is nested too deep.
+    /// The metadata is not a JSON object, has duplicate members or lone surrogates, or is nested too deeply.
     #[error("must be a JSON object without duplicate members, at most 64 levels deep")]
     NotMetadata,
     /// The metadata is longer than [`Metadata::MAX_BYTES`](crate::Metadata::MAX_BYTES).
@@ -33,10 +33,10 @@ pub enum Error {
     /// The text is not 16 lowercase hexadecimal digits.
     #[error("must be 16 lowercase hexadecimal digits")]
     NotAKeyId,
-    /// The point at which a credential expires is not in the future.
+    /// The expiry is not in the future.
     #[error("must be in the future")]
     NotInTheFuture,
-    /// The time is no RFC 3339 timestamp, or lies outside the years 0 to 9999.
+    /// The time is not an RFC 3339 timestamp, or is outside the years 0 to 9999.
     #[error("must be an RFC 3339 timestamp")]
     NotATimestamp,
 }

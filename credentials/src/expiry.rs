@@ -1,4 +1,4 @@
-//! For how long a credential counts.
+//! How long a credential is valid.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::{Error, Timestamp};
 pub struct TtlSeconds(u64);
 
 impl TtlSeconds {
-    /// The point in time at which it ends.
+    /// The end of this time to live, counted from `start`.
     ///
     /// # Errors
     /// [`Error::NotATimestamp`] beyond the year 9999.
@@ -47,12 +47,12 @@ impl Visitor<'_> for TtlVisitor {
         Ok(TtlSeconds(seconds))
     }
 
-    /// JSON has one kind of number: `60.0` is the integer 60, as JSON Schema has it too.
+    /// JSON has a single number type: `60.0` is the integer 60, as in JSON Schema.
     fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<TtlSeconds, E> {
         if seconds < 1.0 || seconds.fract() != 0.0 {
             return Err(E::invalid_value(Unexpected::Float(seconds), &self));
         }
-        // Exact, or as large as can be: that is too long anyway.
+        // Exact, or saturated: `after` refuses a time to live that long.
         Ok(TtlSeconds(seconds as u64))
     }
 }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_within_the_years_that_rfc_3339_can_write() {
+    fn a_time_to_live_ends_by_the_year_9999() {
         let start = Timestamp::from_millis(500).unwrap();
         assert_eq!(TtlSeconds(1).after(start), Timestamp::from_millis(1500));
         assert_eq!(TtlSeconds(300_000_000_000).after(start), Err(Error::NotATimestamp));

@@ -1,4 +1,4 @@
-//! The keyed hash that stands for a credential everywhere but in the request that presents it.
+//! The keyed hash that stands for a credential outside the request that presents it.
 
 use std::{fmt, str::FromStr};
 
@@ -8,19 +8,14 @@ use crate::Error;
 
 /// HMAC-SHA256 (RFC 2104, FIPS 180-4) of a credential: 32 bytes, written as 64 lowercase hexadecimal digits.
 ///
-/// Made by [`Secret::hash`](crate::Secret::hash), or parsed from its one textual form. Upper-case digits are
-/// refused: each hash has one spelling only.
+/// Made by [`Secret::hash`](crate::Secret::hash), or parsed from its text. Upper-case digits are refused, so each hash
+/// has exactly one spelling.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CredentialHash([u8; Self::BYTES]);
 
 impl CredentialHash {
     /// The size of a hash in bytes.
     pub const BYTES: usize = 32;
-
-    /// The raw bytes, as they are stored.
-    pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
 }
 
 impl From<[u8; CredentialHash::BYTES]> for CredentialHash {
@@ -76,13 +71,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn printing_and_parsing_gives_the_same_hash(bytes: [u8; 32]) {
+        fn a_hash_round_trips_through_its_text(bytes: [u8; 32]) {
             let hash = CredentialHash::from(bytes);
             prop_assert_eq!(hash.to_string().parse(), Ok(hash));
         }
 
         #[test]
-        fn a_string_that_parses_is_the_one_spelling_of_its_hash(text in "[0-9a-fA-F]{60,68}|.{0,70}") {
+        fn a_hash_has_one_spelling(text in "[0-9a-fA-F]{60,68}|.{0,70}") {
             if let Ok(hash) = text.parse::<CredentialHash>() {
                 prop_assert_eq!(hash.to_string(), text);
             }

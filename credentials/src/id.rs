@@ -1,4 +1,4 @@
-//! Names of workers and of audit rows, made from random bytes that the caller brings.
+//! Identifiers of workers and audit rows, made from random bytes that the caller supplies.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, Timestamp};
 
-/// The name of one replica or instance of a service, as answers and audit rows carry it.
+/// The name of a replica or instance of a service, as shown in answers and audit rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkerId(String);
@@ -28,7 +28,7 @@ impl WorkerId {
         Self(name.into())
     }
 
-    /// A name of its own for an instance that was given none: the prefix and six hexadecimal digits.
+    /// A name for an instance without a configured one: the prefix and six random hexadecimal digits.
     pub fn random(prefix: &str, random: [u8; 3]) -> Self {
         Self(format!("{prefix}-{}", hex::encode(random)))
     }
@@ -47,7 +47,7 @@ impl fmt::Display for WorkerId {
 
 /// The identifier of one verification and of its audit row: a UUID of version 7 (RFC 9562, section 5.7).
 ///
-/// Its text sorts by time, so the newest rows are neighbours in the index, and it tells nobody how many there are.
+/// Its text sorts by time, which keeps recent rows together in the index, and does not reveal how many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerificationId(uuid::Uuid);
 
@@ -58,7 +58,7 @@ impl VerificationId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
-    /// The first of all identifiers at `time`: those of later verifications sort after it, those of earlier before.
+    /// The smallest identifier at `time`: earlier ones sort before it, all others do not.
     pub fn first_at(time: Timestamp) -> Self {
         Self::new(time, [0; 10])
     }

@@ -1,8 +1,8 @@
-//! The keys that are in use at a time: one for what is issued now, and older ones for what was issued before.
+//! The keys in use: the current one to issue under, and retired ones for credentials issued earlier.
 
 use crate::{Credential, CredentialHash, Error, KeyId, Secret};
 
-/// The current secret and the retired ones that still count.
+/// The current secret and the retired ones that are still accepted.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     current: Secret,
@@ -10,11 +10,11 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// How many retired secrets there may be.
+    /// The most retired secrets.
     pub const MAX_RETIRED: usize = 8;
 
-    /// Takes the current secret, and a comma-separated list of retired ones, which may be empty. White space around a
-    /// retired secret is not part of it.
+    /// Takes the current secret and a comma-separated list of retired ones, which may be empty. White space around a
+    /// retired secret is ignored, and so are repetitions.
     ///
     /// # Errors
     /// [`Error::SecretTooShort`] for any of them; [`Error::TooManySecrets`] for more than
@@ -24,7 +24,6 @@ impl KeyRing {
         let mut ring = Self { current, retired: Vec::new() };
         for text in retired.split(',').map(str::trim).filter(|text| !text.is_empty()) {
             let secret = Secret::new(text)?;
-            // A secret that is listed twice is one secret.
             if ring.secrets().all(|other| other.key_id() != secret.key_id()) {
                 ring.retired.push(secret);
             }
@@ -37,12 +36,12 @@ impl KeyRing {
         &self.current
     }
 
-    /// The hashes under which a credential may have been issued: that of the current secret first. At most nine.
+    /// The hashes of a credential under each secret, the current one first: one to nine.
     pub fn hashes(&self, credential: &Credential) -> Vec<CredentialHash> {
         self.secrets().map(|secret| secret.hash(credential)).collect()
     }
 
-    /// The fingerprints of all keys, that of the current secret first.
+    /// The fingerprints of all secrets, the current one first.
     pub fn key_ids(&self) -> Vec<KeyId> {
         self.secrets().map(Secret::key_id).collect()
     }

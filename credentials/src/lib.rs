@@ -22,7 +22,7 @@ pub use check::{CheckAnswer, CheckList};
 pub use credential::Credential;
 pub use error::Error;
 pub use expiry::TtlSeconds;
-pub use generated::{generate, is_well_formed};
+pub use generated::generate;
 pub use hash::CredentialHash;
 pub use id::{VerificationId, WorkerId};
 pub use key_ring::KeyRing;

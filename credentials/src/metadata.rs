@@ -1,4 +1,4 @@
-//! What an issuer may say about a credential, kept and given back unharmed.
+//! JSON that an issuer attaches to a credential.
 
 use std::{collections::HashSet, fmt};
 
@@ -10,19 +10,19 @@ use serde_json::value::RawValue;
 
 use crate::Error;
 
-/// A JSON object of at most [`Metadata::MAX_BYTES`], as it was sent: the order of its members and every digit of its
-/// numbers included. Only white space between its parts is dropped.
+/// A JSON object of at most [`Metadata::MAX_BYTES`], kept as it was sent, with the order of its members and every digit
+/// of its numbers. Only white space between tokens is dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata(String);
 
 impl Metadata {
-    /// The longest object, in bytes without white space between its parts.
+    /// The longest object, in bytes without white space between tokens.
     pub const MAX_BYTES: usize = 4096;
 
     /// Takes the text of a JSON object.
     ///
     /// # Errors
-    /// [`Error::NotMetadata`] if it is none, has duplicate members or lone surrogates at any depth, or more than 64 levels;
+    /// [`Error::NotMetadata`] if it is anything else, has duplicate members or lone surrogates, or more than 64 levels;
     /// [`Error::MetadataTooLong`] beyond [`Metadata::MAX_BYTES`].
     pub fn new(json: &str) -> Result<Self, Error> {
         let json = json.trim_ascii();
@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Metadata {
     }
 }
 
-/// Drops the white space of valid JSON that is not within a string.
+/// Drops white space outside strings from valid JSON.
 fn without_white_space(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     json.chars()
@@ -71,8 +71,7 @@ fn without_white_space(json: &str) -> String {
         .collect()
 }
 
-/// Whether JSON that is well formed has no duplicate members, no string that is not Unicode, and no more than
-/// [`MAX_DEPTH`] levels. Numbers are not looked at: any that JSON can write is sound.
+/// Whether well-formed JSON has no duplicate members, only strings that are Unicode, and at most [`MAX_DEPTH`] levels.
 fn is_sound(json: &RawValue, depth: usize) -> bool {
     let text = json.get();
     match text.as_bytes().first() {
@@ -93,10 +92,10 @@ fn is_sound(json: &RawValue, depth: usize) -> bool {
     }
 }
 
-/// How deep objects and arrays may be nested.
+/// How deeply objects and arrays may be nested.
 const MAX_DEPTH: usize = 64;
 
-/// The members of an object as they stand, duplicates included.
+/// The members of an object in order, including duplicates.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
@@ -128,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_order_and_numbers_stay_as_they_were_sent() {
+    fn member_order_and_digits_are_kept() {
         let sent = r#" {"z": 1.0, "a" : 12345678901234567890123, "e": 1E5, "s": "a \" b\\ ", "n": [ null, {} ], "h": -1e400} "#;
         let kept =
             r#"{"z":1.0,"a":12345678901234567890123,"e":1E5,"s":"a \" b\\ ","n":[null,{}],"h":-1e400}"#;
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_has_a_limit() {
+    fn nesting_is_limited_to_64_levels() {
         let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(Metadata::new(&nested(64)).is_ok());
         assert_eq!(Metadata::new(&nested(65)), Err(Error::NotMetadata));
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn four_kib_without_white_space_is_the_limit() {
+    fn length_is_limited_to_4_kib_without_white_space() {
         let object = |length: usize| format!(r#"{{ "a" : "{}" }}"#, "x".repeat(length - r#"{"a":""}"#.len()));
         assert!(Metadata::new(&object(4096)).is_ok());
         assert_eq!(Metadata::new(&object(4097)), Err(Error::MetadataTooLong));

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_count_and_not_bytes() {
+    fn length_is_limited_in_characters_not_bytes() {
         assert!(Reason::new("é".repeat(500)).is_ok());
         assert_eq!(Reason::new("e".repeat(501)), Err(Error::ReasonTooLong));
     }

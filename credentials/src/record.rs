@@ -1,41 +1,41 @@
-//! What is known of a credential that was issued.
+//! What is known about an issued credential.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Metadata, Timestamp, WorkerId};
 
-/// A credential's life so far, as issuance knows it. Its members are those of the API's answers.
+/// A credential's history as issuance knows it, with the field names of the API's answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssueRecord {
     /// The worker that issued it.
     pub worker_id: WorkerId,
     /// When it was issued.
     pub issued_at: Timestamp,
-    /// From when on it no longer counts, if ever.
+    /// When it expires, if ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
-    /// What the issuer said about it.
+    /// What the issuer attached to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
 }
 
-/// Where a credential is in its life at some time.
+/// The state of a credential at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It counts.
+    /// Neither expired nor revoked.
     Active,
-    /// It was issued for a time that is over.
+    /// Its expiry has passed.
     Expired,
-    /// It was revoked, and never counts again.
+    /// Revoked, which is final.
     Revoked,
 }
 
 impl IssueRecord {
-    /// The status at a time: expired from the very instant of `expires_at` on; revoked outranks expired.
+    /// The status at `now`. A credential is expired from the instant of `expires_at` on; revoked outranks expired.
     pub fn status_at(&self, now: Timestamp) -> Status {
         if self.revoked_at.is_some() {
             Status::Revoked
@@ -66,7 +66,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_credential_is_expired_from_the_very_instant() {
+    fn a_credential_is_expired_from_the_instant_of_its_expiry() {
         assert_eq!(record(Some(100), None).status_at(time(99)), Status::Active);
         assert_eq!(record(Some(100), None).status_at(time(100)), Status::Expired);
         assert_eq!(record(None, None).status_at(time(i64::from(u32::MAX))), Status::Active);

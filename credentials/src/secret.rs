@@ -1,4 +1,4 @@
-//! The HMAC key: the one thing that turns a credential into its hash.
+//! The HMAC key that credentials are hashed with.
 
 use std::{fmt, str::FromStr};
 
@@ -8,15 +8,15 @@ use sha2::Sha256;
 
 use crate::{Credential, CredentialHash, Error};
 
-/// What tags are computed under.
+/// The label that the key for tags is derived under.
 const TAG_CONTEXT: &[u8] = b"kube-credentials tag key v1";
 
-/// What the fingerprint of a key is computed under, so that it can never equal the hash of a credential.
+/// The label that fingerprints are derived under: the roles are swapped, so none can equal the hash of a credential.
 const KEY_ID_CONTEXT: &[u8] = b"kube-credentials key id v1";
 
 /// An HMAC-SHA256 key of at least [`Secret::MIN_BYTES`] bytes (RFC 2104, section 3).
 ///
-/// Holds only the key's expanded state, and shows none of it.
+/// Holds only the key's expanded state; `Debug` shows only the fingerprint.
 #[derive(Clone)]
 pub struct Secret {
     mac: Hmac<Sha256>,
@@ -28,10 +28,10 @@ pub struct Secret {
 pub type Tag = [u8; 8];
 
 impl Secret {
-    /// The least length of a key in bytes: that of the hash, as RFC 2104 advises.
+    /// The minimum length of a key in bytes: that of the hash, as RFC 2104 advises.
     pub const MIN_BYTES: usize = 32;
 
-    /// Takes the bytes of the text as the key, exactly as they are.
+    /// Uses the bytes of the text as the key, unchanged.
     ///
     /// # Errors
     /// [`Error::SecretTooShort`] below [`Secret::MIN_BYTES`] bytes.
@@ -49,13 +49,12 @@ impl Secret {
         hmac(self.mac.clone(), credential.as_bytes()).into()
     }
 
-    /// A tag that only a holder of this key can make for this message, under a key of its own: no tag tells anything
-    /// about the hash of a credential.
+    /// Authenticates a message. Uses a key derived from this one, so tags reveal nothing about hashes of credentials.
     pub fn tag(&self, message: &[u8]) -> Tag {
         first_8(hmac(self.tag_mac.clone(), message))
     }
 
-    /// The fingerprint that tells this key from others.
+    /// The fingerprint that identifies this key.
     pub fn key_id(&self) -> KeyId {
         self.key_id
     }
@@ -69,7 +68,7 @@ impl fmt::Debug for Secret {
 
 /// A fingerprint of a [`Secret`]: 8 bytes, written as 16 lowercase hexadecimal digits.
 ///
-/// Derived one way (the first bytes of an HMAC-SHA256 of the key under a fixed label), so it may be shown.
+/// Derived one way (the first bytes of an HMAC-SHA256 of the key under a fixed label), so it is safe to show.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; 8]);
 
@@ -91,7 +90,7 @@ impl FromStr for KeyId {
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut bytes = [0; 8];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::NotAKeyId)?;
-        // Upper-case digits are refused: each fingerprint has one spelling only.
+        // Refuses upper-case digits, so each fingerprint has exactly one spelling.
         let key_id = Self(bytes);
         if key_id.to_string() == text { Ok(key_id) } else { Err(Error::NotAKeyId) }
     }
@@ -137,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// RFC 4231, section 4: key, data, HMAC-SHA256. Case 5 truncates its output and has no place here.
+    /// RFC 4231, section 4: key, data, HMAC-SHA256. Without case 5, whose output is truncated.
     fn rfc_4231() -> [(Vec<u8>, Vec<u8>, &'static str); 6] {
         [
             (
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hmac_holds_the_vectors_of_rfc_4231() {
+    fn the_hmac_matches_the_vectors_of_rfc_4231() {
         for (key, data, expected) in rfc_4231() {
             assert_eq!(hex::encode(hmac(keyed(&key), &data)), expected);
         }
@@ -198,12 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_depends_on_key_and_message_and_is_no_part_of_a_hash() {
+    fn a_tag_depends_on_key_and_message_and_is_not_part_of_a_hash() {
         let secret = Secret::new(&"a".repeat(32)).unwrap();
         assert_eq!(secret.tag(b"x"), secret.tag(b"x"));
         assert_ne!(secret.tag(b"x"), secret.tag(b"y"));
         assert_ne!(secret.tag(b"x"), Secret::new(&"b".repeat(32)).unwrap().tag(b"x"));
-        assert_ne!(&secret.tag(b"x"), &secret.hash(&Credential::new("x").unwrap()).as_bytes()[..8]);
+        let hash = secret.hash(&Credential::new("x").unwrap()).to_string();
+        assert!(!hash.starts_with(&hex::encode(secret.tag(b"x"))));
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_has_a_hash_of_its_own_exact_bytes(a in ".{1,40}", b in ".{1,40}") {
+        fn a_hash_depends_on_the_exact_bytes(a in ".{1,40}", b in ".{1,40}") {
             let secret = Secret::new("0123456789abcdef0123456789abcdef").unwrap();
             let hash = |text: &str| secret.hash(&Credential::new(text).unwrap());
             prop_assert_eq!(hash(&a), hash(&a));

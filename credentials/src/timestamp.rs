@@ -1,4 +1,4 @@
-//! Points in time as the API and the databases know them.
+//! Points in time, as the API writes and the databases store them.
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use crate::Error;
 /// A point in time, to the millisecond, in UTC.
 ///
 /// Written as RFC 3339 with three decimals (`2025-10-08T23:30:00.000Z`), stored as whole milliseconds since the
-/// Unix epoch. Lies in the years 0 to 9999, the ones RFC 3339 can write.
+/// Unix epoch. Limited to the years 0 to 9999, as RFC 3339 is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -20,7 +20,7 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999Z.
     const LAST: i64 = 253_402_300_799_999;
 
-    /// The point that many milliseconds after (or, negative, before) 1970-01-01T00:00:00Z.
+    /// The time `millis` milliseconds after 1970-01-01T00:00:00Z, or before it if negative.
     ///
     /// # Errors
     /// [`Error::NotATimestamp`] outside the years 0 to 9999.
@@ -38,13 +38,13 @@ impl Timestamp {
     }
 }
 
-/// Times of day without a place: unlike the library's timestamps, these reach to the end of the year 9999.
+/// A civil time, because jiff's timestamps do not reach the end of the year 9999.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 impl FromStr for Timestamp {
     type Err = Error;
 
-    /// Reads an RFC 3339 timestamp with any offset; what is finer than a millisecond is cut off.
+    /// Parses an RFC 3339 timestamp with any offset, truncated to the millisecond.
     fn from_str(text: &str) -> Result<Self, Error> {
         if !has_rfc_3339_shape(text) {
             return Err(Error::NotATimestamp);
@@ -71,10 +71,10 @@ fn minutes(offset: &str) -> Option<i64> {
     Some(if offset.starts_with('-') { -total } else { total })
 }
 
-/// Whether a text has the shape of RFC 3339, section 5.6. The parser takes more of ISO 8601 than that: times without
-/// seconds, commas, names of time zones.
+/// Whether a text has the shape of RFC 3339, section 5.6. jiff also accepts other forms of ISO 8601: times without
+/// seconds, decimal commas, names of time zones.
 fn has_rfc_3339_shape(text: &str) -> bool {
-    /// The text after a shape, in which `0` stands for any digit.
+    /// The rest of a text that starts with a shape, in which `0` stands for any digit.
     fn after<'a>(shape: &str, text: &'a [u8]) -> Option<&'a [u8]> {
         let (front, rest) = text.split_at_checked(shape.len())?;
         let fits = |(byte, shape): (&u8, u8)| match shape {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_timestamp_is_refused() {
+    fn only_rfc_3339_within_the_years_0_to_9999_is_a_timestamp() {
         for text in [
             "",
             "now",
@@ -180,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn printing_and_parsing_gives_the_same_timestamp(millis in -62_167_219_200_000_i64..=253_402_300_799_999) {
+        fn a_timestamp_round_trips_through_its_text(millis in -62_167_219_200_000_i64..=253_402_300_799_999) {
             let time = Timestamp::from_millis(millis).unwrap();
             prop_assert_eq!(time.to_string().len(), 24);
             prop_assert_eq!(time.to_string().parse(), Ok(time));

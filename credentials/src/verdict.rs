@@ -1,23 +1,23 @@
-//! What a verification comes to.
+//! The outcome of a verification.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{IssueRecord, Status, Timestamp, WorkerId};
 
-/// The answer to "does this credential count?". There is none for "we could not find out": that is an error.
+/// Whether a credential is valid, and if not, why. Failing to find out is an error, not a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Issued, and counts.
+    /// Issued, neither expired nor revoked.
     Valid(IssueRecord),
-    /// Issued for a time that is over since then.
+    /// Expired, at this time.
     Expired(Option<Timestamp>),
-    /// Revoked, since then.
+    /// Revoked, at this time.
     Revoked(Option<Timestamp>),
-    /// Never issued under a key that is still configured.
+    /// Not issued under any configured key.
     NotFound,
 }
 
-/// A verdict as one word, for answers, audit rows and filters. Of several on one credential, the least counts.
+/// A verdict as one word, for answers, audit rows and filters. Of several on one credential, the least applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictStatus {
@@ -25,7 +25,7 @@ pub enum VerdictStatus {
     Revoked,
     /// Expired.
     Expired,
-    /// Issued, and counts.
+    /// Issued, neither expired nor revoked.
     Valid,
     /// Not issued.
     NotFound,
@@ -44,9 +44,9 @@ impl VerdictStatus {
 }
 
 impl Verdict {
-    /// The verdict at a time on what was issued, given what issuance knows of it and the status that it sees.
+    /// The verdict at `now` on an issued credential, given its record and the status reported by issuance.
     ///
-    /// Where the clocks of the two services differ, the earlier end of a credential's life counts.
+    /// Where the clocks of the two services differ, the credential has ended as soon as either says so.
     pub fn of(record: IssueRecord, seen: Status, now: Timestamp) -> Self {
         match (record.status_at(now), seen) {
             (Status::Revoked, _) | (_, Status::Revoked) => Self::Revoked(record.revoked_at),
@@ -55,10 +55,10 @@ impl Verdict {
         }
     }
 
-    /// A time at which the verdict is true, for one that was asked for and answered at these times.
+    /// A time at which the verdict was true, given when issuance was asked and when it answered.
     ///
-    /// An end is final, so it holds when the answer is there. But what counts may have ended while the answer was on its
-    /// way: of that it is only known that it had not when the question was asked.
+    /// Expiry and revocation are final, so they hold at the time of the answer. Meanwhile a valid credential may have
+    /// been revoked and an unknown one issued: those verdicts are certain only for the time of the question.
     pub fn time(&self, asked: Timestamp, answered: Timestamp) -> Timestamp {
         match self {
             Self::Valid(record) => asked.max(record.issued_at).min(answered),
@@ -67,7 +67,7 @@ impl Verdict {
         }
     }
 
-    /// Whether the credential counts.
+    /// Whether the credential is valid.
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_))
     }
@@ -82,7 +82,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict as a sentence, naming who verified or since when the credential no longer counts.
+    /// The verdict as a sentence that names the verifying worker, or when the credential ended.
     pub fn message(&self, verified_by: &WorkerId) -> String {
         let since = |time: &Option<Timestamp>| time.map(|time| format!(" since {time}")).unwrap_or_default();
         match self {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_is_valid_and_what_does_not_says_why() {
+    fn a_verdict_says_why_a_credential_is_not_valid() {
         let verifier = WorkerId::named("v");
         for (verdict, status, message) in [
             (judged(None, None, Status::Active, 100), "valid", "credential verified by v"),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_is_about_a_time_at_which_it_is_true() {
+    fn a_verdict_carries_a_time_at_which_it_was_true() {
         let at = |verdict: &Verdict, asked, answered| verdict.time(time(asked), time(answered)).as_millis();
         let valid = Verdict::Valid(IssueRecord { issued_at: time(40), ..record(None, None) });
         assert_eq!(at(&valid, 50, 90), 50, "it may have been revoked since");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_clocks_the_one_that_ends_the_credential_counts() {
+    fn the_clock_that_ends_the_credential_first_decides() {
         assert_eq!(judged(Some(100), None, Status::Active, 100).status(), VerdictStatus::Expired);
         assert_eq!(judged(Some(100), None, Status::Expired, 99).status(), VerdictStatus::Expired);
         assert_eq!(judged(None, None, Status::Revoked, 99).status(), VerdictStatus::Revoked);

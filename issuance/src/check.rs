@@ -1,4 +1,4 @@
-//! POST /check: whether a hash, or each of a list, was issued, by whom and when, and where it is in its life.
+//! POST /check: whether a hash, or each of a list, was issued, by whom and when, and its status.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -68,7 +68,7 @@ pub(crate) async fn check(
     }
 }
 
-/// Refuses a list that has a hash twice: its answer could be many times as long as the list.
+/// Refuses repeated hashes, which would make the answer many times as long as the request.
 fn refuse_repeated(texts: &[Result<String, Problem>]) -> Result<(), Problem> {
     let mut seen = HashSet::new();
     for (index, text) in texts.iter().enumerate() {
@@ -81,7 +81,7 @@ fn refuse_repeated(texts: &[Result<String, Problem>]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What is known of the credentials with these hashes, from one statement. A string that is not a hash was never issued.
+/// The records of the credentials with these hashes. A string that is not a hash was never issued.
 async fn find(
     app: &App,
     texts: impl IntoIterator<Item = &String>,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_list_one_bad_item_is_its_own_error_in_its_place() {
+    async fn a_bad_item_of_a_list_is_an_error_in_its_place() {
         let (status, body) = post("/check", r#"{"credential_hashes": ["a", 5, "b"]}"#).await;
         assert_eq!(status, 200);
         assert_eq!(body["key_ids"], json!(["7ec19c81b77ad985"]));

@@ -33,7 +33,7 @@ pub(crate) struct IssueRequest {
 #[derive(Serialize)]
 pub(crate) struct IssueResponse {
     message: String,
-    /// Only a generated one, and only here.
+    /// Only if it was generated, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<String>,
     credential_hash: CredentialHash,

@@ -1,7 +1,6 @@
 //! The component `issuance`: issues credentials, and answers whether a hash was issued.
 //!
-//! From here: [`routes`] has the paths, a file for each action what it takes and gives, `store` the SQL, `migrations/` the
-//! schema.
+//! [`routes`] has the paths, with a module for each action; `store` has the SQL, `migrations/` the schema.
 
 mod check;
 mod issue;

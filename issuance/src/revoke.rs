@@ -1,4 +1,4 @@
-//! POST /revoke: ends a credential's life, for good. The first revocation's time and reason stand.
+//! POST /revoke: revokes a credential, for good. Time and reason of the first revocation stand.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ mod tests {
     use crate::routes::tests::{assert_refused, post};
 
     #[tokio::test]
-    async fn revoke_names_one_credential_one_way() {
+    async fn a_credential_to_revoke_is_named_either_by_itself_or_by_its_hash() {
         let long = format!(r#"{{"credential": "a", "reason": "{}"}}"#, "x".repeat(501));
         for (body, location) in [
             ("{}", "body.credential"),

@@ -1,4 +1,4 @@
-//! The routes of issuance, and what they are configured with.
+//! The routes of issuance, and their configuration.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ use platform::{
 
 use crate::{check::check, issue::issue, list::list, revoke::revoke, store::Store};
 
-/// What the actions need.
+/// The state shared by the actions.
 pub(crate) struct App {
     pub(crate) worker_id: WorkerId,
     pub(crate) keys: KeyRing,
     pub(crate) store: Arc<Store>,
 }
 
-/// The settings without which the service can do nothing but say so.
+/// The settings that the actions require.
 #[derive(Debug)]
 pub struct Config {
-    /// What to hash with.
+    /// The keys to hash with.
     pub keys: KeyRing,
     /// Who may issue.
     pub issuers: Guard,
@@ -58,7 +58,7 @@ pub async fn start() -> Result<Router, SettingsError> {
     Ok(router(settings, Config::load().await))
 }
 
-/// Every path of the service. The database is opened by the first request that needs it.
+/// All routes of the service. The first request that needs the database opens it.
 pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Router {
     let store = Arc::new(Store::new());
     let error = config.as_ref().err().cloned();
@@ -83,7 +83,7 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Rout
     edge::wrap(actions.merge(health), &settings)
 }
 
-/// The settings, why they cannot be used if so, and the database.
+/// The settings, why the configuration cannot be used (if so), and the database.
 type HealthState = (Settings, Option<SettingsError>, Arc<Store>);
 
 /// GET /health and GET /health/issuance: whether this service can do its work.
@@ -138,7 +138,7 @@ pub(crate) mod tests {
         send(config(), path, body).await
     }
 
-    /// Asserts that a body is refused with a 400 about this place.
+    /// Asserts that a body is refused with a 400 for this location.
     pub(crate) async fn assert_refused(path: &str, body: &str, location: &str) {
         let (status, problem) = post(path, body).await;
         assert_eq!((status, &problem["errors"][0]["location"]), (400, &json!(location)), "{body}");

@@ -1,4 +1,4 @@
-//! The credentials that were issued, in this service's own database.
+//! The issued credentials, in this service's own database.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,10 +15,10 @@ use serde::Serialize;
 /// The schema, step by step.
 pub const MIGRATIONS: &[Migration] = migrations!["0001_credentials", "0002_lifecycle"];
 
-/// The columns of a credential that is added.
+/// The columns of an inserted credential.
 const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, metadata";
 
-/// The columns of a credential that is read.
+/// The columns of a selected credential.
 const STORED: &str =
     "id, credential_hash, key_id, worker_id, issued_at, expires_at, revoked_at, revocation_reason, metadata";
 
@@ -29,7 +29,7 @@ pub(crate) struct Store {
     lookups: Batcher<Lookup>,
 }
 
-/// Adds the credentials of several requests at once.
+/// Inserts the credentials of several requests at once.
 struct Insert(Arc<Database>);
 
 /// Looks up the hashes of several requests at once.
@@ -37,13 +37,13 @@ struct Lookup(Arc<Database>);
 
 /// A credential to be issued.
 pub(crate) struct NewCredential {
-    /// Its hashes under all keys, at least one: it is issued under the first.
+    /// Its hashes under all keys, at least one; it is issued under the first.
     pub(crate) hashes: Vec<CredentialHash>,
     pub(crate) key_id: KeyId,
     pub(crate) record: IssueRecord,
 }
 
-/// A credential as it is stored, and as a list shows it.
+/// A credential as stored and as shown in lists.
 #[derive(Serialize)]
 pub(crate) struct StoredCredential {
     credential_hash: CredentialHash,
@@ -54,7 +54,7 @@ pub(crate) struct StoredCredential {
     reason: Option<Reason>,
 }
 
-/// A revocation as it stands: the first one's time and reason.
+/// The first revocation of a credential.
 pub(crate) struct Revocation {
     pub(crate) credential_hash: CredentialHash,
     pub(crate) revoked_at: Timestamp,
@@ -71,13 +71,13 @@ impl Store {
         }
     }
 
-    /// Adds a credential; `false` if it is there already under any of its hashes, whoever added it. Of any number at
-    /// once, one gets `true`.
+    /// Inserts a credential; `false` if it exists already under any of its hashes. Of several concurrent calls for the
+    /// same credential, one gets `true`.
     pub(crate) async fn insert(&self, credential: NewCredential) -> Result<bool, DatabaseError> {
         self.inserts.run(credential).await
     }
 
-    /// What is known of the credentials with these hashes, by hash. Those that were not issued are not in the map.
+    /// The records of the credentials with these hashes, by hash. Hashes that were not issued are missing.
     pub(crate) async fn find(
         &self,
         hashes: Vec<CredentialHash>,
@@ -85,15 +85,15 @@ impl Store {
         self.lookups.run(hashes).await
     }
 
-    /// Revokes the credential with any of these hashes. Where it is revoked already, that stands. `None` if there is
-    /// no such credential.
+    /// Revokes the credential with any of these hashes; an earlier revocation stands. `None` if there is no such
+    /// credential.
     pub(crate) async fn revoke(
         &self,
         hashes: &[CredentialHash],
         reason: Option<&Reason>,
     ) -> Result<Option<Revocation>, DatabaseError> {
-        // Every right-hand side sees the row as it was: the reason is kept together with its time. That time is taken
-        // here and not before, where the statement may still have to wait for its turn.
+        // Right-hand sides see the row before the update, so time and reason stay together. SQLite reads the clock,
+        // because the statement may have to wait for its turn.
         let rows = self
             .database
             .query(
@@ -116,7 +116,7 @@ impl Store {
         Ok(revocations.into_iter().min_by_key(|revocation| revocation.revoked_at))
     }
 
-    /// A page of credentials, newest first; `now` decides between active and expired.
+    /// A page of credentials, newest first; `now` separates active from expired ones.
     pub(crate) async fn list(
         &self,
         listing: &Listing<Status>,
@@ -126,7 +126,7 @@ impl Store {
         list_query(listing, after, now).page(&self.database, StoredCredential::from_row).await
     }
 
-    /// Whether the database can be read and written, without changing anything.
+    /// Checks that the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
         self.database.query("UPDATE credentials SET id = id WHERE false", []).await.map(drop)
     }
@@ -168,11 +168,11 @@ impl StoredCredential {
     }
 }
 
-/// A new credential with the columns [`NEW`] as the statement takes it.
+/// A new credential as JSON for the insert, with the columns [`NEW`].
 #[derive(Serialize)]
 struct NewRow<'a> {
     credential_hash: Option<&'a CredentialHash>,
-    /// Under none of these may it be there already.
+    /// None of these may exist already.
     hashes: &'a [CredentialHash],
     key_id: KeyId,
     worker_id: &'a WorkerId,
@@ -197,7 +197,7 @@ impl<'a> From<&'a NewCredential> for NewRow<'a> {
 
 impl Batch for Insert {
     type Item = NewCredential;
-    /// Whether it was added.
+    /// Whether it was inserted.
     type Output = bool;
     type Error = DatabaseError;
 
@@ -210,7 +210,7 @@ impl Batch for Insert {
         credentials: &[NewCredential],
         deadline: Deadline,
     ) -> Result<Vec<bool>, DatabaseError> {
-        // One statement decides and reports: the connection is shared, so `changes()` could be another request's.
+        // One statement decides and reports: on the shared connection, `changes()` could be another request's.
         static INSERT: LazyLock<String> = LazyLock::new(|| {
             insert_all("credentials", NEW)
                 + " WHERE NOT EXISTS (SELECT 1 FROM credentials WHERE credential_hash IN \
@@ -221,7 +221,7 @@ impl Batch for Insert {
         let inserted = self.0.attempt(&INSERT, [to_json(&rows)?], deadline).await?;
         let hashes = inserted.iter().map(|row| row.get("credential_hash"));
         let mut hashes = hashes.collect::<Result<HashSet<CredentialHash>, DatabaseError>>()?;
-        // Of several requests for the same credential, the first is the one that added it.
+        // Of several requests for the same credential, the first one gets the row.
         let added = |new: &NewCredential| new.hashes.first().is_some_and(|hash| hashes.remove(hash));
         Ok(credentials.iter().map(added).collect())
     }
@@ -264,7 +264,7 @@ impl Batch for Lookup {
 mod tests {
     use super::*;
 
-    /// How SQLite runs the statement of a page: the index it uses, and whether it has to sort.
+    /// SQLite's plan for a page: the index it uses, and whether it has to sort.
     fn plan(listing: &Listing<Status>, after: Option<Vec<Value>>) -> String {
         let database = rusqlite::Connection::open_in_memory().unwrap();
         for migration in MIGRATIONS {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn every_page_is_read_from_an_index_in_its_order() {
+    fn every_page_is_read_in_the_order_of_an_index() {
         let now = Timestamp::from_millis(1).ok();
         let after = || Some(vec![Value::Integer(1), Value::Integer(1)]);
         let of = |status| Listing { status: Some(status), ..Listing::default() };

@@ -1,4 +1,4 @@
-//! Batching: requests of one instance that wait at the same time share one statement and one commit, or one question.
+//! Batching: requests that wait in an instance at the same time share a statement and its commit, or a call.
 
 use std::{
     future::Future,
@@ -13,19 +13,19 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{Deadline, clock::Instant};
 
-/// What can be done for several items at once.
+/// An operation that handles several items at once.
 pub trait Batch: Send + Sync {
-    /// What it is done for.
+    /// The input of one caller.
     type Item: Send + Sync;
-    /// What it comes to for one item.
+    /// The result for one item.
     type Output: Send;
-    /// Why it failed, for all items.
+    /// Why the whole batch failed.
     type Error: Clone + Send + From<Interrupted>;
 
-    /// Whether the same batch may succeed in a moment.
+    /// Whether the same batch may succeed when retried at once.
     fn is_transient(error: &Self::Error) -> bool;
 
-    /// Runs a batch to its end; gives an output for each item, in order.
+    /// Runs a batch to completion and returns an output for each item, in order.
     fn run(
         &self,
         items: &[Self::Item],
@@ -33,15 +33,14 @@ pub trait Batch: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Self::Output>, Self::Error>> + Send;
 }
 
-/// The batch was dropped before it ended: whether it was carried out is not known.
+/// The batch was dropped before it completed, so its effect is unknown.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the batch that this request was part of did not end")]
 pub struct Interrupted;
 
-/// Collects the items that arrive while a batch is under way, and runs them as the next one.
+/// Collects the items that arrive while a batch is running, and runs them as the next one.
 ///
-/// One of the waiting calls gets a permit and runs the batch for all of them; which one does not matter to the others. A
-/// batch that fails does so for all its items.
+/// The call that gets the permit runs the batch for every waiter. A batch that fails does so for all its items.
 pub struct Batcher<B: Batch> {
     batch: B,
     queue: Mutex<Vec<Entry<B>>>,
@@ -53,10 +52,10 @@ struct Entry<B: Batch> {
     output: oneshot::Sender<Result<B::Output, B::Error>>,
 }
 
-/// How long a call waits, for the batch before its own and for its own: transient errors are retried until then.
+/// How long a call waits for the batch before its own and for its own, including retries after transient errors.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// For how long a batch that is retried admits new items: later ones would have too little of its time.
+/// How long a batch that is being retried admits new items: later ones would be left too little time.
 const ADMISSION: Duration = Duration::from_secs(1);
 
 impl<B: Batch> Batcher<B> {
@@ -65,15 +64,15 @@ impl<B: Batch> Batcher<B> {
         Self { batch, queue: Mutex::new(Vec::new()), permits: Semaphore::const_new(concurrency) }
     }
 
-    /// What the batches are run by.
+    /// The operation that runs the batches.
     pub fn batch(&self) -> &B {
         &self.batch
     }
 
-    /// Runs an item as part of a batch, and gives its output.
+    /// Runs an item as part of a batch and returns its output.
     ///
-    /// The wait ends within [`MAX_WAIT`] and one run of the batch: permits are given in the order of arrival, so who runs
-    /// a batch has waited longer than all others in it, and its deadline is theirs.
+    /// The wait ends within [`MAX_WAIT`] plus one run of the batch: permits are granted in order of arrival, so the
+    /// permit holder has waited the longest, and the batch runs under its deadline.
     ///
     /// # Errors
     /// Those of the batch; [`Interrupted`] if the call that ran it was dropped.
@@ -90,7 +89,7 @@ impl<B: Batch> Batcher<B> {
         output.await.unwrap_or(Err(Interrupted.into()))
     }
 
-    /// Runs all that is queued. This may be nothing: the caller's item may have been in the batch that ended just now.
+    /// Runs all queued items. There may be none: with several permits, another call may have taken the caller's item.
     async fn run_queued(&self, deadline: Deadline) {
         let started = Instant::now();
         let (mut items, mut outputs) = (Vec::new(), Vec::new());
@@ -109,7 +108,7 @@ impl<B: Batch> Batcher<B> {
                 result => break result,
             }
         };
-        // A send fails if the caller was dropped meanwhile, which is no concern of the others.
+        // A send fails only if its caller was dropped meanwhile.
         match result {
             Ok(results) => {
                 outputs.into_iter().zip(results).for_each(|(output, result)| drop(output.send(Ok(result))))
@@ -132,11 +131,11 @@ mod tests {
 
     use super::*;
 
-    /// Doubles numbers, each batch within 10 ms; fails for 13.
+    /// Doubles numbers in 10 ms per batch; fails for 13.
     #[derive(Default)]
     struct Numbers {
         ran: Mutex<Vec<Vec<u32>>>,
-        /// How many runs are still to fail with [`Error::Busy`], after 100 ms each.
+        /// How many of the next runs fail with [`Error::Busy`], after 100 ms each.
         busy: AtomicU32,
     }
 
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn items_that_arrive_during_a_batch_are_the_next_one_and_each_gets_its_own_output() {
+    async fn items_that_arrive_during_a_batch_form_the_next_one_and_each_gets_its_own_output() {
         let batcher = Shared::failing(0);
         let calls: Vec<_> = (1..=9).map(|item| batcher.run(item)).collect();
         for (item, call) in (1..).zip(calls) {

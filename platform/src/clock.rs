@@ -1,4 +1,4 @@
-//! The time of day, and waiting.
+//! The wall clock, and deadlines.
 
 use std::{
     future::Future,
@@ -19,18 +19,18 @@ pub(crate) use crate::spin::sleep;
 /// The current time.
 ///
 /// # Errors
-/// [`Error::NotATimestamp`] when the host's clock is off by millennia.
+/// [`Error::NotATimestamp`] if the host's clock is before 1970 or after the year 9999.
 pub fn now() -> Result<Timestamp, Error> {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| Error::NotATimestamp)?;
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).map_err(|_| Error::NotATimestamp)?)
 }
 
-/// The end of a wait, however many parts the wait has.
+/// The end of a wait, shared by all its parts.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline that far from now.
+    /// The deadline `limit` from now.
     pub fn after(limit: Duration) -> Self {
         Self(Instant::now() + limit)
     }
@@ -40,9 +40,9 @@ impl Deadline {
         Instant::now() >= self.0
     }
 
-    /// Waits for `future` until the deadline: `None` once that has passed, and the future is dropped.
+    /// Waits for `future` until the deadline; `None` if that passes first, and the future is dropped.
     pub async fn within<T>(self, future: impl Future<Output = T>) -> Option<T> {
-        // Asked for the time, and the host for a timer, only where the future has to wait.
+        // Lazy: a future that is ready costs neither a look at the clock nor a timer of the host.
         let timer = pin!(async { sleep(self.0.saturating_duration_since(Instant::now())).await });
         match select(pin!(future), timer).await {
             Either::Left((value, _)) => Some(value),
@@ -61,6 +61,6 @@ mod tests {
         let part = || deadline.within(tokio::time::sleep(Duration::from_secs(2)));
         assert_eq!((part().await, part().await, part().await), (Some(()), Some(()), None));
         assert!(deadline.has_passed());
-        assert_eq!(deadline.within(async { 1 }).await, Some(1), "what is ready need not wait");
+        assert_eq!(deadline.within(async { 1 }).await, Some(1), "a ready future need not wait");
     }
 }

@@ -1,8 +1,8 @@
-//! What the components stand on: the edge over HTTP, the database, and Spin behind both.
+//! What the components share: the HTTP edge, database access, batching and the bindings to Spin.
 //!
-//! A component is an axum [`Router`](axum::Router) of its own routes, completed by [`edge::wrap`] (problems, CORS, request
-//! ids, headers, log lines) and served to Spin by [`component!`]. Its handlers read [`Settings`], query their
-//! [`Database`] and, through [`outbound`], ask the other service. Only `spin/` names Spin's SDK.
+//! A component is an axum [`Router`](axum::Router) of its own routes, wrapped by [`edge::wrap`] (problems, CORS,
+//! request ids, headers, log lines) and served to Spin by [`component!`]. Its handlers read [`Settings`], query their
+//! [`Database`] and call the other service through [`outbound`]. Only `spin/` uses Spin's SDK.
 
 mod batch;
 pub mod clock;

@@ -4,10 +4,10 @@ use std::io;
 
 use tracing::level_filters::LevelFilter;
 
-/// Starts the log at the level that the variable `log_level` names. Only the first call of an instance counts.
+/// Starts the log at the level with this name. Only the first call of an instance has an effect.
 ///
-/// An unknown name counts as `warn`, and the log says so. A line that cannot be written, as on a full disk, is lost: the
-/// subscriber's own report of it would go to stderr as well, where it would panic.
+/// An unknown name means `warn`, and the log says so. A line that cannot be written, as on a full disk, is lost: the
+/// subscriber would report that on stderr too, and panic.
 pub(crate) fn start(level: &str) {
     let known = match level {
         "off" => Some(LevelFilter::OFF),
@@ -17,7 +17,7 @@ pub(crate) fn start(level: &str) {
         "debug" => Some(LevelFilter::DEBUG),
         _ => None,
     };
-    // A second start, as in tests that share a process, changes nothing.
+    // Fails if the log was started before, which is fine.
     let _ = tracing::subscriber::set_global_default(
         tracing_subscriber::fmt()
             .json()

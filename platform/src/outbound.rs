@@ -1,4 +1,4 @@
-//! Requests to other services, with an end to waiting and to what is read.
+//! Requests to other services, with limits on time and size.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{Deadline, edge::RequestId, spin};
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Its status. Redirects are not followed.
@@ -22,10 +22,10 @@ pub enum OutboundError {
     /// The answer was not complete by the deadline.
     #[error("no complete answer in time")]
     TimedOut,
-    /// The request is not one: a malformed URL, or a body that cannot be written.
+    /// The URL is malformed, or the body cannot be serialised.
     #[error("the request cannot be made: {0}")]
     Request(String),
-    /// No connection, no permission, or an answer that broke off.
+    /// There was no connection or no permission, or the answer broke off.
     #[error("the request failed: {0}")]
     Failed(String),
     /// The answer was too long.
@@ -36,7 +36,7 @@ pub enum OutboundError {
 /// The limits of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// By when the whole answer must be there.
+    /// When the whole answer must have arrived.
     pub deadline: Deadline,
     /// The longest answer that is read, in bytes.
     pub max_bytes: usize,
@@ -45,7 +45,7 @@ pub struct Limits {
 /// GET `url`, passing on the request's id.
 ///
 /// # Errors
-/// [`OutboundError`], for everything but an answer of any status.
+/// [`OutboundError`] if there is no complete answer. An answer of any status is not an error.
 pub async fn get(url: &str, request_id: &RequestId, limits: Limits) -> Result<Answer, OutboundError> {
     send(Method::GET, url, request_id, Bytes::new(), limits).await
 }
@@ -53,7 +53,7 @@ pub async fn get(url: &str, request_id: &RequestId, limits: Limits) -> Result<An
 /// POST `body` as JSON to `url`, passing on the request's id.
 ///
 /// # Errors
-/// [`OutboundError`], for everything but an answer of any status.
+/// As for [`get`].
 pub async fn post(
     url: &str,
     request_id: &RequestId,

@@ -3,7 +3,7 @@
 /// `N` random bytes.
 ///
 /// # Errors
-/// [`getrandom::Error`] where there is no such source; under WASI there always is.
+/// [`getrandom::Error`] if there is no such source, which WASI always has.
 pub fn bytes<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;

@@ -1,13 +1,13 @@
-//! What an operator configures, read once per instance from Spin's application variables.
+//! The operator's settings, read once per instance from Spin's application variables.
 
 use credentials::{KeyRing, WorkerId};
 
 use crate::{log, random, spin};
 
-/// The settings that both services have and that they can answer with.
+/// The settings common to both services, enough to answer requests with errors.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The service's name, as health answers and log lines carry it.
+    /// The service's name, as shown in health answers and log lines.
     pub service: &'static str,
     /// `worker_id`, or a random name for this instance.
     pub worker_id: WorkerId,
@@ -16,10 +16,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the variables and starts the log. `worker_prefix` is what a random worker id begins with.
+    /// Reads the variables and starts the log. `worker_prefix` is the prefix of a random worker id.
     ///
     /// # Errors
-    /// [`SettingsError`] when the host has no value for a variable, or `worker_id` is too long.
+    /// [`SettingsError`] if the host has no value for a variable, or `worker_id` is too long.
     pub async fn load(service: &'static str, worker_prefix: &str) -> Result<Self, SettingsError> {
         start_log().await?;
         let worker_id = match variable("worker_id").await? {
@@ -33,7 +33,7 @@ impl Settings {
 /// The keys to hash with: `credential_secret` and `retired_credential_secrets`.
 ///
 /// # Errors
-/// [`SettingsError`] when they cannot be used: without them no answer could be trusted.
+/// [`SettingsError`] if they cannot be read or used.
 pub async fn keys() -> Result<KeyRing, SettingsError> {
     let secret = variable("credential_secret").await?;
     let keys =
@@ -49,7 +49,7 @@ pub async fn keys() -> Result<KeyRing, SettingsError> {
 /// Starts the log at the level of the variable `log_level`.
 ///
 /// # Errors
-/// [`SettingsError`] when the host cannot say what that is.
+/// [`SettingsError`] if the variable cannot be read.
 pub async fn start_log() -> Result<(), SettingsError> {
     log::start(&variable("log_level").await?);
     Ok(())
@@ -58,7 +58,7 @@ pub async fn start_log() -> Result<(), SettingsError> {
 /// The value of one of this component's variables.
 ///
 /// # Errors
-/// [`SettingsError::Variable`] when the manifest does not grant it, or its provider fails.
+/// [`SettingsError::Variable`] if the manifest does not grant it, or its provider fails.
 pub async fn variable(name: &'static str) -> Result<String, SettingsError> {
     spin::variable(name).await.map_err(|reason| SettingsError::Variable { name, reason })
 }
@@ -85,13 +85,13 @@ pub enum SettingsError {
         /// What is wrong with it, without the value.
         reason: String,
     },
-    /// The host has no random bytes.
+    /// There are no random bytes.
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
 }
 
 impl SettingsError {
-    /// The error for a variable whose value breaks a rule, which is told without the value.
+    /// The error for a variable whose value breaks a rule; it does not show the value.
     pub fn value(name: &'static str, rule: impl ToString) -> Self {
         Self::Value { name, reason: rule.to_string() }
     }

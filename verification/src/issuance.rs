@@ -1,4 +1,4 @@
-//! What verification asks issuance, over HTTP.
+//! The HTTP client for issuance.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,10 +17,10 @@ use serde::Serialize;
 /// How long a health check waits for issuance.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many questions may be under way at once: when one gets no answer, the next need not wait for it.
+/// How many questions may be under way at once, so that one without an answer does not hold up the next.
 const MAX_QUESTIONS: usize = 2;
 
-/// The issuance service, at the URL that the variable `issuance_url` gives.
+/// The issuance service, at the variable `issuance_url`.
 pub(crate) struct Issuance {
     health_url: String,
     questions: Batcher<Question>,
@@ -33,10 +33,10 @@ struct Question {
     key_ids: Vec<KeyId>,
 }
 
-/// What issuance knows, by hash: a record, and the status that it saw. Hashes that were not issued are not in the map.
+/// What issuance knows, by hash: the record and the status it reported. Hashes that were not issued are missing.
 pub(crate) type Known = HashMap<CredentialHash, (IssueRecord, Status)>;
 
-/// Why there is no answer from issuance that could be trusted.
+/// Why there is no trustworthy answer from issuance.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum IssuanceError {
     #[error("issuance: {0}")]
@@ -61,8 +61,8 @@ impl Issuance {
         }
     }
 
-    /// What issuance knows of the credentials with these hashes. Requests that ask at the same time ask one question,
-    /// which carries the id of the first of them.
+    /// What issuance knows about these hashes. Requests that ask at the same time share a question, which carries the
+    /// id of the first.
     pub(crate) async fn check(
         &self,
         hashes: Vec<CredentialHash>,
@@ -71,7 +71,7 @@ impl Issuance {
         self.questions.run((hashes, request_id)).await
     }
 
-    /// Whether issuance says that it can do its work, and has no keys that verification does not have.
+    /// Checks that issuance is healthy and has no keys that verification lacks.
     pub(crate) async fn probe(&self, request_id: &RequestId) -> Result<(), IssuanceError> {
         let deadline = Deadline::after(HEALTH_TIMEOUT);
         let limits = Limits { deadline, max_bytes: 64 * 1024 };
@@ -79,7 +79,7 @@ impl Issuance {
         if answer.status != StatusCode::OK {
             return Err(IssuanceError::Status(answer.status));
         }
-        // A hash that nobody has: only the keys matter.
+        // Any hash will do: only the keys matter.
         self.questions.batch().ask(&[CredentialHash::from([0; 32])], request_id, deadline).await.map(drop)
     }
 }
@@ -89,7 +89,7 @@ impl Batch for Question {
     type Output = Known;
     type Error = IssuanceError;
 
-    /// Asking again is up to the client.
+    /// Retrying is up to the client.
     fn is_transient(_: &IssuanceError) -> bool {
         false
     }
@@ -140,7 +140,7 @@ impl Question {
 
     fn read(&self, hashes: &[CredentialHash], body: &[u8]) -> Result<Known, IssuanceError> {
         let nonsense = |what: &str| IssuanceError::Nonsense(what.to_owned());
-        // Serde would take an array for the object.
+        // Serde also accepts an array in place of a struct.
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(nonsense("the answer is not a JSON object"));
         }
@@ -172,7 +172,7 @@ impl Question {
 }
 
 impl IssuanceError {
-    /// What anyone may know of it.
+    /// What the public answer may say.
     pub(crate) fn public(&self) -> &'static str {
         match self {
             Self::UnknownKeys { .. } => "issuance has secrets that verification does not have",
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn issuance_may_have_fewer_keys_than_verification_and_no_others() {
+    fn issuance_may_have_fewer_keys_than_verification_but_no_others() {
         assert!(read(&answer(&[key_id("b")])).unwrap().is_empty());
         assert!(read(&answer(&[key_id("b"), key_id("a")])).unwrap().is_empty());
         let error = read(&answer(&[key_id("c"), key_id("a")])).unwrap_err();

@@ -1,7 +1,7 @@
-//! The component `verification`: verifies credentials, and leaves an audit row for every verdict.
+//! The component `verification`: verifies credentials, and writes an audit row for every verdict.
 //!
-//! From here: [`routes`] has the paths, a file for each action what it takes and gives, `issuance` the question to the
-//! other service, `store` the SQL, `migrations/` the schema.
+//! [`routes`] has the paths, with a module for each action; `issuance` is the client for the other service, `store` has
+//! the SQL, `migrations/` the schema.
 
 mod issuance;
 mod list;

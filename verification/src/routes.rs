@@ -1,4 +1,4 @@
-//! The routes of verification, and what they are configured with.
+//! The routes of verification, and their configuration.
 
 use std::{
     sync::{Arc, atomic::AtomicU32},
@@ -25,28 +25,28 @@ use crate::{
     verify::{verify, verify_batch},
 };
 
-/// What the actions need.
+/// The state shared by the actions.
 pub(crate) struct App {
     pub(crate) worker_id: WorkerId,
     pub(crate) keys: KeyRing,
     pub(crate) issuance: Issuance,
-    /// How long audit rows are kept; `None` for ever.
+    /// How long audit rows are kept; `None` means forever.
     pub(crate) retention: Option<Duration>,
-    /// The audit rows that this instance has written so far.
+    /// How many audit rows this instance has written; wraps around.
     pub(crate) written: AtomicU32,
     pub(crate) store: Store,
 }
 
-/// The settings without which the service can do nothing but say so.
+/// The settings that the actions require.
 #[derive(Debug)]
 pub struct Config {
-    /// What to hash with.
+    /// The keys to hash with.
     pub keys: KeyRing,
     /// Where issuance is.
     pub issuance_url: String,
     /// Who may list.
     pub admins: Guard,
-    /// How long audit rows are kept; `None` for ever.
+    /// How long audit rows are kept; `None` means forever.
     pub retention: Option<Duration>,
 }
 
@@ -70,7 +70,7 @@ pub async fn start() -> Result<Router, SettingsError> {
     Ok(router(settings, Config::load().await))
 }
 
-/// Every path of the service. The database is opened by the first request that needs it.
+/// All routes of the service. The first request that needs the database opens it.
 pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Router {
     let (actions, health) = match config {
         Ok(Config { keys, issuance_url, admins, retention }) => {
@@ -97,10 +97,10 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Rout
     edge::wrap(actions.merge(health), &settings)
 }
 
-/// The service, or why it has no usable settings, and its database.
+/// The settings, and the service, or why its configuration cannot be used and its database.
 type HealthState = (Settings, Result<Arc<App>, (SettingsError, Store)>);
 
-/// GET /health/verification: whether this service can do its work, which takes issuance too.
+/// GET /health/verification: whether this service, including issuance, can do its work.
 async fn report_health(
     State(state): State<Arc<HealthState>>,
     Extension(request_id): Extension<RequestId>,
@@ -120,7 +120,7 @@ async fn report_health(
     Ok(Health::new(settings, &request_id, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
 }
 
-/// How long audit rows are kept: whole days, 0 for ever.
+/// How long audit rows are kept, from a number of whole days; 0 means forever.
 fn retention(days: &str) -> Result<Option<Duration>, SettingsError> {
     /// About a thousand years.
     const MAX_DAYS: u32 = 365_000;
@@ -182,13 +182,13 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn the_audit_rows_are_closed_while_no_admin_token_is_configured() {
+    async fn audit_rows_are_closed_while_no_admin_token_is_configured() {
         let request = Request::get("/verifications").body(Body::empty()).unwrap();
         assert_eq!(send(config(), request).await.0, 403);
     }
 
     #[test]
-    fn retention_is_a_whole_number_of_days_and_0_is_for_ever() {
+    fn retention_is_a_whole_number_of_days_and_0_means_forever() {
         assert_eq!(retention("0").unwrap(), None);
         assert_eq!(retention("2").unwrap(), Some(Duration::from_secs(172_800)));
         for days in ["", "-1", "1.5", "a week", "365001"] {

@@ -25,7 +25,7 @@ pub(crate) struct Store {
 /// Writes the audit rows of several requests at once.
 struct Record(Arc<Database>);
 
-/// One verdict on one credential, as it is recorded.
+/// An audit row to be written.
 #[derive(Serialize)]
 pub(crate) struct Verification {
     pub(crate) id: VerificationId,
@@ -37,7 +37,7 @@ pub(crate) struct Verification {
     pub(crate) verified_at: i64,
 }
 
-/// An audit row as a list shows it.
+/// An audit row as shown in lists.
 #[derive(Serialize)]
 pub(crate) struct StoredVerification {
     id: String,
@@ -55,12 +55,12 @@ impl Store {
         Self { records: Batcher::new(Record(Arc::clone(&database)), 1), database }
     }
 
-    /// Writes the audit rows of a request: all of them, or on an error none that it may tell of.
+    /// Writes the audit rows of a request, all or none; after an error it may be either.
     pub(crate) async fn record(&self, verifications: Vec<Verification>) -> Result<(), DatabaseError> {
         self.records.run(verifications).await
     }
 
-    /// Deletes at most `limit` of the rows from before a time, the oldest first, if that can be done at once.
+    /// Deletes up to `limit` rows from before a time, oldest first, without waiting for the connection or retrying.
     pub(crate) async fn delete_before(&self, time: Timestamp, limit: u32) -> Result<(), DatabaseError> {
         self.database
             .query_now(
@@ -81,13 +81,13 @@ impl Store {
         list_query(listing, after).page(&self.database, StoredVerification::from_row).await
     }
 
-    /// Whether the database can be read and written, without changing anything.
+    /// Checks that the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
         self.database.query("UPDATE verifications SET status = status WHERE false", []).await.map(drop)
     }
 }
 
-/// The least id at a time: an id begins with its row's time, so a range of time is a range of ids.
+/// The smallest id at a time: ids begin with the time of their row, so a range of time is a range of ids.
 fn first_at(time: Timestamp) -> Value {
     VerificationId::first_at(time).to_string().into()
 }
@@ -143,7 +143,7 @@ impl Batch for Record {
 mod tests {
     use super::*;
 
-    /// How SQLite runs the statement of a page: the index it uses, and whether it has to sort.
+    /// SQLite's plan for a page: the index it uses, and whether it has to sort.
     fn plan(listing: &Listing<VerdictStatus>, after: Option<Vec<Value>>) -> String {
         let database = rusqlite::Connection::open_in_memory().unwrap();
         for migration in MIGRATIONS {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn every_page_is_read_from_an_index_in_its_order() {
+    fn every_page_is_read_in_the_order_of_an_index() {
         let time = Timestamp::from_millis(1).ok();
         let after = || Some(vec![Value::from("x")]);
         let valid = || Listing { status: Some(VerdictStatus::Valid), ..Listing::default() };

@@ -1,4 +1,4 @@
-//! POST /verify and POST /verify/batch: verdicts on credentials, told once they are recorded.
+//! POST /verify and POST /verify/batch: verdicts on credentials, recorded before they are returned.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -18,11 +18,11 @@ use crate::{issuance::Known, routes::App, store::Verification};
 /// The most credentials of one batch.
 const MAX_BATCH: usize = 100;
 
-/// Old audit rows are deleted with an instance's first row, and then with every so many.
-const ROWS_PER_CLEANING: u32 = 16;
+/// Old audit rows are deleted after an instance's first row, and then after every so many.
+const ROWS_PER_CLEANUP: u32 = 16;
 
-/// How many old audit rows are deleted at once, at least: few, so that the lock is short, but more than were added.
-const DELETED_AT_ONCE: u32 = 100;
+/// The minimum `LIMIT` of a deletion: few rows, so that the lock is short, but more than were added.
+const MIN_CLEANUP_LIMIT: u32 = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +77,6 @@ pub(crate) async fn verify(
     verdict.map(Json).ok_or_else(|| Problem::internal("a verification had no verdict"))
 }
 
-/// The verdicts come in the order of the credentials.
 pub(crate) async fn verify_batch(
     State(app): State<Arc<App>>,
     Extension(request_id): Extension<RequestId>,
@@ -98,7 +97,7 @@ pub(crate) async fn verify_batch(
     Ok(Json(BatchResponse { results: results.collect::<Result<_, _>>()? }))
 }
 
-/// The verdicts on credentials, each given as its hashes under all keys: one question to issuance and one write for all.
+/// The verdicts on credentials, each given as its hashes under all keys, in order.
 async fn verdicts(
     app: &App,
     request_id: &RequestId,
@@ -155,10 +154,10 @@ impl VerifyResponse {
     }
 }
 
-/// The verdict on one credential, and the hash it is about: the one it was issued under, else that of the current key.
+/// The verdict on a credential, and its hash: the one it was issued under, else the one under the current key.
 ///
-/// Where it was issued under several keys, by services that were given them at different times, its worst standing counts:
-/// what was revoked once is not valid under another key.
+/// A credential may have been issued under several keys, by services that got them at different times. The worst status
+/// applies: a revoked credential must not be valid under another key.
 fn judge(
     hashes: &[CredentialHash],
     known: &Known,
@@ -172,18 +171,19 @@ fn judge(
     Ok(verdicts.min_by_key(|(_, verdict)| verdict.status()).unwrap_or((current, Verdict::NotFound)))
 }
 
-/// Now and then, deletes some audit rows that are too old, if the database is free to do so at once: the verdict is
-/// recorded, and does not wait for this. A failure is for the log.
+/// Deletes some of the expired audit rows now and then. Tries once and does not wait for the connection, because the
+/// verdict is ready; a failure is only logged.
 async fn clean_up(app: &App, now: Timestamp, added: usize) {
     let Some(retention) = app.retention else { return };
     let added = u32::try_from(added).unwrap_or(u32::MAX);
     let before = app.written.fetch_add(added, Ordering::Relaxed);
-    if before != 0 && before / ROWS_PER_CLEANING == before.wrapping_add(added) / ROWS_PER_CLEANING {
+    if before != 0 && before / ROWS_PER_CLEANUP == before.wrapping_add(added) / ROWS_PER_CLEANUP {
         return;
     }
     let oldest = now.as_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     let Ok(oldest) = Timestamp::from_millis(oldest) else { return };
-    if let Err(error) = app.store.delete_before(oldest, DELETED_AT_ONCE.max(added.saturating_mul(2))).await {
+    if let Err(error) = app.store.delete_before(oldest, MIN_CLEANUP_LIMIT.max(added.saturating_mul(2))).await
+    {
         tracing::warn!(service = "verification", reason = %error, "old audit rows were not deleted");
     }
 }
@@ -197,7 +197,7 @@ mod tests {
     use crate::routes::tests::post;
 
     #[tokio::test]
-    async fn verify_takes_a_non_empty_string_and_nothing_beside_it() {
+    async fn verify_takes_a_non_empty_string_and_nothing_else() {
         for (body, location) in [
             ("{}", "body.credential"),
             (r#"{"credential": ""}"#, "body.credential"),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_has_1_to_100_items_and_a_bad_one_is_its_own_error() {
+    async fn a_batch_has_1_to_100_items_and_a_bad_one_is_an_error_in_its_place() {
         for body in
             ["{}", r#"{"credentials": []}"#, r#"{"credentials": "a"}"#, r#"{"credentials": ["a"], "x": 1}"#]
         {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_keys_the_worst_standing_counts() {
+    fn the_worst_status_under_several_keys_applies() {
         let time = |millis| Timestamp::from_millis(millis).unwrap();
         let hash = |byte| CredentialHash::from([byte; 32]);
         let record = |revoked_at: Option<i64>| IssueRecord {

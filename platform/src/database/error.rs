@@ -1,11 +1,11 @@
-//! Why a statement was not carried out, and whether that is certain.
+//! Why a statement failed, and whether it may have taken effect.
 
 use crate::{Interrupted, batch::MAX_WAIT};
 
-/// Why a statement was not carried out.
+/// Why a statement failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The host does not open the database.
+    /// The database cannot be opened.
     #[error("the database {label} cannot be opened: {reason}")]
     Open {
         /// The label in `spin.toml`.
@@ -13,7 +13,7 @@ pub enum DatabaseError {
         /// What the host said.
         reason: String,
     },
-    /// The schema was made by a later version of this program, and is left alone.
+    /// The schema is from a later version of this program, and is left alone.
     #[error("the database has schema version {found}, this program knows up to {known}")]
     NewerSchema {
         /// The version that was found.
@@ -21,10 +21,10 @@ pub enum DatabaseError {
         /// The last version known here.
         known: u64,
     },
-    /// A statement failed, as when the disk is full, the file is not writable or the connection broke.
+    /// The statement failed, for example on a full disk, a read-only file or a broken connection.
     #[error("a statement failed: {0}")]
     Statement(String),
-    /// Another connection has a lock that the statement needs. It did not begin.
+    /// Another connection holds a lock that the statement needs; it did not begin.
     #[error("a statement failed: {0}")]
     Locked(String),
     /// The statements before this one took too long; it did not begin.
@@ -33,22 +33,20 @@ pub enum DatabaseError {
     /// The batch that the statement was part of was dropped.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
-    /// A row is not what the schema says it is.
+    /// A row does not match the schema.
     #[error("a row has no column {column} of the expected type")]
     UnexpectedRow {
         /// The column that was read.
         column: &'static str,
     },
-    /// What is to be written cannot be put into JSON.
+    /// A parameter cannot be serialised.
     #[error("a parameter cannot be written as JSON: {0}")]
     Parameter(String),
 }
 
 impl DatabaseError {
-    /// The error for what the host said about a statement.
-    ///
-    /// All that Spin hands on is SQLite's message. Of errors with these texts (SQLITE_BUSY and SQLITE_LOCKED) it is certain
-    /// that the statement did not begin.
+    /// Classifies an error by SQLite's message, which is all that Spin passes on. After SQLITE_BUSY and SQLITE_LOCKED,
+    /// which have these texts, it is certain that the statement did not begin.
     pub(crate) fn of_statement(reason: String) -> Self {
         const LOCKED: [&str; 2] = ["database is locked", "database table is locked"];
         if LOCKED.iter().any(|text| reason.contains(text)) {
@@ -58,14 +56,14 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the same statement may succeed in a moment.
+    /// Whether the same statement may succeed when retried at once.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Locked(_))
     }
 
-    /// Whether the statement may have taken effect all the same: its commit may have failed after it was written, or the
-    /// connection may have broken before the answer came.
+    /// Whether the statement may have taken effect nevertheless: the commit may have failed after the write, or the
+    /// connection may have broken before the result arrived.
     #[must_use]
     pub fn may_have_taken_effect(&self) -> bool {
         match self {
@@ -84,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_sqlites_own_texts_are_a_lock() {
+    fn only_sqlites_own_messages_count_as_a_lock() {
         for text in [
             "database is locked",
             "Error code 5: database is locked",

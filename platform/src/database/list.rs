@@ -1,28 +1,28 @@
-//! Pages of a table, newest first, read from an index in its order.
+//! Pages of a table, newest first, read in the order of an index.
 
 use crate::{Database, DatabaseError, Row, Value};
 
-/// A page of a list, and where the next one begins, if there is more.
+/// A page of a list, and where the next one begins.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
-    /// At most as many as were asked for.
+    /// The items, at most the limit of the query.
     pub items: Vec<T>,
-    /// The key of the last row that was looked at: [`ListQuery::range`] takes it.
+    /// The key of the last row that was looked at, for [`ListQuery::range`]; `None` on the last page.
     pub next: Option<Vec<Value>>,
 }
 
-/// The query for one page: rows in the descending order of a key, with conditions.
+/// The query for one page: rows in descending order of a key, filtered.
 ///
-/// Only conditions that are asked for are part of the statement, so that SQLite picks the index made for them.
+/// The statement contains only the filters in use, so that SQLite picks the index made for them.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     table: &'static str,
     columns: &'static str,
     key: &'static [&'static str],
     limit: u8,
-    /// What an index can tell.
+    /// Conditions that an index answers.
     indexed: Conditions,
-    /// What has to be looked at row by row.
+    /// Conditions that are checked row by row.
     scanned: Conditions,
 }
 
@@ -32,41 +32,41 @@ struct Conditions {
     parameters: Vec<Value>,
 }
 
-/// How many rows are looked at for one page at most: a few milliseconds' worth.
+/// The most rows to look at for one page, which takes a few milliseconds.
 const MAX_SCANNED: i64 = 10_000;
 
 impl ListQuery {
-    /// Up to `limit` rows of a table, by a unique key of one or more of its columns, which are among the selected ones.
+    /// Up to `limit` rows of a table, by a unique key of one or more of the selected columns.
     pub fn new(table: &'static str, columns: &'static str, key: &'static [&'static str], limit: u8) -> Self {
         Self { table, columns, key, limit, indexed: Conditions::default(), scanned: Conditions::default() }
     }
 
-    /// Only rows for which an index can tell that a condition holds.
+    /// Keeps rows that meet a condition which an index answers.
     #[must_use]
     pub fn filter(mut self, condition: &str, parameters: impl IntoIterator<Item = Value>) -> Self {
         self.indexed.add(condition.to_owned(), parameters);
         self
     }
 
-    /// Only rows for which a condition holds that no index can tell.
+    /// Keeps rows that meet a condition which no index answers.
     ///
-    /// At most 10,000 rows are looked at for a page then: it may have fewer rows than its limit, even none, though more
-    /// come after it.
+    /// A page then looks at no more than 10,000 rows: it may have fewer items than its limit, even none, although more
+    /// follow.
     #[must_use]
     pub fn scan(mut self, condition: &str, parameters: impl IntoIterator<Item = Value>) -> Self {
         self.scanned.add(condition.to_owned(), parameters);
         self
     }
 
-    /// Only rows whose first key column is at least `since` and less than `until`, and which come after the row with the
-    /// key `after`: [`Page::next`] of a page with the same conditions.
+    /// Keeps rows whose first key column is at least `since` and less than `until`, and which follow the row with key
+    /// `after`: [`Page::next`] of a page with the same conditions.
     #[must_use]
     pub fn range(mut self, since: Option<Value>, until: Option<Value>, after: Option<Vec<Value>>) -> Self {
         if let Some(since) = since {
             self.indexed.add(format!("{} >= ?", self.key[0]), [since]);
         }
-        // One upper bound: of two, SQLite would search by one and step through all rows between it and the other. Rows
-        // after a page with the same conditions come before `until` anyway.
+        // Given two upper bounds, SQLite would search by one and step through all rows between them. Rows that follow a
+        // page with the same conditions are below `until` anyway.
         match (after, until) {
             (Some(after), _) => self.indexed.add(self.compared_with_key("<"), after),
             (None, Some(until)) => self.indexed.add(format!("{} < ?", self.key[0]), [until]),
@@ -84,7 +84,7 @@ impl ListQuery {
         database: &Database,
         from_row: impl Fn(&Row) -> Result<T, DatabaseError>,
     ) -> Result<Page<T>, DatabaseError> {
-        // First how far to look, then what is there: rows that are added in between are newer, and change neither.
+        // Rows added between the two statements are newer, and affect neither.
         let mut end = None;
         if let Some((statement, parameters)) = self.end_of_scan() {
             let rows = database.query(&statement, parameters).await?;
@@ -95,7 +95,7 @@ impl ListQuery {
         }
         let (statement, parameters) = self.statement();
         let mut rows = database.query(&statement, parameters).await?;
-        // The one row more tells that there is a next page.
+        // The extra row says that there is a next page.
         let limit = usize::from(self.limit);
         if rows.len() > limit {
             rows.truncate(limit);
@@ -104,7 +104,7 @@ impl ListQuery {
         Ok(Page { items: rows.iter().map(from_row).collect::<Result<_, _>>()?, next: end })
     }
 
-    /// The statement for the page and one row more, with its parameters.
+    /// The statement for the page and one extra row, with its parameters.
     #[must_use]
     pub fn statement(&self) -> (String, Vec<Value>) {
         let Self { table, columns, limit, indexed, scanned, .. } = self;
@@ -115,7 +115,7 @@ impl ListQuery {
         (format!("SELECT {columns} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT ?"), parameters)
     }
 
-    /// The statement for the key of the last row to look at, if there is a limit to it.
+    /// The statement for the key of the last row to look at, if rows are checked one by one.
     fn end_of_scan(&self) -> Option<(String, Vec<Value>)> {
         if self.scanned.conditions.is_empty() {
             return None;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_asked_for_is_part_of_the_statement() {
+    fn the_statement_contains_only_the_filters_in_use() {
         let (statement, parameters) = query().statement();
         assert_eq!(statement, "SELECT a, b, c FROM t WHERE true ORDER BY a DESC, b DESC LIMIT ?");
         assert_eq!(parameters, [Value::Integer(51)]);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_index_can_tell_is_looked_for_within_bounds() {
+    fn a_scan_is_limited_to_10_000_rows() {
         let scan = query().filter("b = ?", [7.into()]).scan("c > ?", [8.into()]);
         assert_eq!(
             scan.end_of_scan().unwrap(),

@@ -1,19 +1,19 @@
-//! A service's schema: numbered files of SQL, each applied once.
+//! A service's schema: numbered SQL files, each applied once.
 
 use std::time::Duration;
 
 use crate::{DatabaseError, Deadline, Value, clock, random, spin::Connection};
 
-/// One step of a schema: a numbered file of SQL statements. See [`migrations!`](crate::migrations).
+/// One step of a schema. See [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// The file's name without `.sql`.
     pub name: &'static str,
-    /// The file's text.
+    /// The file's content.
     pub sql: &'static str,
 }
 
-/// The migrations of one service, in order, read from its `migrations` folder at compile time.
+/// The migrations of a service, in order, read from its `migrations` folder at compile time.
 ///
 /// `migrations!["0001_credentials"]` is the text of `migrations/0001_credentials.sql` as version 1, and so on.
 #[macro_export]
@@ -24,22 +24,22 @@ macro_rules! migrations {
 }
 
 impl Migration {
-    /// The statements of the file. Spin runs one at a time; in these files each ends with `;` at a line's end.
+    /// The statements of the file, as Spin runs one at a time. Each ends with `;` at the end of a line.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
         self.sql.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
     }
 }
 
-/// Brings the schema up to date. Several instances may do so at once, each any number of times.
+/// Brings the schema up to date. Idempotent, and safe for several instances at once.
 pub(super) async fn migrate(
     connection: &Connection,
     label: &'static str,
     migrations: &'static [Migration],
 ) -> Result<(), DatabaseError> {
-    /// How long to try again. A try itself waits for locks, up to SQLite's busy timeout of 5 s.
+    /// How long to retry. An attempt itself waits for locks, up to Spin's busy timeout of 5 s.
     const MAX_RETRY: Duration = Duration::from_secs(2);
 
-    // The usual case costs one read. It fails on an empty database, where the table is still missing.
+    // The usual case costs one read. It fails on an empty database, which has no such table yet.
     if let Ok(found) = schema_version(connection).await
         && found >= migrations.len() as u64
     {
@@ -51,7 +51,7 @@ pub(super) async fn migrate(
             Err(DatabaseError::Statement(reason) | DatabaseError::Locked(reason))
                 if !deadline.has_passed() =>
             {
-                // Switching to WAL and first writes collide where instances start at once, without SQLite waiting.
+                // When instances start at once, switching to WAL and first writes collide without SQLite waiting.
                 tracing::debug!(database = label, reason, "migration will be tried again");
                 pause(Duration::from_millis(10)).await;
             }
@@ -60,7 +60,7 @@ pub(super) async fn migrate(
     }
 }
 
-/// Waits for 1 to 2.5 times as long: so that those who collided do not do so again.
+/// Waits for 1 to 2.5 times as long, so that instances which collided do not do so again.
 pub(super) async fn pause(least: Duration) {
     let [jitter] = random::bytes().unwrap_or([0]);
     clock::sleep(least + least.mul_f32(1.5) * u32::from(jitter) / 255).await;
@@ -71,18 +71,18 @@ async fn try_to_migrate(
     label: &'static str,
     migrations: &'static [Migration],
 ) -> Result<(), DatabaseError> {
-    // Lives in the file's header, so once is enough. A database that does not know it (libSQL) does without.
+    // Persists in the file. A database that does not support it (libSQL) does without.
     if let Err(error) = execute(connection, "PRAGMA journal_mode=WAL", vec![]).await {
         tracing::debug!(database = label, %error, "no WAL for now");
     }
-    // Nobody else uses this connection yet: here, and only here, a transaction may span awaits.
+    // The connection is not shared yet: only here may a transaction span awaits.
     execute(connection, "BEGIN IMMEDIATE", vec![]).await?;
     let mut result = apply_missing(connection, label, migrations).await;
     if result.is_ok() {
         result = execute(connection, "COMMIT", vec![]).await.map(drop);
     }
     if result.is_err() {
-        // May fail in its turn: after some errors SQLite has rolled back by itself. It is the first error that counts.
+        // Fails if SQLite has already rolled back by itself; the first error is the one to report.
         let _ = execute(connection, "ROLLBACK", vec![]).await;
     }
     result
@@ -117,7 +117,7 @@ async fn apply_missing(
     Ok(())
 }
 
-/// The number of migrations that the database has seen.
+/// The number of migrations applied so far.
 async fn schema_version(connection: &Connection) -> Result<u64, DatabaseError> {
     let statement = "SELECT coalesce(max(version), 0) AS version FROM schema_migrations";
     let rows = execute(connection, statement, vec![]).await?;
@@ -129,7 +129,6 @@ fn refuse_newer(found: u64, migrations: &[Migration]) -> Result<(), DatabaseErro
     if found > known { Err(DatabaseError::NewerSchema { found, known }) } else { Ok(()) }
 }
 
-/// Runs one statement.
 pub(super) async fn execute(
     connection: &Connection,
     statement: &str,

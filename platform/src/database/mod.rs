@@ -21,15 +21,15 @@ pub use list::{ListQuery, Page};
 pub use migration::Migration;
 pub use row::{FromValue, Row, Value};
 
-/// A database with one connection per instance, opened by the first request that needs it and shared by all.
+/// A database with one connection per instance, opened by the first request that needs it and then shared.
 ///
-/// Requests of one instance run between each other's awaits on the same connection. So every statement must be
-/// complete in itself: no transaction, and nothing that asks about the statement before.
+/// Requests of an instance interleave on that connection, so every statement must be complete in itself: no
+/// transactions, and nothing that refers to the previous statement.
 pub struct Database {
     label: &'static str,
     migrations: &'static [Migration],
     opened: OnceCell<Opened>,
-    /// Lets one statement at a time onto the connection, as the host does too; but here a wait has an end.
+    /// Admits one statement at a time to the connection. The host does so too, but without a limit to the wait.
     turn: Semaphore,
     /// When opening last failed, and why.
     failure: Mutex<Option<(Instant, DatabaseError)>>,
@@ -37,14 +37,14 @@ pub struct Database {
 
 struct Opened {
     connection: Connection,
-    /// Whether the database itself waits a little for locks.
+    /// Whether the database itself waits for locks.
     waits: bool,
 }
 
-/// How long SQLite waits for a lock before the statement is tried again, in milliseconds.
+/// How long SQLite waits for a lock before the statement is retried here, in milliseconds.
 ///
-/// Its pauses grow with each try, up to 100 ms, in which later comers are served: with the 5 s that Spin sets, some
-/// writers wait for a second. A new try begins with pauses of 1 ms again.
+/// SQLite's pauses grow up to 100 ms, during which others overtake: with the 5 s that Spin sets, some writers wait for
+/// a second. A retry starts with pauses of 1 ms again.
 const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 3";
 
 /// A commit is on disk before its statement returns.
@@ -62,8 +62,8 @@ impl Database {
         }
     }
 
-    /// Runs one statement to its end and returns its rows, waiting for locks up to [`MAX_WAIT`]. Once this returns `Ok`,
-    /// what it wrote is durable.
+    /// Runs one statement to completion and returns its rows, waiting for locks up to [`MAX_WAIT`]. Its writes are
+    /// durable once this returns `Ok`.
     ///
     /// # Errors
     /// [`DatabaseError`], which says whether the statement may have taken effect.
@@ -82,8 +82,8 @@ impl Database {
         }
     }
 
-    /// As [`query`](Self::query), but gives up where the database is locked for more than a few milliseconds, or the
-    /// connection is not free by the deadline: for a [`Batch`](crate::Batch), which is retried as a whole.
+    /// Like [`query`](Self::query), but gives up after a few milliseconds if the database is locked, and at the
+    /// deadline if the connection is not free: for a [`Batch`](crate::Batch), which is retried as a whole.
     ///
     /// # Errors
     /// The same; [`DatabaseError::Locked`] early.
@@ -94,7 +94,7 @@ impl Database {
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
         let opened = self.opened.get_or_try_init(|| self.open()).await?;
-        // While the database is locked, each statement waits for it: one after another, requests would wait for minutes.
+        // While the database is locked, queued requests would otherwise wait for it one after another, for minutes.
         let result = {
             let _turn = deadline.within(self.turn.acquire()).await.ok_or(DatabaseError::Busy)?;
             execute(&opened.connection, statement, parameters.into_iter().collect()).await
@@ -105,7 +105,7 @@ impl Database {
         result
     }
 
-    /// As [`query`](Self::query), but without any waiting: for what can be left to another time.
+    /// Like [`query`](Self::query), but without waiting for the connection or retrying: for work that can be left.
     ///
     /// # Errors
     /// The same; [`DatabaseError::Busy`] if the connection is not free.
@@ -119,8 +119,8 @@ impl Database {
         execute(&opened.connection, statement, parameters.into_iter().collect()).await
     }
 
-    /// Opens the database, unless that has failed just now: requests that waited for the one that tried would else
-    /// try one after another, each for as long as the first.
+    /// Opens the database, unless that failed within the last second: requests that waited for the failed attempt would
+    /// otherwise try one after another, each for as long.
     async fn open(&self) -> Result<Opened, DatabaseError> {
         const PAUSE: Duration = Duration::from_secs(1);
 
@@ -128,7 +128,7 @@ impl Database {
         if let Some((_, error)) = failure().as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
             return Err(error.clone());
         }
-        // No statement of the request has begun, whatever became of the schema's.
+        // Whatever became of the schema's statements, none of the request's has begun.
         let opened = self.try_to_open().await.map_err(|error| match error {
             DatabaseError::Statement(reason) | DatabaseError::Locked(reason) => {
                 DatabaseError::Open { label: self.label, reason }
@@ -144,7 +144,7 @@ impl Database {
     async fn try_to_open(&self) -> Result<Opened, DatabaseError> {
         let connection = Connection::open(self.label).await.map_err(DatabaseError::Statement)?;
         migrate(&connection, self.label, self.migrations).await?;
-        // A database that does not know these (libSQL) syncs and waits as it does.
+        // A database that does not support these (libSQL) keeps its own ways.
         let set = async |pragma| match execute(&connection, pragma, vec![]).await {
             Ok(_) => true,
             Err(error) => {
@@ -158,15 +158,15 @@ impl Database {
     }
 }
 
-/// The statement that inserts any number of rows from one parameter: a JSON array of objects with the table's columns as
-/// members. So its text, and with it the prepared statement, is the same for every number.
+/// A statement that inserts any number of rows from one parameter: a JSON array of objects with the columns as members.
+/// Its text, and so the prepared statement, is the same for every number.
 #[must_use]
 pub fn insert_all(table: &str, columns: &str) -> String {
     let values: Vec<_> = columns.split(", ").map(|column| format!("value ->> '{column}'")).collect();
     format!("INSERT INTO {table} ({columns}) SELECT {} FROM json_each(?) AS new", values.join(", "))
 }
 
-/// Any number of things as one parameter.
+/// Any number of values as one parameter, for `json_each(?)`.
 ///
 /// # Errors
 /// [`DatabaseError::Parameter`]

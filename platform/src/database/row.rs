@@ -1,4 +1,4 @@
-//! Values on their way into a statement, and rows on their way out.
+//! Parameters of statements, and rows of results.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::DatabaseError;
 
-/// A value as SQLite knows it.
+/// A value of one of SQLite's types.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// Nothing.
+    /// `NULL`.
     Null,
-    /// An integer; also a truth value, and a time in milliseconds since the Unix epoch.
+    /// An integer; also a boolean, or a time in milliseconds since the Unix epoch.
     Integer(i64),
     /// A floating-point number.
     Real(f64),
-    /// A text.
+    /// Text.
     Text(String),
     /// Bytes.
     Blob(Vec<u8>),
@@ -53,7 +53,7 @@ impl<T: Into<Self>> From<Option<T>> for Value {
     }
 }
 
-/// A row of a result, its columns found by name.
+/// A row of a result, read by column name.
 #[derive(Clone, Debug)]
 pub struct Row {
     columns: Arc<[String]>,
@@ -61,7 +61,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row with these columns, which all rows of a result share.
+    /// A row with these columns, which the rows of a result share.
     pub(crate) fn new(columns: Arc<[String]>, values: Vec<Value>) -> Self {
         Self { columns, values }
     }
@@ -69,7 +69,7 @@ impl Row {
     /// The value of a column.
     ///
     /// # Errors
-    /// [`DatabaseError::UnexpectedRow`] if there is no such column, or its value is not of this type.
+    /// [`DatabaseError::UnexpectedRow`] if there is no such column, or its value has another type.
     pub fn get<T: FromValue>(&self, column: &'static str) -> Result<T, DatabaseError> {
         let index = self.columns.iter().position(|name| name == column);
         let value = index.and_then(|index| self.values.get(index));
@@ -77,7 +77,7 @@ impl Row {
     }
 }
 
-/// A type that a column can be read as.
+/// A type to read a column as.
 pub trait FromValue: Sized {
     /// The value as this type, if it is one.
     fn from_value(value: &Value) -> Option<Self>;
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_found_by_name_and_read_as_their_type() {
+    fn columns_are_read_by_name_and_type() {
         let columns = ["id", "name", "ended_at"].map(ToOwned::to_owned);
         let row = Row::new(Arc::from(columns), vec![Value::Integer(7), "worker-1".into(), Value::Null]);
         assert_eq!(row.get::<i64>("id").unwrap(), 7);

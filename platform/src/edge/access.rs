@@ -1,4 +1,4 @@
-//! Who may: bearer tokens (RFC 6750).
+//! Access control with bearer tokens (RFC 6750).
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use subtle::{Choice, ConstantTimeEq};
 use super::Problem;
 use crate::SettingsError;
 
-/// What is asked of a client that brings no token.
+/// The challenge to a client that sends no token.
 const CHALLENGE: &str = r#"Bearer realm="kube-credentials""#;
-/// The same, for one that brings a token which does not count.
+/// The challenge to a client whose token is not accepted.
 const CHALLENGE_INVALID: &str = r#"Bearer realm="kube-credentials", error="invalid_token""#;
 
-/// Guards routes with a set of tokens, any of which opens them: so a token can be replaced without downtime.
+/// Guards routes with a set of tokens, any of which is accepted, so that tokens can be replaced without downtime.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// SHA-256 of each token: of one length, and no plaintext is kept.
+    /// SHA-256 of each token: equal lengths to compare, and no plaintext in memory.
     tokens: Arc<[[u8; 32]]>,
     unguarded: Unguarded,
 }
 
-/// What happens on a route whose tokens are not configured.
+/// What a route does while no tokens are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unguarded {
     Open,
@@ -36,19 +36,19 @@ enum Unguarded {
 }
 
 impl Guard {
-    /// The least length of a token, in characters: a shorter one can be guessed over the network.
+    /// The minimum length of a token, in characters: shorter ones could be guessed over the network.
     const MIN_CHARACTERS: usize = 16;
 
-    /// A guard with the comma-separated tokens of a variable, which lets everyone in where the variable is empty.
+    /// A guard with the comma-separated tokens of a variable, which lets everyone in if the variable is empty.
     ///
     /// # Errors
-    /// [`SettingsError::Value`] for one that is not empty and has no token in it, or one of less than 16 characters: what
-    /// was meant to be closed must not be open.
+    /// [`SettingsError::Value`] if a variable that is not empty has no token, or has one of fewer than 16 characters: a
+    /// route that was meant to be closed must not be open.
     pub fn open_without(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
         Self::new(variable, tokens, Unguarded::Open)
     }
 
-    /// The same, but lets nobody in where the variable is empty.
+    /// Like [`open_without`](Self::open_without), but lets nobody in if the variable is empty.
     ///
     /// # Errors
     /// The same.
@@ -91,17 +91,17 @@ impl Guard {
         }
     }
 
-    /// Whether the token is one of the set, in a time that tells nothing of where it differs or which one it is.
+    /// Whether the token is one of the set, in constant time.
     fn has(&self, token: &str) -> bool {
         let digest: [u8; 32] = Sha256::digest(token).into();
         self.tokens.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&digest)).into()
     }
 }
 
-/// Middleware for a route that a [`Guard`] guards: what is wrong with the body is of no concern to a stranger.
+/// Middleware that checks a [`Guard`] before the body is parsed, so a stranger learns nothing about the body.
 ///
 /// # Errors
-/// 401 without a token that counts, 403 where none is configured.
+/// 401 without an accepted token, 403 if none is configured.
 pub async fn require(State(guard): State<Guard>, request: Request, next: Next) -> Result<Response, Problem> {
     guard.check(&request)?;
     Ok(next.run(request).await)
@@ -139,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn any_of_the_tokens_opens_whatever_the_case_of_the_scheme() {
+    fn any_of_the_tokens_is_accepted_in_any_case_of_the_scheme() {
         for authorization in [format!("Bearer {ONE}"), format!("bearer {TWO}"), format!("BEARER {ONE}")] {
             assert_eq!(check(&guard(), &[&authorization]).0, 200, "{authorization}");
         }
     }
 
     #[test]
-    fn without_a_token_that_counts_there_is_a_401_with_a_challenge() {
+    fn without_an_accepted_token_there_is_a_401_with_a_challenge() {
         let (one, two) = (format!("Bearer {ONE}"), format!("Bearer {TWO}"));
         for authorization in [&[][..], &["Basic b25lOnR3bw=="], &["Bearer"], &[ONE], &[&one, &two]] {
             assert_eq!(
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn without_configured_tokens_a_route_is_open_or_closed_as_it_says() {
+    fn without_configured_tokens_a_route_is_open_or_closed_as_declared() {
         let open = Guard::open_without("issuer_token", "").unwrap();
         assert!(open.is_open());
         assert_eq!(check(&open, &[]).0, 200);

@@ -1,4 +1,4 @@
-//! A request's body: read up to a limit, in a limited time, and only if it says that it is JSON.
+//! A request's body, limited in size and time, and only if it is declared as JSON.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ const MAX_BODY_TIME: Duration = Duration::from_secs(30);
 /// # Errors
 /// 408, 413 and 415.
 pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    // The body comes first, whatever is wrong with the head: a connection with an unread body cannot be kept.
+    // Even if the content type is wrong, the body is read: a connection with an unread body cannot be reused.
     let body = Deadline::after(MAX_BODY_TIME).within(read(headers, body)).await;
     let body = body.unwrap_or_else(|| Err(Problem::request_timeout()))?;
     if is_json(headers) { Ok(body) } else { Err(Problem::unsupported_media_type()) }
 }
 
-/// Whether the content type is `application/json`, with any parameters (RFC 8259, section 11, has none).
+/// Whether the content type is `application/json`. Parameters are ignored: RFC 8259, section 11, defines none.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
@@ -40,7 +40,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Reads the body up to the limit, and not beyond.
+/// Reads a body of at most [`MAX_BODY_BYTES`].
 async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
     let declared = headers
         .get(header::CONTENT_LENGTH)
@@ -60,7 +60,7 @@ async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
             return Err(too_large);
         }
         received.extend_from_slice(&data);
-        // It is whole. To wait for its end would be two more turns of the host's event loop.
+        // Complete. Waiting for the end of the stream would cost two more turns of the host's event loop.
         if declared == Some(received.len() as u64) {
             break;
         }
@@ -68,11 +68,11 @@ async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
     Ok(received.freeze())
 }
 
-/// Throws away a little more of a body that is too large.
+/// Discards a little more of a body that is too large.
 ///
-/// Most clients write the whole body before they read the answer; closing on them at once resets the connection, and
-/// they see a network error instead of the 413. So what a slightly too large body still has is taken in, within
-/// bounds. A client that waits for `100 Continue` (RFC 9110, section 10.1.1) has sent nothing and is answered at once.
+/// Most clients write the whole body before they read the answer; closing early would reset the connection, and they
+/// would see a network error instead of the 413. A client that waits for `100 Continue` (RFC 9110, section 10.1.1) has
+/// sent nothing and is answered at once.
 async fn linger(headers: &HeaderMap, mut body: Body) {
     const MAX_BYTES: usize = 1024 * 1024;
     const MAX_TIME: Duration = Duration::from_millis(500);
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// The length that was read, or the status of the refusal.
+    /// The length of the body, or the status of the refusal.
     async fn read(content_type: Option<&'static str>, body: impl Into<Body>) -> Result<usize, u16> {
         let mut headers = HeaderMap::new();
         headers.extend(content_type.map(|text| (header::CONTENT_TYPE, HeaderValue::from_static(text))));
@@ -113,7 +113,7 @@ mod tests {
     const JSON: Option<&str> = Some("application/json");
 
     #[tokio::test]
-    async fn only_a_body_that_says_that_it_is_json_is_taken() {
+    async fn only_a_body_declared_as_json_is_accepted() {
         for content_type in [JSON, Some("Application/JSON; charset=utf-8")] {
             assert_eq!(read(content_type, "{}").await, Ok(2), "{content_type:?}");
         }
@@ -130,19 +130,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_of_64_kib_is_taken_and_one_byte_more_is_not() {
+    async fn a_body_of_64_kib_is_accepted_and_one_byte_more_is_not() {
         assert_eq!(read(JSON, "x".repeat(MAX_BODY_BYTES)).await, Ok(MAX_BODY_BYTES));
         assert_eq!(read(JSON, "x".repeat(MAX_BODY_BYTES + 1)).await, Err(413));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_arrive_is_given_up() {
+    async fn a_body_that_does_not_arrive_is_a_408() {
         let silent = stream::pending::<Result<Bytes, Infallible>>();
         assert_eq!(read(JSON, Body::from_stream(silent)).await, Err(408));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_without_end_is_given_up_soon() {
+    async fn an_endless_or_stalled_body_over_the_limit_is_a_413() {
         let part = || Ok::<_, Infallible>(Bytes::from_static(&[b' '; 1024]));
         let endless = stream::repeat_with(part);
         assert_eq!(read(JSON, Body::from_stream(endless)).await, Err(413));

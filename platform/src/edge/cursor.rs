@@ -1,4 +1,4 @@
-//! Cursors: where a page of a list ended, in a form that only this service can have made.
+//! Cursors: where a page of a list ended, authenticated by this service.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use credentials::{Secret, Tag};
@@ -9,8 +9,8 @@ use crate::Value;
 
 /// Writes and reads the cursors of one list with one set of filters.
 ///
-/// A cursor is the key of a row, after a tag over list, filters and key, in base64url. One that was made for another
-/// list or other filters, under another secret, or by anyone else is refused.
+/// A cursor is a tag over list, filters and key, followed by the key of a row, in base64url. One for another list, for
+/// other filters or under another secret is refused.
 #[derive(Debug)]
 pub struct Cursors<'a> {
     secret: &'a Secret,
@@ -26,7 +26,7 @@ impl<'a> Cursors<'a> {
     /// The cursor for a key: [`Page::next`](crate::Page::next).
     ///
     /// # Errors
-    /// A 500 for what JSON cannot write.
+    /// A 500 if JSON cannot represent the key.
     pub fn write(&self, key: &[Value]) -> Result<String, Problem> {
         let key = serde_json::to_string(key).map_err(Problem::internal)?;
         let mut bytes = self.tag(&key).to_vec();
@@ -37,7 +37,7 @@ impl<'a> Cursors<'a> {
     /// The key of a cursor.
     ///
     /// # Errors
-    /// A 400 for what is not a cursor of this list with these filters.
+    /// A 400 for anything but a cursor of this list with these filters.
     pub fn read(&self, cursor: &str) -> Result<Vec<Value>, Problem> {
         let key = || {
             let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_read_by_its_own_list_only() {
+    fn only_the_same_list_filters_and_secret_accept_a_cursor() {
         let (secret, other) = (Secret::new(&"a".repeat(32)).unwrap(), Secret::new(&"b".repeat(32)).unwrap());
         let cursors = Cursors::new(&secret, "list", "status=valid");
         let key = [Value::Integer(42), "é \" x".into()];
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_cursor() {
+    fn nonsense_is_not_a_cursor() {
         let secret = Secret::new(&"a".repeat(32)).unwrap();
         let cursors = Cursors::new(&secret, "list", "");
         let cursor = cursors.write(&[Value::Integer(42)]).unwrap();

@@ -1,4 +1,4 @@
-//! Answers to "can this instance do its work?".
+//! Health checks and their answer.
 
 use std::{borrow::Cow, fmt::Display};
 
@@ -11,17 +11,17 @@ use serde_json::{Map, Value};
 use super::{Json, RequestId};
 use crate::{Settings, SettingsError};
 
-/// One thing a service needs, and what is wrong with it, if anything.
+/// The check of one thing a service needs.
 #[derive(Clone, Debug)]
 pub struct Check {
     name: &'static str,
-    /// What is wrong, in words fit for anyone.
+    /// What is wrong, in words fit for the public answer.
     failure: Option<Cow<'static, str>>,
-    /// The same for the log only.
+    /// What is wrong, for the log only.
     reason: Option<String>,
 }
 
-/// The health of a service: 200 and `healthy` when every check passes, else 503, `unhealthy` and the checks.
+/// The health of a service: 200 and `healthy` if every check passes, else 503, `unhealthy` and the checks.
 #[derive(Clone, Debug)]
 pub struct Health {
     body: HealthBody,
@@ -40,7 +40,7 @@ struct HealthBody {
 }
 
 impl Health {
-    /// Sums up the checks of a service in the given version at the given time; what failed goes to the log.
+    /// Sums up the checks of a service, and logs those that failed.
     pub fn new(
         settings: &Settings,
         request_id: &RequestId,
@@ -93,7 +93,7 @@ impl Check {
         checks
     }
 
-    /// What trying something came to. The error itself goes to the log only, `failure` to whoever asks.
+    /// The check for the result of an attempt. The error is for the log only, `failure` for the answer.
     pub fn outcome(name: &'static str, result: Result<(), impl Display>, failure: &'static str) -> Self {
         let reason = result.err().map(|error| error.to_string());
         Self { name, failure: reason.is_some().then_some(failure.into()), reason }

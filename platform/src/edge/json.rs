@@ -1,4 +1,4 @@
-//! JSON in and out: one extractor whose every refusal is a problem, one response.
+//! JSON in and out: an extractor whose rejections are problems, and a response.
 
 use axum::{
     extract::{FromRequest, Request},
@@ -15,10 +15,10 @@ use super::{Problem, body::read_json};
 
 /// JSON: a request's body when extracted, a response's when returned.
 ///
-/// As an extractor it takes a JSON object of at most [`MAX_BODY_BYTES`](super::MAX_BODY_BYTES), strictly: no duplicate members, no lone
-/// surrogates, no invalid UTF-8, nothing after the object; unknown members are refused by the types' own
-/// `deny_unknown_fields`. The content type must be `application/json`: a page of any origin can have a browser send other
-/// types, or none, without asking first (Fetch, "CORS-safelisted request-header").
+/// The extractor is strict. It takes a JSON object of at most [`MAX_BODY_BYTES`](super::MAX_BODY_BYTES) without
+/// duplicate members, lone surrogates, invalid UTF-8 or anything after the object; types refuse unknown members with
+/// `deny_unknown_fields`. The content type must be `application/json`, because browsers let pages of any origin send
+/// some other types, or none, without a preflight (Fetch, "CORS-safelisted request-header").
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -48,7 +48,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Err(Problem::malformed_json("it is empty".to_owned()));
     }
-    // Serde would take an array for a struct: its elements for the members, in order.
+    // Serde also accepts an array in place of a struct.
     if !body.trim_ascii_start().starts_with(b"{") {
         serde_json::from_slice::<IgnoredAny>(body).map_err(|error| broken(&error))?;
         return Err(Problem::invalid("body", "must be a JSON object"));
@@ -60,8 +60,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// For optional members (`#[serde(default, deserialize_with = "given")]`): one that is `null` is of the wrong type, not
-/// left out. An expiry that a client failed to fill in must not pass for "never".
+/// For optional members (`#[serde(default, deserialize_with = "given")]`): `null` is refused as a wrong type, because
+/// an expiry that a client failed to fill in must not mean "never".
 ///
 /// # Errors
 /// Those of the member's own type.
@@ -69,16 +69,16 @@ pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) ->
     T::deserialize(deserializer).map(Some)
 }
 
-/// The items of a list, each still to be read: one that is wrong does not spoil the others.
+/// The items of a list, parsed one by one so that a bad one does not fail the others.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Items(Vec<Box<RawValue>>);
 
 impl Items {
-    /// Reads each item; `location` is the list's, such as `body.credentials`.
+    /// Parses each item; `location` is the list's, such as `body.credentials`.
     ///
     /// # Errors
-    /// A 400 for the whole list if it has no item, or more than `max`.
+    /// A 400 for the whole list if it has no items, or more than `max`.
     pub fn read<T: DeserializeOwned>(
         self,
         location: &str,
@@ -102,7 +102,7 @@ fn broken(error: &serde_json::Error) -> Problem {
     Problem::malformed_json(format!("{message} at line {}, column {}", error.line(), error.column()))
 }
 
-/// The problem that an error in JSON comes to. `root` is where the JSON stands.
+/// The problem for an error in JSON that is located at `root`.
 fn refuse_json(root: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let inner = error.inner();
     if inner.classify() != Category::Data {
@@ -113,9 +113,9 @@ fn refuse_json(root: &str, error: &serde_path_to_error::Error<serde_json::Error>
     refuse(root, &error.path().to_string(), message)
 }
 
-/// The problem that an error of serde's comes to. `path` is where it arose, below `root`.
+/// The problem for an error from serde at `path` below `root`.
 ///
-/// Serde's messages repeat the value they refuse, which may be a credential: only what was expected is passed on.
+/// Serde's messages repeat the refused value, which may be a credential: only what was expected is passed on.
 pub(crate) fn refuse(root: &str, path: &str, message: &str) -> Problem {
     let (kind, rest) = message.split_once('`').unwrap_or((message, ""));
     let member = rest.split_once('`').map(|(member, _)| member);
@@ -128,7 +128,7 @@ pub(crate) fn refuse(root: &str, path: &str, message: &str) -> Problem {
     let parents = if path == "." { "" } else { path };
     let mut location = root.to_owned();
     for part in [Some(parents), member].into_iter().flatten() {
-        // The path of an unknown or duplicate member names it already.
+        // The path of an unknown or duplicate member already ends with its name.
         if !part.is_empty() && !location.ends_with(&format!(".{part}")) {
             if !part.starts_with('[') {
                 location.push('.');
@@ -139,7 +139,7 @@ pub(crate) fn refuse(root: &str, path: &str, message: &str) -> Problem {
     Problem::invalid(location, message)
 }
 
-/// "must be a string" for "invalid type: integer `5`, expected a string"; the domain's own messages as they are.
+/// "must be a string" for "invalid type: integer `5`, expected a string"; the domain's own messages unchanged.
 fn expectation(message: &str) -> String {
     match message.rsplit_once(", expected ") {
         Some((found, "a sequence")) if found.starts_with("invalid type") => "must be an array".to_owned(),
@@ -174,7 +174,7 @@ mod tests {
         name: String,
     }
 
-    /// What a body comes to; if it is refused, the problem document.
+    /// The parsed body, or the problem document.
     async fn extract(body: &'static [u8]) -> Result<Order, serde_json::Value> {
         let request = Request::post("/").header(header::CONTENT_TYPE, "application/json");
         let order = Json::from_request(request.body(body.into()).unwrap(), &()).await;
@@ -189,14 +189,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_object_of_known_members_is_taken() {
+    async fn an_object_of_known_members_is_accepted() {
         let order = extract(br#" {"credential": "A \u00e9", "note": null} "#).await.unwrap();
         assert_eq!(order.credential.as_bytes(), "A é".as_bytes());
         assert_eq!(order.note, None);
     }
 
     #[tokio::test]
-    async fn what_is_wrong_is_said_with_its_place_and_without_its_value() {
+    async fn an_invalid_member_is_named_by_its_location_and_not_by_its_value() {
         for (body, location, message) in [
             (&br#"{"credential": ""}"#[..], "body.credential", "must not be empty"),
             (br#"{"credential": 31337}"#, "body.credential", "must be a string"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn broken_json_is_refused_with_the_place_where_it_breaks() {
+    async fn malformed_json_is_refused_with_line_and_column() {
         for body in [
             &b""[..],
             b"   ",

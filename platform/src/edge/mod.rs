@@ -1,5 +1,5 @@
-//! The edge over HTTP: what every answer has, whatever its route (problems, CORS, request ids, headers, a log line), and
-//! what handlers are written with.
+//! The HTTP edge: what all answers have in common (problem documents, CORS, request ids, headers, a log line), and the
+//! types that handlers are written with.
 
 mod access;
 mod body;
@@ -35,7 +35,7 @@ pub use query::{Listing, Query};
 pub use request_id::RequestId;
 pub use service::Service;
 
-/// Completes a service's routes: every path and method gets an answer, and every answer what this module adds.
+/// Completes a service's routes: every path and method gets an answer, with everything that this module adds.
 ///
 /// Handlers find the request's [`RequestId`] among its extensions.
 pub fn wrap(routes: Router, settings: &Settings) -> Router {
@@ -43,25 +43,25 @@ pub fn wrap(routes: Router, settings: &Settings) -> Router {
     edge.wrap(routes, &settings.cors_origin)
 }
 
-/// Completes the routes of a component that has neither keys nor a worker's name, as [`wrap`] does.
+/// Like [`wrap`], for a component without a worker id.
 pub fn wrap_unnamed(routes: Router, service: &'static str, cors_origin: &str) -> Router {
     Edge { service, worker: "none".to_owned() }.wrap(routes, cors_origin)
 }
 
-/// The routes of a service whose settings cannot be used: all are 503, and the log says why.
+/// The routes of a service whose settings cannot be used: all answer 503, and the log says why.
 pub fn unavailable(error: &SettingsError) -> Router {
     let problem = Problem::unavailable("The service is not configured.", error);
     let answer = routing::any(async move || problem);
     Router::new().route("/", answer.clone()).route("/{*path}", answer)
 }
 
-/// Who answers, as its log lines tell.
+/// What log lines say about the component.
 struct Edge {
     service: &'static str,
     worker: String,
 }
 
-/// The method that the client sent, where the router is given another.
+/// The method that the client sent, if the router is given another.
 #[derive(Clone, Debug)]
 struct SentMethod(Method);
 
@@ -75,13 +75,13 @@ impl Edge {
     }
 }
 
-/// Gives the request an id, runs it, and gives the answer its document, its headers and its line in the log.
+/// Gives the request its id, and the answer its problem document, headers and log line.
 async fn complete(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = RequestId::of(request.headers());
     let sent = request.extensions_mut().remove::<SentMethod>();
     let method = sent.map_or_else(|| request.method().clone(), |SentMethod(method)| method);
-    // The route, not the path: a path that matches none may hold anything, a credential too.
+    // The route, not the path: an unmatched path may contain anything, even a credential.
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(request_id.clone());
 
@@ -116,7 +116,7 @@ async fn complete(State(edge): State<Arc<Edge>>, mut request: Request, next: Nex
     response
 }
 
-/// The problem's document, with the headers (CORS) that the empty response has gathered on its way.
+/// The problem document, with the headers (CORS, `Allow`) that the empty response gathered on its way.
 fn with_document(empty: Response, problem: Problem, request_id: &RequestId) -> Response {
     let mut response = problem.into_document(request_id);
     for (name, value) in empty.headers() {
@@ -128,7 +128,7 @@ fn with_document(empty: Response, problem: Problem, request_id: &RequestId) -> R
 }
 
 fn add_headers(headers: &mut HeaderMap, request_id: &RequestId) {
-    // Only what is the same for everyone may be kept, and says so itself.
+    // Answers that may be cached say so themselves.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(request_id) = request_id.to_header_value() {
@@ -136,9 +136,9 @@ fn add_headers(headers: &mut HeaderMap, request_id: &RequestId) {
     }
 }
 
-/// CORS for `*` or a comma-separated list of origins. What is no origin is left out, and the log says so.
+/// CORS for `*` or a comma-separated list of origins. Invalid entries are skipped and logged.
 fn cors(origins: &str) -> CorsLayer {
-    /// How long a browser may remember the answer to a preflight; Chromium's own limit is two hours.
+    /// How long a browser may cache the answer to a preflight; Chromium's own limit is two hours.
     const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
 
     let allowed = if origins.trim() == "*" {
@@ -161,7 +161,7 @@ fn cors(origins: &str) -> CorsLayer {
         .max_age(MAX_AGE)
 }
 
-/// Whether the text is an origin as browsers send it (RFC 6454, section 6.2): a scheme, a host, perhaps a port.
+/// Whether the text is an origin as browsers send it (RFC 6454, section 6.2): scheme, host and optional port.
 fn is_origin(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| {
         uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/" && uri.query().is_none()
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
+    async fn an_unsupported_method_is_a_405_with_allow() {
         let (head, body) = send(app("*"), "DELETE", "/ok", &[]).await;
         assert_eq!(head.status, 405);
         assert_eq!(header(&head, "allow"), Some("GET,HEAD"));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_list_of_origins_only_the_one_that_asks_is_allowed() {
+    async fn only_listed_origins_are_allowed_and_only_the_requesting_one_is_named() {
         let list = "https://a.example, https://b.example:8443/, not an origin, https://c.example/path";
         for origin in ["https://a.example", "https://b.example:8443"] {
             let (head, _) = send(app(list), "GET", "/ok", &[("origin", origin)]).await;

@@ -1,4 +1,4 @@
-//! Errors as clients see them: problem documents (RFC 9457), with a private reason beside for the log.
+//! Errors as clients see them: problem documents (RFC 9457), with a private reason for the log.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use serde::{Serialize, Serializer};
 use super::RequestId;
 use crate::DatabaseError;
 
-/// How long a client should wait before it tries again after a 503, in seconds (`Retry-After`).
+/// How long a client should wait before it retries after a 503, in seconds (`Retry-After`).
 const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// An error on its way to a client.
 ///
-/// What the client is told (`detail`, `errors`) and what only the log is told (`reason`) are kept apart. The
-/// [edge](super) adds the request id, writes the document and logs the reason.
+/// The client sees `detail` and `errors`, only the log gets the `reason`. The [edge](super) adds the request id, writes
+/// the document and logs the reason.
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: Kind,
@@ -25,7 +25,7 @@ pub struct Problem {
     challenge: Option<&'static str>,
 }
 
-/// One thing that is wrong with the input, and where.
+/// An error in the input, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct FieldError {
     /// A path such as `body.credential`.
@@ -52,7 +52,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// The last part of `type`, the `title` and the status.
+    /// The last part of `type`, the title and the status.
     fn describe(self) -> (&'static str, &'static str, StatusCode) {
         match self {
             Self::MalformedJson => ("malformed-json", "Malformed JSON", StatusCode::BAD_REQUEST),
@@ -88,18 +88,18 @@ impl Problem {
             .with_error("body", message)
     }
 
-    /// 400: the body is JSON, but not what the route takes. `location` is a path such as `body.credential`.
+    /// 400: well-formed input that the route does not accept. `location` is a path such as `body.credential`.
     pub fn invalid(location: impl Into<String>, message: impl Into<String>) -> Self {
         let (location, message) = (location.into(), message.into());
         Self::new(Kind::InvalidRequest, format!("{location}: {message}.")).with_error(location, message)
     }
 
-    /// 401: no bearer token, or none that counts. `challenge` is what `WWW-Authenticate` says (RFC 6750, section 3).
+    /// 401: no accepted bearer token. `challenge` is the value of `WWW-Authenticate` (RFC 6750, section 3).
     pub(crate) fn unauthorized(detail: &'static str, challenge: &'static str) -> Self {
         Self { challenge: Some(challenge), ..Self::new(Kind::Unauthorized, detail) }
     }
 
-    /// 403: no token could open this route, for none is configured.
+    /// 403: no token opens this route, because none is configured.
     pub(crate) fn forbidden(detail: &'static str) -> Self {
         Self::new(Kind::Forbidden, detail)
     }
@@ -134,19 +134,19 @@ impl Problem {
         Self::new(Kind::PayloadTooLarge, format!("The body is longer than {limit} bytes."))
     }
 
-    /// 415: the body does not say that it is JSON.
+    /// 415: the body is not declared as JSON.
     pub(crate) fn unsupported_media_type() -> Self {
         Self::new(Kind::UnsupportedMediaType, "The body must be sent as content-type: application/json.")
     }
 
-    /// 500: a fault of this program. Only the log is told the reason.
+    /// 500: a fault of this program. Only the log gets the reason.
     pub fn internal(reason: impl ToString) -> Self {
         Self::new(Kind::InternalError, "Something went wrong here; the log says more under this request id.")
             .because(reason)
     }
 
-    /// 503: something this service needs does not work. `detail` says whether anything may have been done all the same;
-    /// only the log is told the reason.
+    /// 503: something this service needs does not work. `detail` says whether the request may have taken effect; only
+    /// the log gets the reason.
     pub fn unavailable(detail: &'static str, reason: impl ToString) -> Self {
         Self::new(Kind::Unavailable, detail).because(reason)
     }
@@ -161,7 +161,7 @@ impl Problem {
         self
     }
 
-    /// What only the log is told.
+    /// The reason for the log.
     pub(crate) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
@@ -196,7 +196,7 @@ impl Problem {
 }
 
 impl Serialize for Problem {
-    /// The document without a request id, for one item among several.
+    /// The document without a request id, for an item of a list.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.document(None).serialize(serializer)
     }
@@ -219,7 +219,7 @@ struct Document<'a> {
     title: &'static str,
     status: u16,
     detail: &'a str,
-    /// Equal to `detail`: what clients of the original services read.
+    /// Equal to `detail`, for clients of the original services.
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
@@ -239,7 +239,7 @@ impl From<DatabaseError> for Problem {
 }
 
 impl From<credentials::Error> for Problem {
-    /// For what the domain refuses of this program's own making, such as the clock; input is refused by [`Json`](super::Json).
+    /// For values of this program's own making, such as the time; [`Json`](super::Json) refuses bad input.
     fn from(error: credentials::Error) -> Self {
         Self::internal(error)
     }

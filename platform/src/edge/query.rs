@@ -31,29 +31,29 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, bound = "S: DeserializeOwned")]
 pub struct Listing<S> {
-    /// How many rows a page has at most: 1 to 100.
+    /// The most rows of the page: 1 to 100.
     #[serde(default)]
     pub limit: Limit,
-    /// Where the page before ended.
+    /// Where the previous page ended.
     pub cursor: Option<String>,
-    /// Only rows of this status.
+    /// Only rows with this status.
     pub status: Option<S>,
     /// Only rows with this hash.
     pub credential_hash: Option<CredentialHash>,
-    /// Only rows of this time or later.
+    /// Only rows from this time on.
     pub since: Option<Timestamp>,
     /// Only rows from before this time.
     pub until: Option<Timestamp>,
 }
 
 impl<S: std::fmt::Debug> Listing<S> {
-    /// The cursors of the list with this name and these filters.
+    /// The cursors of the list with this name, bound to these filters.
     pub fn cursors<'a>(&self, secret: &'a Secret, list: &str) -> Cursors<'a> {
         let Self { status, credential_hash, since, until, .. } = self;
         Cursors::new(secret, list, &format!("{status:?} {credential_hash:?} {since:?} {until:?}"))
     }
 
-    /// The key of the last row of the page before, if there was one.
+    /// The key of the last row of the previous page, if there was one.
     ///
     /// # Errors
     /// A 400 for a cursor that is not one of these.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_is_named() {
+    async fn an_invalid_parameter_is_named_and_its_value_is_not_repeated() {
         let problem = extract("status=good").await.unwrap_err();
         assert_eq!(problem["errors"][0]["message"], "must be valid");
         for (query, location) in [

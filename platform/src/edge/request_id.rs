@@ -1,4 +1,4 @@
-//! The id that follows one request through answers, logs, audit rows and the call from verification to issuance.
+//! The id that follows a request through answers, logs, audit rows and the call from verification to issuance.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use crate::random;
 pub struct RequestId(String);
 
 impl RequestId {
-    /// The header that carries it, in requests and in answers.
+    /// The header of requests and answers.
     pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
     const MAX_LENGTH: usize = 128;
 
-    /// The id that the client sent, if it is well formed and sent once; else a random one of 32 hexadecimal digits.
+    /// The client's id if it is well formed and sent once, else a random one of 32 hexadecimal digits.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut sent = headers.get_all(Self::HEADER).iter();
         let only = sent.next().filter(|_| sent.next().is_none());
@@ -32,7 +32,7 @@ impl RequestId {
     }
 
     fn random() -> Self {
-        // An id that is no use for tracing must not cost the request itself.
+        // Better a useless id than a failed request.
         Self(random::bytes::<16>().map_or_else(|_| "unavailable".to_owned(), hex::encode))
     }
 
@@ -41,7 +41,7 @@ impl RequestId {
         &self.0
     }
 
-    /// The id as a header's value.
+    /// The id as a header value.
     pub(crate) fn to_header_value(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(&self.0).ok()
     }

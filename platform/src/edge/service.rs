@@ -1,4 +1,4 @@
-//! A component's router, built once per instance, and the way of a request through it.
+//! A component's router, built once per instance.
 
 use std::future::Future;
 
@@ -12,10 +12,9 @@ use tower::ServiceExt;
 use super::{SentMethod, unavailable, wrap_unnamed};
 use crate::{SettingsError, log};
 
-/// A service as one instance of its component runs it: the router is built by the first request, and kept.
+/// A service in one instance of its component. The first request builds the router; later ones reuse it.
 ///
-/// Requests that arrive meanwhile wait for the first one. In a component such a wait ends only because wit-bindgen is
-/// built with `inter-task-wakeup`; without it they would hang.
+/// Requests that arrive meanwhile wait for the first. Without wit-bindgen's `inter-task-wakeup` they would hang.
 #[derive(Debug)]
 pub struct Service {
     name: &'static str,
@@ -28,8 +27,7 @@ impl Service {
         Self { name, router: OnceCell::const_new() }
     }
 
-    /// Answers one request. `start` makes the service's whole router; where it fails, this request gets a 503 and
-    /// the next one tries again.
+    /// Answers one request. `start` builds the router; if it fails, this request gets a 503 and the next one retries.
     pub async fn answer<F>(
         &self,
         mut request: Request<Body>,
@@ -45,16 +43,16 @@ impl Service {
                 wrap_unnamed(unavailable(&error), self.name, "*")
             }
         };
-        // Answered like a GET, body and all: the host's HTTP server leaves the body out and keeps its length.
+        // Answered like a GET: the host's HTTP server drops the body and keeps its length.
         if request.method() == Method::HEAD {
             *request.method_mut() = Method::GET;
             request.extensions_mut().insert(SentMethod(Method::HEAD));
         }
         let Ok(response) = router.oneshot(request).await;
         let (mut head, body) = response.into_parts();
-        // Known bodies only, so this neither waits nor fails.
+        // All bodies are in memory, so this neither waits nor fails.
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        // Without its length a response is sent in chunks, and its second segment waits for a delayed ACK.
+        // Without a length Spin sends chunks, whose second segment waits for a delayed ACK.
         if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status) {
             head.headers.remove(header::CONTENT_LENGTH);
         } else {

@@ -1,7 +1,7 @@
-//! Spin itself: all that differs between versions of WASI, in one file for each of them.
+//! The bindings to Spin: all that differs between versions of WASI, with a file for each.
 //!
-//! Each has the same few functions: `serve` a request by a component's router (with the macro `component!` for the
-//! entry), `Connection` to a database, `variable`, `send` a request, `sleep`.
+//! Each file has the same few items: `serve` a request with a component's router (and the macro `component!` for its
+//! entry point), a `Connection` to a database, `variable`, `send` a request, `sleep`.
 
 mod wasi_p3;
 

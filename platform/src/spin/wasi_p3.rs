@@ -13,10 +13,10 @@ use crate::{
     edge::Service,
 };
 
-/// An answer, whole.
+/// A complete answer.
 pub type Response = http::Response<Full<Bytes>>;
 
-/// Makes the crate a component: requests go to the router that `$start` makes, an async function without parameters.
+/// Makes the crate a component whose requests go to the router that `$start`, an async function, returns.
 #[macro_export]
 macro_rules! component {
     ($name:literal, $start:path) => {
@@ -46,13 +46,13 @@ pub(crate) async fn variable(name: &str) -> Result<String, String> {
     spin_sdk::variables::get(name).await.map_err(|error| error.to_string())
 }
 
-/// Sends a request; the answer's body is still to be read.
+/// Sends a request. The answer's body is streamed.
 pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<http::Response<Body>, String> {
     let response = spin_sdk::http::send(request).await.map_err(|error| error.to_string())?;
     Ok(response.map(Body::new))
 }
 
-/// Waits. Outside a component, where only tests run this crate, Tokio has the clock.
+/// Waits. Outside a component, where only tests run this crate, Tokio provides the clock.
 pub(crate) async fn sleep(duration: Duration) {
     #[cfg(target_family = "wasm")]
     spin_sdk::time::sleep(duration).await;
@@ -69,12 +69,12 @@ impl Connection {
         spin_sdk::sqlite::Connection::open(label).await.map(Self).map_err(|error| error.to_string())
     }
 
-    /// Runs one statement to its end. What it wrote is durable once this returns its rows.
+    /// Runs one statement to completion. Its writes are durable once this returns `Ok`.
     pub(crate) async fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, String> {
         let text = |error: spin_sdk::sqlite::Error| error.to_string();
         let result = self.0.execute(statement, parameters.into_iter().map(Into::into)).await.map_err(text)?;
         let columns = Arc::from(result.columns());
-        // `collect` drains the rows and then awaits the outcome: that is where errors arrive, and when a write is done.
+        // `collect` awaits the outcome after the rows: that is where errors arrive, and when a write is done.
         let rows = result.collect().await.map_err(text)?;
         let row = |row: spin_sdk::sqlite::RowResult| {
             Row::new(Arc::clone(&columns), row.values.into_iter().map(Into::into).collect())
