@@ -22,8 +22,10 @@ pub trait Batch: Send + Sync {
     /// Why the whole batch failed.
     type Error: Clone + Send + From<Interrupted>;
 
-    /// Whether the same batch may succeed when retried at once.
-    fn is_transient(error: &Self::Error) -> bool;
+    /// Whether the same batch may succeed when retried at once. By default, none is retried.
+    fn is_transient(_: &Self::Error) -> bool {
+        false
+    }
 
     /// Runs a batch to completion and returns an output for each item, in order.
     fn run(

@@ -89,11 +89,6 @@ impl Batch for Question {
     type Output = Known;
     type Error = IssuanceError;
 
-    /// Retrying is up to the client.
-    fn is_transient(_: &IssuanceError) -> bool {
-        false
-    }
-
     async fn run(&self, requests: &[Self::Item], deadline: Deadline) -> Result<Vec<Known>, IssuanceError> {
         let Some((_, request_id)) = requests.first() else { return Ok(Vec::new()) };
         for (_, other) in &requests[1..] {

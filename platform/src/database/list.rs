@@ -84,7 +84,7 @@ impl ListQuery {
         database: &Database,
         from_row: impl Fn(&Row) -> Result<T, DatabaseError>,
     ) -> Result<Page<T>, DatabaseError> {
-        // Rows added between the two statements are newer, and affect neither.
+        // A row added between the two statements is looked at too, which does no harm.
         let mut end = None;
         if let Some((statement, parameters)) = self.end_of_scan() {
             let rows = database.query(&statement, parameters).await?;
