@@ -73,7 +73,7 @@ impl<B: Batch> Batcher<B> {
 
     /// Runs an item as part of a batch and returns its output.
     ///
-    /// The wait ends within [`MAX_WAIT`] plus one run of the batch: permits are granted in order of arrival, so the
+    /// The wait ends within 5 s plus one run of the batch: permits are granted in order of arrival, so the
     /// permit holder has waited the longest, and the batch runs under its deadline.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ impl Database {
         }
     }
 
-    /// Runs one statement to completion and returns its rows, waiting for locks up to [`MAX_WAIT`]. Its writes are
+    /// Runs one statement to completion and returns its rows, waiting for locks up to 5 s. Its writes are
     /// durable once this returns `Ok`.
     ///
     /// # Errors
