@@ -45,8 +45,14 @@ pub struct Interrupted;
 /// The call that gets the permit runs the batch for every waiter. A batch that fails does so for all its items.
 pub struct Batcher<B: Batch> {
     batch: B,
-    queue: Mutex<Vec<Entry<B>>>,
+    queue: Mutex<Queue<B>>,
     permits: Semaphore,
+}
+
+struct Queue<B: Batch> {
+    entries: Vec<Entry<B>>,
+    /// How many entries have left the queue: the number of the first one that is in it.
+    taken: u64,
 }
 
 struct Entry<B: Batch> {
@@ -63,7 +69,8 @@ const ADMISSION: Duration = Duration::from_secs(1);
 impl<B: Batch> Batcher<B> {
     /// A batcher that runs up to `concurrency` batches at a time.
     pub const fn new(batch: B, concurrency: usize) -> Self {
-        Self { batch, queue: Mutex::new(Vec::new()), permits: Semaphore::const_new(concurrency) }
+        let queue = Queue { entries: Vec::new(), taken: 0 };
+        Self { batch, queue: Mutex::new(queue), permits: Semaphore::const_new(concurrency) }
     }
 
     /// The operation that runs the batches.
@@ -73,31 +80,34 @@ impl<B: Batch> Batcher<B> {
 
     /// Runs an item as part of a batch and returns its output.
     ///
-    /// The wait ends within 5 s plus one run of the batch: permits are granted in order of arrival, so the
-    /// permit holder has waited the longest, and the batch runs under its deadline.
+    /// The wait ends within 5 s plus one run of the batch: permits are granted in order of arrival, so the permit holder
+    /// is the first in its batch, and the batch runs under its deadline.
     ///
     /// # Errors
     /// Those of the batch; [`Interrupted`] if the call that ran it was dropped.
     pub async fn run(&self, item: B::Item) -> Result<B::Output, B::Error> {
         let deadline = Deadline::after(MAX_WAIT);
         let (sender, mut output) = oneshot::channel();
-        self.queue().push(Entry { item, output: sender });
+        let number = self.queue().push(Entry { item, output: sender });
         let permit = match select(&mut output, pin!(self.permits.acquire())).await {
             Either::Left((output, _)) => return output.unwrap_or(Err(Interrupted.into())),
             Either::Right((permit, _)) => permit,
         };
-        self.run_queued(deadline).await;
+        // Another call may have taken the item already: then those that came later are not this one's to run.
+        if self.queue().has(number) {
+            self.run_queued(deadline).await;
+        }
         drop(permit);
         output.await.unwrap_or(Err(Interrupted.into()))
     }
 
-    /// Runs all queued items. There may be none: with several permits, another call may have taken the caller's item.
+    /// Runs all queued items.
     async fn run_queued(&self, deadline: Deadline) {
         let started = Instant::now();
         let (mut items, mut outputs) = (Vec::new(), Vec::new());
         let result = loop {
             if items.is_empty() || started.elapsed() < ADMISSION {
-                for Entry { item, output } in mem::take(&mut *self.queue()) {
+                for Entry { item, output } in self.queue().take() {
                     items.push(item);
                     outputs.push(output);
                 }
@@ -119,8 +129,25 @@ impl<B: Batch> Batcher<B> {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Vec<Entry<B>>> {
+    fn queue(&self) -> MutexGuard<'_, Queue<B>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B: Batch> Queue<B> {
+    /// Adds an entry, and gives its number.
+    fn push(&mut self, entry: Entry<B>) -> u64 {
+        self.entries.push(entry);
+        self.taken + self.entries.len() as u64 - 1
+    }
+
+    fn has(&self, number: u64) -> bool {
+        number >= self.taken
+    }
+
+    fn take(&mut self) -> Vec<Entry<B>> {
+        self.taken += self.entries.len() as u64;
+        mem::take(&mut self.entries)
     }
 }
 
@@ -237,22 +264,47 @@ mod tests {
         assert_eq!(batcher.run(4).await.unwrap(), Ok(8));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn no_call_waits_longer_than_its_deadline_and_one_run() {
-        let batcher = Shared::failing(u32::MAX);
+    /// A batch that ends by its deadline only.
+    struct Stalled;
+
+    impl Batch for Stalled {
+        type Item = ();
+        type Output = ();
+        type Error = Error;
+
+        async fn run(&self, _: &[()], deadline: Deadline) -> Result<Vec<()>, Error> {
+            deadline.within(std::future::pending::<()>()).await;
+            Err(Error::Unlucky)
+        }
+    }
+
+    /// Starts a call every 200 ms, and asserts that each ends in time.
+    async fn assert_no_call_waits_longer<B>(batcher: Batcher<B>, item: B::Item)
+    where
+        B: Batch<Item: Copy + 'static, Output: 'static, Error: 'static> + 'static,
+    {
+        let batcher = Arc::new(batcher);
         let mut calls = Vec::new();
-        for item in 0..40 {
-            let batcher = batcher.clone();
+        for _ in 0..60 {
+            let batcher = Arc::clone(&batcher);
             calls.push(tokio::spawn(async move {
                 let begun = Instant::now();
-                (batcher.0.run(item).await, begun.elapsed())
+                (batcher.run(item).await.is_err(), begun.elapsed())
             }));
             pause(200).await;
         }
         for call in calls {
-            let (result, waited) = call.await.unwrap();
-            assert_eq!(result, Err(Error::Busy));
-            assert!(waited <= MAX_WAIT + Duration::from_millis(100), "{waited:?}");
+            let (failed, waited) = call.await.unwrap();
+            assert!(failed && waited <= MAX_WAIT + Duration::from_millis(100), "{waited:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_waits_longer_than_its_deadline_and_one_run() {
+        for concurrency in [1, 2] {
+            let busy = Numbers { busy: u32::MAX.into(), ..Numbers::default() };
+            assert_no_call_waits_longer(Batcher::new(busy, concurrency), 1).await;
+            assert_no_call_waits_longer(Batcher::new(Stalled, concurrency), ()).await;
         }
     }
 }
