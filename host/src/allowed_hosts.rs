@@ -15,7 +15,7 @@ pub(crate) fn chained_component(host: &str) -> Option<&str> {
     host.strip_suffix(CHAINING_SUFFIX).filter(|component| !component.contains('.'))
 }
 
-/// What one component may reach: nothing but what is listed.
+/// The hosts that one component may reach.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedHosts(Vec<AllowedHost>);
 
@@ -31,13 +31,13 @@ struct AllowedHost {
 #[derive(Clone, Debug)]
 enum HostPattern {
     Any,
-    /// What a host must end with, from the dot on.
+    /// The end of the host, from a dot on.
     Subdomain(String),
     Exactly(Host),
 }
 
 impl AllowedHosts {
-    /// Parses a component's list, filling in variables. An entry that is empty once filled in grants nothing.
+    /// Parses a component's list and fills in variables. An entry that is empty then grants nothing.
     pub(crate) fn new(entries: &[String], variables: &Variables) -> Result<Self> {
         let mut hosts = Vec::new();
         for entry in entries {
@@ -66,7 +66,7 @@ impl AllowedHost {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         ensure!(!rest.contains('/'), "a path (or CIDR range) is not supported");
         let (host, port) = match rest.rsplit_once(':') {
-            // The colons of an IPv6 address stand in brackets.
+            // The colons of an IPv6 address are within brackets.
             Some((host, port)) if !port.ends_with(']') => (host, port),
             _ => (rest, ""),
         };

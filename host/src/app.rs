@@ -1,4 +1,4 @@
-//! The application: its components compiled, each with its pool of instances, and requests on their way to them.
+//! The application: compiles its components, keeps a pool of instances for each, and hands them requests.
 
 use std::{
     collections::HashMap,
@@ -50,13 +50,13 @@ use crate::{
 const MAX_REQUESTS_PER_INSTANCE: usize = 128;
 const MAX_CONCURRENT_REQUESTS_PER_INSTANCE: usize = 16;
 const MAX_IDLE_TIME: Duration = Duration::from_secs(1);
-/// Of all components together.
+/// For all components together.
 const MAX_INSTANCES: u32 = 1000;
 
 /// Set once all requests are answered and the host is about to end.
 pub(crate) static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// What is under this prefix Spin answers itself.
+/// Spin itself answers what is below this prefix.
 const WELL_KNOWN: &str = "/.well-known/spin/";
 
 /// A body on its way into a component.
@@ -71,7 +71,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Compiles the components and checks that all they ask for is there.
+    /// Compiles the components and checks that everything they need is available.
     ///
     /// # Errors
     /// One line that names the component and what is missing.
@@ -137,7 +137,7 @@ impl App {
     /// Answers a request from outside.
     ///
     /// # Errors
-    /// As in Spin, a request without one clear authority gets no answer: its connection is closed.
+    /// As in Spin, the connection of a request with no or a contradictory authority is closed without an answer.
     pub(crate) async fn answer(
         &self,
         mut request: Request<RequestBody>,
@@ -168,7 +168,8 @@ impl App {
         self.call(&found, request, Some(client)).await
     }
 
-    /// Hands a request to an instance of a component; one that fails gives an empty 500. A chained request has no client.
+    /// Hands a request to an instance of a component, which answers with an empty 500 if it fails. A chained request has
+    /// no client.
     ///
     /// # Errors
     /// There is no such component.
@@ -198,7 +199,7 @@ fn empty(status: StatusCode) -> Response<ResponseBody> {
 
 fn engine() -> Result<Engine> {
     let mut pooling = PoolingAllocationConfig::default();
-    // As many instances as in Spin; a component is made of several core instances, and may have two tables.
+    // As many instances as in Spin. A component consists of several core instances, and may have two tables.
     pooling
         .total_component_instances(MAX_INSTANCES)
         .total_memories(MAX_INSTANCES)
@@ -207,8 +208,7 @@ fn engine() -> Result<Engine> {
         .total_core_instances(4 * MAX_INSTANCES);
     let mut config = Config::new();
     config.wasm_component_model_async(true).allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
-    // Compiling takes a second or more; a second start finds the result in the user's cache folder. Without such a
-    // folder the host works all the same.
+    // Compiling takes seconds. The result is kept in the user's cache folder, if there is one.
     match Cache::from_file(None) {
         Ok(cache) => drop(config.cache(Some(cache))),
         Err(error) => log!("compiled components are not cached: {error}"),
@@ -223,7 +223,7 @@ fn one_line(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("{}", causes.join(": "))
 }
 
-/// The file of every database that a component asks for, its folder made.
+/// The file of every database that a component uses. Creates the folders.
 fn database_files(
     manifest: &Manifest,
     folder: &Path,
@@ -234,7 +234,7 @@ fn database_files(
         for label in &component.sqlite_databases {
             let file = match runtime_config.database(label) {
                 Some(file) => file.to_owned(),
-                // The one label that Spin provides without any config.
+                // Spin provides this label without any config.
                 None if label == "default" => folder.join(".spin/sqlite_db.db"),
                 None => bail!(
                     "component {id} uses the database {label:?}, which no runtime config defines: \
@@ -251,7 +251,7 @@ fn database_files(
     Ok(files)
 }
 
-/// As Spin: a component may not name, without a variable, a component that `--component-id` left out.
+/// As in Spin, `allowed_outbound_hosts` may not name a component that `--component-id` left out, except by a variable.
 fn check_chaining(id: &str, hosts: &[String], manifest: &Manifest) -> Result<()> {
     for host in hosts.iter().filter_map(|host| host.parse::<Uri>().ok()?.host().map(ToOwned::to_owned)) {
         if let Some(chained) = chained_component(&host) {
@@ -301,7 +301,7 @@ fn add_spin_headers(request: &mut Request<RequestBody>, target: &Match, client: 
     }
 }
 
-/// How instances of one component are made, and for how long they are kept: with wasmtime's pool, as in Spin.
+/// Makes the instances of one component and decides how long to keep them, with wasmtime's pool, as Spin does.
 struct Pool {
     service: ServicePre<Guest>,
     environment: Vec<(String, String)>,
@@ -336,7 +336,7 @@ impl HandlerState for Pool {
     }
 }
 
-/// Ends an instance that had no request for a while.
+/// Ends an idle instance.
 struct IdleTime(Pin<Box<tokio::time::Sleep>>);
 
 impl WorkerExpiration for IdleTime {
@@ -385,7 +385,7 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, _: Store<Guest>, result: wasmtime::Result<()>) {
-        // Idle instances are dropped with the runtime, which looks like a failure of theirs.
+        // At shutdown, idle instances are dropped with the runtime, which reports them as failed.
         if let Err(error) = result
             && !ENDING.load(Ordering::Relaxed)
         {

@@ -1,4 +1,4 @@
-//! What the host keeps for one instance of a component, and what the component may call.
+//! The state of one instance of a component, and what it can import.
 
 use wasmtime::{
     Engine,

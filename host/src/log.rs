@@ -1,5 +1,5 @@
-//! Lines on stderr and stdout. One that cannot be written, as on a full disk or to a closed pipe, is lost: `eprintln!`
-//! and `println!` would panic, and the request with them.
+//! Lines on stderr and stdout. One that cannot be written, as on a full disk or to a closed pipe, is lost; `eprintln!` and
+//! `println!` would panic.
 
 /// Writes a line to stderr.
 macro_rules! log {

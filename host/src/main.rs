@@ -2,7 +2,7 @@
 //!
 //! It is for trying, developing and testing; [Spin](https://spinframework.dev) is for serving. It runs the same
 //! manifest, runtime config, `.env` and wasm files on the same wasmtime, with the same instance pool, and offers
-//! components what Spin offers them of HTTP, SQLite and variables. What it does not support it refuses at start.
+//! components the same HTTP, SQLite and variables as Spin. It refuses to start with anything it does not support.
 
 use std::{
     net::SocketAddr,
@@ -94,7 +94,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server::serve(app, arguments.listen));
     app::ENDING.store(true, Ordering::Relaxed);
-    // Statements that still run are left to end with the process: SQLite's files stand that.
+    // Does not wait for running statements: SQLite's files survive that.
     runtime.shutdown_background();
     result
 }

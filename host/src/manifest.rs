@@ -1,4 +1,4 @@
-//! `spin.toml` and the runtime config, as far as this host supports them. All else is refused, with its line.
+//! `spin.toml` and the runtime config, as far as this host supports them. Everything else is refused, with its line.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ struct Application {
     authors: Option<Vec<String>>,
 }
 
-/// An application variable. What `secret` asks of Spin, not to show the value, this host never does anyway.
+/// An application variable. `secret` makes no difference here: this host never shows a value.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Variable {
@@ -61,7 +61,7 @@ pub(crate) struct HttpTrigger {
     pub(crate) component: String,
 }
 
-/// Where a component is reached: a path pattern, or from other components only.
+/// How a component is reached: by a path pattern, or from other components only.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a route is a string or { private = true }")]
 pub(crate) enum Route {
@@ -105,7 +105,7 @@ struct SqliteDatabase {
     kind: DatabaseType,
     #[serde(default)]
     path: PathBuf,
-    /// These two go with libSQL: known here so that it is the type that gets refused.
+    /// For libSQL; parsed so that the error is about the unsupported type.
     #[serde(rename = "url")]
     _url: Option<String>,
     #[serde(rename = "token")]
@@ -179,7 +179,7 @@ impl RuntimeConfig {
     }
 }
 
-/// Reads a TOML file; an error is one line that names the file, the line in it and what is wrong there.
+/// Reads a TOML file. An error names the file and the line.
 fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse_toml(&text).map_err(|message| anyhow::anyhow!("{}, {message}", path.display()))

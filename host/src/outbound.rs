@@ -1,4 +1,4 @@
-//! Requests that components make: to each other in memory, to other hosts where the manifest allows it.
+//! Requests by components: to each other in memory, and to other hosts that the manifest allows.
 
 use std::sync::Weak;
 
@@ -22,7 +22,7 @@ type Body = UnsyncBoxBody<Bytes, ErrorCode>;
 type Done = Box<dyn Future<Output = Result<(), ErrorCode>> + Send>;
 type Sent = Result<(Response<Body>, Done), TrappableError<ErrorCode>>;
 
-/// What one component may request, and the application whose components it may call.
+/// The hosts that one component may call, and the application for service chaining.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     pub(crate) allowed: AllowedHosts,
@@ -58,7 +58,7 @@ impl Outbound {
         Ok((response.map(BodyExt::boxed_unsync), Box::new(done)))
     }
 
-    /// Service chaining. As in Spin, a component that fails answers 500, and calling one that is not there is a trap.
+    /// Service chaining. As in Spin, a component that fails answers 500, and calling one that does not exist is a trap.
     async fn chain(self, target: Match, request: Request<Body>) -> Sent {
         let Some(app) = self.app.upgrade() else {
             return Err(TrappableError::trap(wasmtime::format_err!("the application is shutting down")));

@@ -1,10 +1,10 @@
-//! Which component a path belongs to, as Spin decides it: with Spin's own matcher, exact routes first, then the longest.
+//! Finds the component for a path as Spin does, with Spin's own matcher: exact routes first, then the longest.
 
 use anyhow::{Result, bail};
 
 use crate::manifest::{HttpTrigger, Route};
 
-/// The public routes. A component with a private route has none here, and is reached by service chaining only.
+/// The public routes. A component with a private route is reachable by service chaining only.
 #[derive(Debug, Default)]
 pub(crate) struct Routes(routefinder::Router<Target>);
 
@@ -18,14 +18,14 @@ struct Target {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Match {
     pub(crate) component: String,
-    /// The route as it stands in the manifest.
+    /// The route as written in the manifest.
     pub(crate) route: String,
-    /// What the route's trailing wildcard stands for.
+    /// The part of the path that the trailing wildcard matched.
     pub(crate) path_info: String,
 }
 
 impl Match {
-    /// The match of a chained request, which any path reaches.
+    /// The match for a chained request, whatever its path.
     pub(crate) fn chained(component: &str, path: &str) -> Self {
         Self { component: component.to_owned(), route: "/...".to_owned(), path_info: path.to_owned() }
     }
@@ -59,7 +59,7 @@ impl Routes {
         let target = best.handler().clone();
         let path_info = match best.captures().wildcard() {
             None => String::new(),
-            // Spin keeps a trailing slash, the matcher does not.
+            // Spin keeps a trailing slash, which the matcher drops.
             Some("") if path.ends_with('/') => "/".to_owned(),
             Some("") => String::new(),
             Some(rest) => format!("/{rest}{}", if path.ends_with('/') { "/" } else { "" }),

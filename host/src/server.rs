@@ -1,4 +1,4 @@
-//! The HTTP/1.1 server: connections in, and a shutdown that lets requests in flight finish.
+//! The HTTP/1.1 server, with a graceful shutdown.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -46,7 +46,7 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Such as too many open files: it passes.
+                    // Too many open files, for example, is temporary.
                     log!("cannot accept a connection: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -55,7 +55,7 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         };
-        // Head and body of an answer may leave in two segments; the second must not wait for an ACK.
+        // The head and body of an answer may be sent in two segments: the second must not wait for an ACK.
         if let Err(error) = stream.set_nodelay(true) {
             log!("cannot set TCP_NODELAY: {error}");
         }
@@ -70,7 +70,7 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
         let connection =
             http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
-        // An error here is the client's: it went away or did not speak HTTP.
+        // An error means that the client went away or did not speak HTTP.
         tokio::spawn(async move { drop(connection.await) });
     }
 

@@ -25,7 +25,7 @@ use crate::{
     guest::{Guest, GuestData},
 };
 
-/// The databases of one component: the labels it was granted, and the files of all labels.
+/// The databases of one component: the labels it is granted, and the file of every label.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Databases {
     pub(crate) granted: HashSet<String>,
@@ -42,7 +42,7 @@ impl Databases {
     }
 }
 
-/// A connection as a guest holds it. SQLite opens the file when the first statement runs.
+/// A guest's connection. The file is opened by the first statement.
 #[derive(Clone)]
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Connection {
@@ -77,7 +77,7 @@ impl Connection {
         work(connection)
     }
 
-    /// Starts a statement. It holds the connection until the last of its rows has been taken.
+    /// Starts a statement, which holds the connection until its last row is read.
     async fn start(&self, statement: String, parameters: Vec<Value>) -> Result<Running, Error> {
         let (columns_sender, columns) = oneshot::channel();
         let (rows_sender, rows) = mpsc::channel(4);
@@ -94,10 +94,10 @@ impl Connection {
                 )
             });
             drop(rows_sender);
-            // Nobody waits where the guest has dropped its end.
+            // The guest may have dropped its end.
             let _ = outcome_sender.send(result);
         });
-        // No columns where the statement could not be prepared: the outcome tells why.
+        // If the statement cannot be prepared there are no columns, and the outcome says why.
         Ok(Running { columns: columns.await.unwrap_or_default(), rows, outcome })
     }
 }
@@ -210,7 +210,7 @@ impl sqlite::HostConnection for Guest {
     }
 }
 
-/// The asynchronous calls: other tasks of the guest go on meanwhile.
+/// The asynchronous calls, which do not block the guest's other tasks.
 impl<T: Send> sqlite::HostConnectionWithStore<T> for GuestData {
     async fn open_async(
         accessor: &Accessor<T, Self>,
@@ -275,7 +275,7 @@ impl<T, E> TransposeInner<T, E> for Result<wasmtime::Result<T>, E> {
     }
 }
 
-/// The rows on their way into the guest, one at a time.
+/// Streams the rows to the guest, one at a time.
 struct Rows(mpsc::Receiver<RowResult>);
 
 impl<D> StreamProducer<D> for Rows {

@@ -17,7 +17,7 @@ impl Variables {
     /// Takes each variable from `SPIN_VARIABLE_<NAME>` in the environment, else in the dotenv file, else its default.
     ///
     /// # Errors
-    /// Required variables that have no value, all in one line; a dotenv file that cannot be read.
+    /// Lists all required variables without a value; or the dotenv file cannot be read.
     pub(crate) fn resolve(
         declared: &BTreeMap<String, Variable>,
         environment: impl Fn(&str) -> Option<String>,
@@ -47,7 +47,7 @@ impl Variables {
     /// Fills in a template such as `http://{{ host }}:80`.
     ///
     /// # Errors
-    /// Braces without an end, or a variable that is not declared.
+    /// Unclosed braces, or an undeclared variable.
     pub(crate) fn fill(&self, template: &str) -> Result<String> {
         let mut filled = String::new();
         let mut rest = template;
@@ -66,7 +66,7 @@ impl Variables {
     }
 }
 
-/// The variables that one component may read, by their names there.
+/// The variables of one component, by the names it knows them by.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ComponentVariables(HashMap<String, String>);
 
@@ -106,7 +106,7 @@ fn read_dotenv(path: &Path) -> Result<HashMap<String, String>> {
     if !path.exists() {
         return Ok(HashMap::new());
     }
-    // Errors quote the line, which may hold a secret: only its being wrong is passed on.
+    // The parser's error quotes the line, which may hold a secret.
     dotenvy::from_path_iter(path)
         .ok()
         .and_then(|entries| entries.collect::<Result<_, _>>().ok())

@@ -1,4 +1,4 @@
-//! What the host refuses at start: one clear line on stderr, and no server.
+//! The host refuses to start with one clear line on stderr.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -55,7 +55,7 @@ impl Application {
         self.folder.path()
     }
 
-    /// The one line with which the host refuses to start.
+    /// The line with which the host refuses to start.
     #[track_caller]
     fn refusal(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_kube-credentials-host"))
