@@ -41,17 +41,28 @@ fn cpu(stat: &Stat) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{
+        io::Read,
+        process::{Command, Stdio},
+    };
 
     use super::*;
 
     #[test]
     fn a_process_is_counted_together_with_its_children() {
-        let mut child = Command::new("sleep").arg("10").spawn().unwrap();
+        // Just after `spawn` a child may not have any memory of its own yet: this one says when it runs.
+        let mut child = Command::new("sh")
+            .args(["-c", "echo; read _"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         let (own, of_child) = (Usage::of(std::process::id()).unwrap(), Usage::of(child.id()).unwrap());
+        assert!(of_child.resident > 0);
+        assert!(own.resident > of_child.resident, "{own:?} {of_child:?}");
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(own.resident > of_child.resident && of_child.resident > 0);
         assert!(Usage::of(child.id()).is_err());
     }
 }
