@@ -5,7 +5,7 @@ use std::future::Future;
 use axum::{Router, body::Body, extract::Request};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Collected};
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
 
@@ -28,11 +28,7 @@ impl Service {
     }
 
     /// Answers one request. `start` builds the router; if it fails, this request gets a 503 and the next one retries.
-    pub async fn answer<F>(
-        &self,
-        mut request: Request<Body>,
-        start: impl FnOnce() -> F,
-    ) -> Response<Full<Bytes>>
+    pub async fn answer<F>(&self, mut request: Request<Body>, start: impl FnOnce() -> F) -> Response<Bytes>
     where
         F: Future<Output = Result<Router, SettingsError>>,
     {
@@ -51,13 +47,13 @@ impl Service {
         let Ok(response) = router.oneshot(request).await;
         let (mut head, body) = response.into_parts();
         // All bodies are in memory, so this neither waits nor fails.
-        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
         // Without a length Spin sends chunks, whose second segment waits for a delayed ACK.
         if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status) {
             head.headers.remove(header::CONTENT_LENGTH);
         } else {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        Response::from_parts(head, Full::new(body))
+        Response::from_parts(head, body)
     }
 }

@@ -1,10 +1,41 @@
 //! The bindings to Spin: all that differs between versions of WASI, with a file for each.
 //!
-//! Each file has the same few items: `serve` a request with a component's router (and the macro `component!` for its
-//! entry point), a `Connection` to a database, `variable`, `send` a request, `sleep`.
+//! The target of a build decides: `wasm32-wasip1` is WASI 0.2 through spin-sdk 5, which every Spin runs; `wasm32-wasip2`
+//! is WASI 0.3 through spin-sdk 7. (A module for `wasm32-wasip1` is made into a component by Spin.) Each file has the same
+//! few items: `serve` a request with a component's router (and the macro `component!` for its entry point), a
+//! `Connection` to a database, `variable`, `send` a request, `sleep`.
 
-mod wasi_p3;
+#[cfg_attr(target_env = "p1", path = "wasi_0_2.rs")]
+#[cfg_attr(not(target_env = "p1"), path = "wasi_0_3.rs")]
+mod wasi;
 
-pub(crate) use wasi_p3::{Connection, send, sleep, variable};
 #[doc(hidden)]
-pub use wasi_p3::{Request, Response, serve};
+pub use wasi::*;
+pub(crate) use wasi::{Connection, send, sleep, variable};
+
+use crate::Value;
+
+impl From<Value> for spin_sdk::sqlite::Value {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Integer(integer) => Self::Integer(integer),
+            Value::Real(real) => Self::Real(real),
+            Value::Text(text) => Self::Text(text),
+            Value::Blob(bytes) => Self::Blob(bytes),
+        }
+    }
+}
+
+impl From<spin_sdk::sqlite::Value> for Value {
+    fn from(value: spin_sdk::sqlite::Value) -> Self {
+        use spin_sdk::sqlite::Value;
+        match value {
+            Value::Null => Self::Null,
+            Value::Integer(integer) => Self::Integer(integer),
+            Value::Real(real) => Self::Real(real),
+            Value::Text(text) => Self::Text(text),
+            Value::Blob(bytes) => Self::Blob(bytes),
+        }
+    }
+}

@@ -38,7 +38,7 @@ pub async fn serve<F>(service: &Service, request: Request, start: impl FnOnce() 
 where
     F: Future<Output = Result<Router, SettingsError>>,
 {
-    service.answer(request.map(Body::new), start).await
+    service.answer(request.map(Body::new), start).await.map(Full::new)
 }
 
 /// The value of a variable, or why there is none.
@@ -80,30 +80,5 @@ impl Connection {
             Row::new(Arc::clone(&columns), row.values.into_iter().map(Into::into).collect())
         };
         Ok(rows.into_iter().map(row).collect())
-    }
-}
-
-impl From<Value> for spin_sdk::sqlite::Value {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::Integer(integer) => Self::Integer(integer),
-            Value::Real(real) => Self::Real(real),
-            Value::Text(text) => Self::Text(text),
-            Value::Blob(bytes) => Self::Blob(bytes),
-        }
-    }
-}
-
-impl From<spin_sdk::sqlite::Value> for Value {
-    fn from(value: spin_sdk::sqlite::Value) -> Self {
-        use spin_sdk::sqlite::Value;
-        match value {
-            Value::Null => Self::Null,
-            Value::Integer(integer) => Self::Integer(integer),
-            Value::Real(real) => Self::Real(real),
-            Value::Text(text) => Self::Text(text),
-            Value::Blob(bytes) => Self::Blob(bytes),
-        }
     }
 }
