@@ -11,12 +11,12 @@ use std::{
     time::SystemTime,
 };
 
-pub use launch::{Signal, workspace};
+pub use launch::{Signal, Wasi, workspace};
 
 pub use crate::{
     answer::Answer,
     app::TestApp,
-    setup::{Setup, on_spin},
+    setup::{Setup, on_spin, wasi},
 };
 
 mod answer;

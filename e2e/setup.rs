@@ -8,7 +8,7 @@ use std::{
     process::Stdio,
 };
 
-use launch::{Application, Host, Server};
+use launch::{Application, Host, Server, Wasi};
 use tempfile::TempDir;
 
 use crate::{ADMIN_TOKEN, SECRET, TestApp};
@@ -26,7 +26,12 @@ pub struct Setup {
 impl Setup {
     #[expect(clippy::new_without_default, reason = "it reads files and panics if that fails")]
     pub fn new() -> Self {
-        let application = Application::read().unwrap();
+        Self::of_build(wasi())
+    }
+
+    /// For the components of this build, whichever is tested.
+    pub fn of_build(wasi: Wasi) -> Self {
+        let application = Application::read(wasi).unwrap();
         Self {
             application,
             components: Vec::new(),
@@ -93,7 +98,7 @@ impl Setup {
     /// Starts a host on the files in this folder.
     pub(crate) fn serve(&self, folder: &Path) -> Server {
         let host = if on_spin() { Host::Spin } else { Host::Embedded("debug") };
-        let mut command = host.command(folder, "127.0.0.1:0").unwrap();
+        let mut command = host.command(folder, Path::new("spin.toml"), "127.0.0.1:0").unwrap();
         command
             .args(self.components.iter().flat_map(|id| ["--component-id", id]))
             .envs(self.variables.clone())
@@ -115,4 +120,9 @@ impl Setup {
 /// Whether the tests run on Spin (`E2E_HOST=spin`) and not on the embedded host.
 pub fn on_spin() -> bool {
     env::var("E2E_HOST").is_ok_and(|host| host == "spin")
+}
+
+/// The build of the components that is tested: for WASI 0.3, or what `E2E_WASI` says.
+pub fn wasi() -> Wasi {
+    env::var("E2E_WASI").map_or(Wasi::V0_3, |version| version.parse().unwrap())
 }

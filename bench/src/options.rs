@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use launch::{Host, SpinVersion};
+use launch::{Host, Wasi};
 use serde::Serialize;
 
 use crate::{
@@ -15,10 +15,11 @@ use crate::{
 /// Measures the services and compares them with a native server.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Takes less than two minutes: fewer loads, 64 connections, two short rounds. Other options override this.
+    /// Takes less than two minutes: fewer loads, 64 connections, two short rounds, WASI 0.3 only. Other options override
+    /// this.
     #[arg(long)]
     quick: bool,
-    /// Measures only these targets: embedded, spin, baseline, or the name of a --target.
+    /// Measures only these targets: embedded, embedded-wasi-0.2, spin, spin-wasi-0.2, baseline, or the name of a --target.
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     only: Vec<String>,
     /// Also measures a running server that has the original's API. May be repeated.
@@ -98,11 +99,10 @@ impl Plan {
 
 /// The targets to measure, in this order.
 pub(crate) fn targets(options: &Options) -> Result<Vec<Target>> {
-    let mut targets = vec![
-        Target::Baseline,
-        Target::Embedded(known_to_embedded_host(&options.spin_arg)?),
-        Target::Spin(options.spin_arg.clone()),
-    ];
+    let embedded_arguments = known_to_embedded_host(&options.spin_arg)?;
+    let mut targets = vec![Target::Baseline];
+    targets.extend(Wasi::ALL.map(|wasi| Target::Embedded(wasi, embedded_arguments.clone())));
+    targets.extend(Wasi::ALL.map(|wasi| Target::Spin(wasi, options.spin_arg.clone())));
     let has = |targets: &[Target], name: &str| targets.iter().any(|target| target.name() == name);
     for running in &options.target {
         ensure!(!has(&targets, &running.name), "there are two targets {}", running.name);
@@ -117,15 +117,18 @@ pub(crate) fn targets(options: &Options) -> Result<Vec<Target>> {
     }
     if !options.only.is_empty() {
         targets.retain(|target| options.only.iter().any(|name| name == target.name()));
+    } else if options.quick {
+        targets.retain(|target| target.wasi() != Some(Wasi::V0_2));
     }
-    if has(&targets, Target::SPIN)
-        && let Err(reason) = SpinVersion::on_path()
-    {
-        ensure!(options.only.is_empty(), "spin cannot be measured: {reason}");
-        eprintln!("spin is left out: {reason}");
-        targets.retain(|target| target.name() != Target::SPIN);
+    let mut runnable = Vec::new();
+    for target in targets {
+        match target.check() {
+            Ok(()) => runnable.push(target),
+            Err(reason) if options.only.is_empty() => eprintln!("{} is left out: {reason}", target.name()),
+            Err(reason) => bail!("{} cannot be measured: {reason}", target.name()),
+        }
     }
-    Ok(targets)
+    Ok(runnable)
 }
 
 /// Those of Spin's arguments that the embedded host has too.

@@ -9,17 +9,17 @@ use std::{
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use http::Uri;
-use launch::{Application, Host};
+use launch::{Application, Host, SpinVersion, Wasi};
 
 use crate::{database, interrupt, load::SECRET};
 
 /// A server to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The embedded host, with additional arguments.
-    Embedded(Vec<String>),
-    /// The `spin` on PATH, with additional arguments.
-    Spin(Vec<String>),
+    /// The embedded host with this build of the components, and additional arguments.
+    Embedded(Wasi, Vec<String>),
+    /// The `spin` on PATH with this build of the components, and additional arguments.
+    Spin(Wasi, Vec<String>),
     /// The native server.
     Baseline,
     /// A running server.
@@ -36,17 +36,34 @@ pub(crate) struct Running {
 }
 
 impl Target {
-    pub(crate) const EMBEDDED: &str = "embedded";
-    pub(crate) const SPIN: &str = "spin";
+    const EMBEDDED: &str = "embedded";
+    const EMBEDDED_WASI_0_2: &str = "embedded-wasi-0.2";
+    const SPIN: &str = "spin";
+    const SPIN_WASI_0_2: &str = "spin-wasi-0.2";
     pub(crate) const BASELINE: &str = "baseline";
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Embedded(_) => Self::EMBEDDED,
-            Self::Spin(_) => Self::SPIN,
+            Self::Embedded(Wasi::V0_3, _) => Self::EMBEDDED,
+            Self::Embedded(Wasi::V0_2, _) => Self::EMBEDDED_WASI_0_2,
+            Self::Spin(Wasi::V0_3, _) => Self::SPIN,
+            Self::Spin(Wasi::V0_2, _) => Self::SPIN_WASI_0_2,
             Self::Baseline => Self::BASELINE,
             Self::Running(running) => &running.name,
         }
+    }
+
+    /// The build of the components that it runs, if it runs any.
+    pub(crate) fn wasi(&self) -> Option<Wasi> {
+        match self {
+            Self::Embedded(wasi, _) | Self::Spin(wasi, _) => Some(*wasi),
+            Self::Baseline | Self::Running(_) => None,
+        }
+    }
+
+    /// Fails if it needs a Spin that is not on PATH.
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Self::Spin(wasi, _) = self { SpinVersion::on_path()?.check(*wasi) } else { Ok(()) }
     }
 
     /// Whether it is started here.
@@ -68,7 +85,14 @@ impl FromStr for Running {
         let (name, issuance, verification) =
             parts().context("expected NAME=ISSUANCE_URL,VERIFICATION_URL")?;
         ensure!(
-            ![Target::EMBEDDED, Target::SPIN, Target::BASELINE].contains(&name),
+            ![
+                Target::EMBEDDED,
+                Target::EMBEDDED_WASI_0_2,
+                Target::SPIN,
+                Target::SPIN_WASI_0_2,
+                Target::BASELINE
+            ]
+            .contains(&name),
             "{name} is the name of one of the bench's own targets"
         );
         Ok(Self {
@@ -165,18 +189,18 @@ impl Server {
 fn command(target: &Target, folder: &Path) -> Result<Command> {
     const LISTEN: &str = "127.0.0.1:0";
 
-    let (host, arguments) = match target {
+    let (host, wasi, arguments) = match target {
         Target::Baseline => {
             let mut baseline = Command::new(launch::program("release", Target::BASELINE)?);
             baseline.current_dir(folder).args(["--listen", LISTEN]);
             return Ok(baseline);
         }
-        Target::Embedded(arguments) => (Host::Embedded("release"), arguments),
-        Target::Spin(arguments) => (Host::Spin, arguments),
+        Target::Embedded(wasi, arguments) => (Host::Embedded("release"), wasi, arguments),
+        Target::Spin(wasi, arguments) => (Host::Spin, wasi, arguments),
         Target::Running(running) => bail!("{} is running already", running.name),
     };
-    Application::read()?.write(folder)?;
-    let mut command = host.command(folder, LISTEN)?;
+    Application::read(*wasi)?.write(folder)?;
+    let mut command = host.command(folder, Path::new("spin.toml"), LISTEN)?;
     command.args(arguments);
     Ok(command)
 }

@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::workspace;
+use crate::{Manifest, Wasi, workspace};
 
 /// The project's `spin.toml` and `runtime-config.toml`, to be served from another folder.
 #[derive(Clone, Debug)]
@@ -14,15 +14,26 @@ pub struct Application {
 }
 
 impl Application {
-    /// Reads both files; fails if a component has not been built.
-    pub fn read() -> Result<Self> {
-        let read =
-            |name| fs::read_to_string(workspace().join(name)).with_context(|| format!("cannot read {name}"));
-        let manifest = with_absolute_sources(&read("spin.toml")?, workspace());
-        if let Some(missing) = sources(&manifest).find(|source| !Path::new(source).exists()) {
-            bail!("{missing} is missing: cargo xtask builds it");
+    /// Reads both files, for the components of this build; fails if one has not been built.
+    pub fn read(wasi: Wasi) -> Result<Self> {
+        let mut manifest = Manifest::of_project()?;
+        for component in manifest.components() {
+            let wasm = wasi.built(&component);
+            ensure!(
+                wasm.exists(),
+                "{} is missing: cargo xtask build --wasi {wasi} builds it",
+                wasm.display()
+            );
         }
-        Ok(Self { manifest, runtime_config: read("runtime-config.toml")? })
+        manifest.set_sources(|component| wasi.built(component).display().to_string());
+        let runtime_config = workspace().join("runtime-config.toml");
+        let runtime_config = fs::read_to_string(runtime_config).context("cannot read runtime-config.toml")?;
+        Ok(Self { manifest: manifest.to_string(), runtime_config })
+    }
+
+    /// The text of the manifest, with absolute paths to the components.
+    pub fn manifest(&self) -> &str {
+        &self.manifest
     }
 
     /// Replaces a text in the manifest; fails if it is not there.
@@ -46,31 +57,13 @@ impl Application {
     }
 }
 
-/// Makes the paths of the components, which are relative to the workspace, absolute.
-fn with_absolute_sources(manifest: &str, workspace: &Path) -> String {
-    manifest.replace("source = \"target/", &format!("source = \"{}/target/", workspace.display()))
-}
-
-fn sources(manifest: &str) -> impl Iterator<Item = &str> {
-    manifest.lines().filter_map(|line| line.strip_prefix("source = \"")?.strip_suffix('"'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::WASM_TARGET;
 
     fn project() -> Application {
         let read = |name| fs::read_to_string(workspace().join(name)).unwrap();
         Application { manifest: read("spin.toml"), runtime_config: read("runtime-config.toml") }
-    }
-
-    #[test]
-    fn every_component_gets_an_absolute_path() {
-        let manifest = with_absolute_sources(&project().manifest, Path::new("/project"));
-        let expected = ["issuance", "verification", "web"]
-            .map(|name| format!("/project/target/{WASM_TARGET}/release/{name}.wasm"));
-        assert_eq!(sources(&manifest).collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fmt, path::Path, process::Command, str::FromStr};
 
 use anyhow::{Context, Error, Result, ensure};
 
-use crate::program;
+use crate::{Wasi, program};
 
 /// What serves the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ impl Host {
     /// The embedded host, as Cargo package and as program.
     pub const EMBEDDED: &str = "kube-credentials-host";
 
-    /// The command that serves the application in a folder; more arguments and variables may be added to it. Fails if
-    /// the embedded host has not been built.
-    pub fn command(self, folder: &Path, listen: &str) -> Result<Command> {
+    /// The command that serves the application in a folder; more arguments and variables may be added to it. The manifest
+    /// is relative to that folder. Fails if the embedded host has not been built.
+    pub fn command(self, folder: &Path, manifest: &Path, listen: &str) -> Result<Command> {
         let mut command = match self {
             Self::Spin => Command::new("spin"),
             Self::Embedded(profile) => Command::new(program(profile, Self::EMBEDDED)?),
@@ -31,7 +31,9 @@ impl Host {
         }
         command
             .current_dir(folder)
-            .args(["--from", "spin.toml", "--runtime-config-file", "runtime-config.toml"])
+            .arg("--from")
+            .arg(manifest)
+            .args(["--runtime-config-file", "runtime-config.toml"])
             .args(["--listen", listen]);
         Ok(command)
     }
@@ -42,19 +44,33 @@ impl Host {
 pub struct SpinVersion(u32, u32);
 
 impl SpinVersion {
-    /// The oldest Spin that runs WASI 0.3 components.
-    const OLDEST: Self = Self(4, 1);
+    /// The oldest Spin that runs a build of the components.
+    const fn oldest(wasi: Wasi) -> Self {
+        match wasi {
+            Wasi::V0_2 => Self(3, 0),
+            Wasi::V0_3 => Self(4, 1),
+        }
+    }
 
-    /// The version of the Spin on PATH; fails if there is none, or it cannot run the components.
+    /// The version of the Spin on PATH; fails if there is none, or it runs no build of the components.
     pub fn on_path() -> Result<Self> {
         let output = Command::new("spin").arg("--version").output();
         let output = output.context("there is no Spin on PATH")?;
-        String::from_utf8_lossy(&output.stdout).parse::<Self>()?.supported()
+        let version: Self = String::from_utf8_lossy(&output.stdout).parse()?;
+        version.check(Wasi::V0_2)?;
+        Ok(version)
     }
 
-    fn supported(self) -> Result<Self> {
-        ensure!(self >= Self::OLDEST, "the Spin on PATH is {self}, and {} or newer is needed", Self::OLDEST);
-        Ok(self)
+    /// The newest version of WASI that it runs.
+    pub fn wasi(self) -> Wasi {
+        if self >= Self::oldest(Wasi::V0_3) { Wasi::V0_3 } else { Wasi::V0_2 }
+    }
+
+    /// Fails if it is too old for a build of the components.
+    pub fn check(self, wasi: Wasi) -> Result<()> {
+        let oldest = Self::oldest(wasi);
+        ensure!(self >= oldest, "the Spin on PATH is {self}, and WASI {wasi} needs {oldest} or newer");
+        Ok(())
     }
 }
 
@@ -91,11 +107,17 @@ mod tests {
     }
 
     #[test]
-    fn spin_is_supported_from_4_1_on() {
+    fn spin_runs_wasi_0_3_from_4_1_on_and_0_2_from_3_0_on() {
         for version in [SpinVersion(4, 1), SpinVersion(4, 10), SpinVersion(5, 0)] {
-            assert!(version.supported().is_ok(), "{version}");
+            assert_eq!(version.wasi(), Wasi::V0_3, "{version}");
+            assert!(Wasi::ALL.into_iter().all(|wasi| version.check(wasi).is_ok()), "{version}");
         }
-        let refusal = SpinVersion(3, 6).supported().unwrap_err();
-        assert_eq!(refusal.to_string(), "the Spin on PATH is 3.6, and 4.1 or newer is needed");
+        for version in [SpinVersion(3, 0), SpinVersion(3, 6), SpinVersion(4, 0)] {
+            assert_eq!(version.wasi(), Wasi::V0_2, "{version}");
+            assert!(version.check(Wasi::V0_2).is_ok(), "{version}");
+        }
+        let refusal = SpinVersion(3, 6).check(Wasi::V0_3).unwrap_err();
+        assert_eq!(refusal.to_string(), "the Spin on PATH is 3.6, and WASI 0.3 needs 4.1 or newer");
+        assert!(SpinVersion(2, 7).check(Wasi::V0_2).is_err());
     }
 }

@@ -5,7 +5,9 @@
 mod application;
 mod group;
 mod host;
+mod manifest;
 mod server;
+mod wasi;
 
 use std::path::{Path, PathBuf};
 
@@ -16,12 +18,10 @@ pub use self::{
     application::Application,
     group::{Group, ending, signal_all},
     host::{Host, SpinVersion},
+    manifest::Manifest,
     server::Server,
+    wasi::Wasi,
 };
-
-/// What the components are compiled for. `spin.toml` takes them from this target's folder, and [`Application`] from
-/// where `spin.toml` says.
-pub const WASM_TARGET: &str = "wasm32-wasip2";
 
 /// The folder of the workspace.
 pub fn workspace() -> &'static Path {

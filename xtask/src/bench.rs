@@ -3,9 +3,12 @@
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Error, Result};
-use launch::{Host, target_folder};
+use launch::{Host, Wasi, target_folder};
 
-use crate::{build_components, cargo, run, step};
+use crate::{
+    build::{build_components, cargo},
+    run, step,
+};
 
 pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
     let mut bench = Command::new(target_folder().join("release/bench"));
@@ -13,7 +16,9 @@ pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         build(&["bench"])?;
     } else {
-        build_components()?;
+        for wasi in Wasi::ALL {
+            build_components(wasi)?;
+        }
         step("building the embedded host, the baseline and the bench (several minutes the first time)");
         build(&[Host::EMBEDDED, "baseline", "bench"])?;
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use launch::workspace;
 use serde::Deserialize;
 
-use crate::{cargo, output, run, step};
+use crate::{build::cargo, output, run, step};
 
 /// The crates that are compiled to wasm.
 const WASM_CRATES: [&str; 4] = ["issuance", "platform", "verification", "web"];

@@ -3,7 +3,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::{
-    env,
     ffi::OsString,
     net::SocketAddr,
     path::Path,
@@ -12,17 +11,19 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use launch::{Host, WASM_TARGET, target_folder, workspace};
+use launch::Wasi;
 
-use crate::up::HostChoice;
+use crate::{
+    build::{build_components, build_host, cargo},
+    up::HostChoice,
+};
 
 mod bench;
+mod build;
 mod coverage;
+mod dist;
 mod env_file;
 mod up;
-
-/// The components, as Cargo packages.
-const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
 
 #[derive(Debug, Parser)]
 #[command(
@@ -45,11 +46,29 @@ enum Task {
         /// The host to run it on.
         #[arg(long, value_enum, default_value_t = HostChoice::Auto)]
         host: HostChoice,
+        /// The version of WASI to build the components for [default: the newest that the host runs].
+        #[arg(long, value_name = "0.2|0.3")]
+        wasi: Option<Wasi>,
+    },
+    /// Builds the components: for WASI 0.3, which spin.toml names, or for 0.2.
+    Build {
+        /// The version of WASI to build them for.
+        #[arg(long, value_name = "0.2|0.3", default_value_t = Wasi::V0_3)]
+        wasi: Wasi,
     },
     /// Builds everything and runs all tests, including the end-to-end tests of the built components.
     Test {
         /// Runs only the tests with this in their names.
         filter: Option<String>,
+        /// Runs the end-to-end tests with this build of the components only [default: with both].
+        #[arg(long, value_name = "0.2|0.3")]
+        wasi: Option<Wasi>,
+    },
+    /// Writes a folder to target/dist that Spin runs without Rust, and an archive of it.
+    Dist {
+        /// The version of WASI to build the components for.
+        #[arg(long, value_name = "0.2|0.3", default_value_t = Wasi::V0_3)]
+        wasi: Wasi,
     },
     /// Shows which lines the native tests (those that need no host) run.
     Coverage,
@@ -64,8 +83,10 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
-        Task::Up { listen, host } => up::up(listen, host),
-        Task::Test { filter } => test(filter.as_deref()),
+        Task::Up { listen, host, wasi } => up::up(listen, host, wasi),
+        Task::Build { wasi } => build_components(wasi),
+        Task::Test { filter, wasi } => test(filter.as_deref(), wasi),
+        Task::Dist { wasi } => dist::dist(wasi),
         Task::Coverage => coverage::coverage(),
         Task::Bench { arguments } => bench::bench(&arguments),
     };
@@ -78,53 +99,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn test(filter: Option<&str>) -> Result<()> {
-    build_components()?;
+fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
+    // Whichever is tested: a test compares the two.
+    for wasi in Wasi::ALL {
+        build_components(wasi)?;
+    }
     build_host()?;
-    step("building and running the tests");
-    run(cargo().args(["test", "--workspace"]).args(filter))
-}
-
-/// Compiles the components to wasm.
-fn build_components() -> Result<()> {
-    add_wasm_target()?;
-    step(&format!("building the components ({})", COMPONENTS.join(", ")));
-    let mut build = cargo();
-    build.args(["build", "--release", "--target", WASM_TARGET]);
-    for component in COMPONENTS {
-        build.args(["--package", component]);
-    }
-    run(&mut build)
-}
-
-fn build_host() -> Result<()> {
-    step("building the embedded host (wasmtime: several minutes the first time)");
-    // With the features of the whole workspace, as for the tests, so that wasmtime is compiled once.
-    run(cargo().args(["build", "--workspace", "--bin", Host::EMBEDDED]))
-}
-
-fn add_wasm_target() -> Result<()> {
-    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    if Path::new(&sysroot).join("lib/rustlib").join(WASM_TARGET).exists() {
-        return Ok(());
-    }
-    step(&format!("adding the Rust target {WASM_TARGET}"));
-    run(Command::new("rustup").args(["target", "add", WASM_TARGET]))
-        .with_context(|| format!("this Rust cannot compile to {WASM_TARGET}, and rustup could not add it"))
-}
-
-fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace()).env("CARGO_TARGET_DIR", target_folder());
-    // Cargo sets these for this program. Build scripts that depend on them (ring's does) would run again whenever builds
-    // from here and from a shell alternate.
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
-    }
-    cargo
+    let test = |wasi: Wasi, selection: &[&str]| {
+        step(&format!("building and running the tests, with the components for WASI {wasi}"));
+        run(cargo().arg("test").args(selection).args(filter).env("E2E_WASI", wasi.to_string()))
+    };
+    test(wasi.unwrap_or(Wasi::V0_3), &["--workspace"])?;
+    // The others do not depend on the build.
+    if wasi.is_none() { test(Wasi::V0_2, &["--workspace", "--test", "e2e"]) } else { Ok(()) }
 }
 
 /// Announces a step on stderr, as Cargo does.

@@ -1,8 +1,10 @@
 //! `cargo xtask up`: builds and serves everything, with only Rust installed.
 
 use std::{
+    fs,
     io::{self, Write},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
@@ -10,15 +12,18 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use launch::{Host, Server, Signal, SpinVersion, workspace};
+use launch::{Application, Host, Server, Signal, SpinVersion, Wasi, workspace};
 use nix::sys::stat::{Mode, umask};
 
-use crate::{build_components, build_host, env_file, step};
+use crate::{
+    build::{build_components, build_host},
+    env_file, step,
+};
 
 /// The host to serve the application with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HostChoice {
-    /// Spin if version 4.1 or newer is on PATH, else the embedded host.
+    /// Spin if one is on PATH that runs the components, else the embedded host.
     Auto,
     /// Spin.
     Spin,
@@ -26,14 +31,25 @@ pub(crate) enum HostChoice {
     Embedded,
 }
 
-pub(crate) fn up(listen: SocketAddr, choice: HostChoice) -> Result<()> {
+pub(crate) fn up(listen: SocketAddr, choice: HostChoice, wasi: Option<Wasi>) -> Result<()> {
     env_file::write(workspace())?;
-    let host = choose(choice, SpinVersion::on_path())?;
-    build_components()?;
+    let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
+    build_components(wasi)?;
     if host != Host::Spin {
         build_host()?;
     }
-    serve(&mut host.command(workspace(), &listen.to_string())?)
+    let manifest = manifest(wasi)?;
+    serve(&mut host.command(workspace(), &manifest, &listen.to_string())?)
+}
+
+/// The manifest of a build, relative to the workspace: `spin.toml`, or one made from it.
+fn manifest(wasi: Wasi) -> Result<PathBuf> {
+    if wasi == Wasi::V0_3 {
+        return Ok("spin.toml".into());
+    }
+    let path = Path::new("target").join(wasi.target()).join("spin.toml");
+    fs::write(workspace().join(&path), Application::read(wasi)?.manifest())?;
+    Ok(path)
 }
 
 /// Runs the host until Ctrl-C, which is passed on to it, and prints how to call it.
@@ -68,21 +84,29 @@ Kube Credentials answers at {base_url} (Ctrl-C ends it). Open that in a browser,
     )
 }
 
-/// Decides which host to run and announces it.
-fn choose(choice: HostChoice, spin: Result<SpinVersion>) -> Result<Host> {
+/// Decides which host to run, with which build, and announces it.
+fn choose(choice: HostChoice, wasi: Option<Wasi>, spin: Result<SpinVersion>) -> Result<(Host, Wasi)> {
+    let spin = spin.and_then(|version| {
+        let wasi = wasi.unwrap_or(version.wasi());
+        version.check(wasi)?;
+        Ok((version, wasi))
+    });
+    let embedded = (Host::Embedded("debug"), wasi.unwrap_or(Wasi::V0_3));
     match (choice, spin) {
         (HostChoice::Embedded, _) => {
             step("using the embedded host, as asked");
-            Ok(Host::Embedded("debug"))
+            Ok(embedded)
         }
-        (_, Ok(version)) => {
-            step(&format!("using Spin {version}"));
-            Ok(Host::Spin)
+        (_, Ok((version, wasi))) => {
+            step(&format!("using Spin {version} with WASI {wasi}"));
+            Ok((Host::Spin, wasi))
         }
-        (HostChoice::Spin, Err(reason)) => bail!("{reason} (see https://spinframework.dev/install)"),
+        (HostChoice::Spin, Err(reason)) => {
+            bail!("{reason}: install it from https://spinframework.dev/install, or leave out --host spin")
+        }
         (HostChoice::Auto, Err(reason)) => {
             step(&format!("using the embedded host, for trying and developing only: {reason}"));
-            Ok(Host::Embedded("debug"))
+            Ok(embedded)
         }
     }
 }
@@ -93,16 +117,32 @@ mod tests {
 
     use super::*;
 
+    const EMBEDDED: Host = Host::Embedded("debug");
+
+    fn choose(choice: HostChoice, wasi: Option<Wasi>, spin: Option<&str>) -> Result<(Host, Wasi)> {
+        super::choose(choice, wasi, spin.context("there is no Spin").and_then(|line| line.parse()))
+    }
+
     #[test]
     fn spin_is_used_if_it_can_be_unless_the_embedded_host_is_asked_for() {
-        let choose = |choice, spin: Option<&str>| {
-            choose(choice, spin.context("there is no Spin").and_then(|line| line.parse()))
-        };
         let spin = Some("spin 4.1.0");
-        assert_eq!(choose(HostChoice::Auto, spin).unwrap(), Host::Spin);
-        assert_eq!(choose(HostChoice::Auto, None).unwrap(), Host::Embedded("debug"));
-        assert_eq!(choose(HostChoice::Embedded, spin).unwrap(), Host::Embedded("debug"));
-        assert_eq!(choose(HostChoice::Spin, spin).unwrap(), Host::Spin);
-        assert!(choose(HostChoice::Spin, None).unwrap_err().to_string().contains("there is no Spin"));
+        assert_eq!(choose(HostChoice::Auto, None, spin).unwrap(), (Host::Spin, Wasi::V0_3));
+        assert_eq!(choose(HostChoice::Auto, None, None).unwrap(), (EMBEDDED, Wasi::V0_3));
+        assert_eq!(choose(HostChoice::Embedded, None, spin).unwrap(), (EMBEDDED, Wasi::V0_3));
+        assert_eq!(choose(HostChoice::Spin, None, spin).unwrap(), (Host::Spin, Wasi::V0_3));
+        let refusal = choose(HostChoice::Spin, None, None).unwrap_err().to_string();
+        assert!(refusal.contains("there is no Spin"), "{refusal}");
+    }
+
+    #[test]
+    fn an_older_spin_gets_wasi_0_2_and_no_spin_gets_what_it_cannot_run() {
+        let (old, new) = (Some("spin 3.6.3"), Some("spin 4.1.0"));
+        assert_eq!(choose(HostChoice::Auto, None, old).unwrap(), (Host::Spin, Wasi::V0_2));
+        assert_eq!(choose(HostChoice::Auto, Some(Wasi::V0_2), new).unwrap(), (Host::Spin, Wasi::V0_2));
+        assert_eq!(choose(HostChoice::Auto, Some(Wasi::V0_3), old).unwrap(), (EMBEDDED, Wasi::V0_3));
+        assert_eq!(choose(HostChoice::Auto, Some(Wasi::V0_2), None).unwrap(), (EMBEDDED, Wasi::V0_2));
+        let refusal = choose(HostChoice::Spin, Some(Wasi::V0_3), old).unwrap_err().to_string();
+        assert!(refusal.contains("3.6") && refusal.contains("4.1"), "{refusal}");
+        assert_eq!(choose(HostChoice::Auto, None, Some("spin 2.7.0")).unwrap(), (EMBEDDED, Wasi::V0_3));
     }
 }

@@ -4,6 +4,7 @@
 //! can change that:
 //!
 //! * `E2E_HOST=spin` uses the `spin` on PATH, not the embedded host.
+//! * `E2E_WASI=0.2` uses the components built for WASI 0.2, not those for 0.3.
 //! * `E2E_BASE_URL` and `E2E_ADMIN_TOKEN` name a running application, for the tests that need only HTTP.
 //! * `E2E_TOOLS=required` fails tests whose [tool](e2e::tools) is missing. Else they are skipped.
 

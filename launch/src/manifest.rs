@@ -1,0 +1,71 @@
+//! Manifests made from the project's `spin.toml`.
+
+use std::{fmt, fs};
+
+use anyhow::{Context, Result};
+use toml_edit::{DocumentMut, Table};
+
+use crate::workspace;
+
+/// A Spin manifest that is being changed. What is not changed stays as it is written, comments too.
+#[derive(Clone, Debug)]
+pub struct Manifest(DocumentMut);
+
+impl Manifest {
+    /// The project's own.
+    pub fn of_project() -> Result<Self> {
+        let text = fs::read_to_string(workspace().join("spin.toml")).context("cannot read spin.toml")?;
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        text.parse().map(Self).context("spin.toml is not TOML")
+    }
+
+    /// The version of the application.
+    pub fn version(&self) -> Result<&str> {
+        self.0["application"]["version"].as_str().context("spin.toml has no application.version")
+    }
+
+    /// The ids of the components.
+    pub fn components(&self) -> Vec<String> {
+        self.0["component"].as_table().into_iter().flatten().map(|(id, _)| id.to_owned()).collect()
+    }
+
+    /// Takes each component from where `source` says, given its id, and leaves out how it is built.
+    pub fn set_sources(&mut self, source: impl Fn(&str) -> String) {
+        for (id, component) in self.0["component"].as_table_mut().into_iter().flat_map(Table::iter_mut) {
+            component["source"] = toml_edit::value(source(id.get()));
+            if let Some(component) = component.as_table_mut() {
+                component.remove("build");
+            }
+        }
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# A comment.\n[application]\nversion = \"1.2.3\"\n\n[component.a] # Another.\nsource = \"x/a.wasm\"\n\n\
+                        [component.a.build]\ncommand = \"make\"\n\n[component.b]\nsource = \"b.wasm\" # A third.\n";
+
+    #[test]
+    fn sources_are_replaced_build_sections_left_out_and_comments_kept() {
+        let mut manifest = Manifest::parse(TEXT).unwrap();
+        assert_eq!(
+            (manifest.version().unwrap(), manifest.components()),
+            ("1.2.3", vec!["a".into(), "b".into()])
+        );
+        manifest.set_sources(|id| format!("{id}.wasm"));
+        let expected = "# A comment.\n[application]\nversion = \"1.2.3\"\n\n[component.a] # Another.\nsource = \"a.wasm\"\n\n\
+                        [component.b]\nsource = \"b.wasm\"\n";
+        assert_eq!(manifest.to_string(), expected);
+    }
+}

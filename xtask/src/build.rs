@@ -1,0 +1,87 @@
+//! Building: the components, and the embedded host.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use launch::{Host, Wasi, target_folder, workspace};
+
+use crate::{output, run, step};
+
+/// The components, as Cargo packages.
+pub(crate) const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
+
+/// Compiles the components to wasm, where `spin.toml` or a manifest made from it expects them.
+pub(crate) fn build_components(wasi: Wasi) -> Result<()> {
+    step(&format!("building the components ({}) for WASI {wasi}", COMPONENTS.join(", ")));
+    run(&mut component_build(wasi)?)
+}
+
+/// Compiles the components so that the same source gives the same bytes, on every machine with the same Rust. Returns the
+/// folder with the wasm files.
+pub(crate) fn build_components_reproducibly(wasi: Wasi) -> Result<PathBuf> {
+    step(&format!("building the components ({}) for WASI {wasi}, reproducibly", COMPONENTS.join(", ")));
+    // Apart, as other flags would make Cargo compile everything again each time.
+    let folder = target_folder().join("reproducible");
+    let mut build = component_build(wasi)?;
+    build.arg("--locked").env("CARGO_TARGET_DIR", &folder);
+    // Panics name the file they come from, in a dependency by its path on this machine.
+    let mut flags = OsString::from("--remap-path-prefix=");
+    flags.push(cargo_home()?);
+    flags.push("=/cargo");
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags);
+    // spin-sdk 5 exports a symbol with the commit of the git repository around it, which is whose folder it happens to be in.
+    build.env("GIT_DIR", "/nonexistent");
+    run(&mut build)?;
+    Ok(folder.join(wasi.target()).join("release"))
+}
+
+fn component_build(wasi: Wasi) -> Result<Command> {
+    add_target(wasi)?;
+    let mut build = cargo();
+    build.args(["build", "--release", "--target", wasi.target()]);
+    build.args(COMPONENTS.iter().flat_map(|component| ["--package", component]));
+    Ok(build)
+}
+
+pub(crate) fn build_host() -> Result<()> {
+    step("building the embedded host (wasmtime: several minutes the first time)");
+    // With the features of the whole workspace, as for the tests, so that wasmtime is compiled once.
+    run(cargo().args(["build", "--workspace", "--bin", Host::EMBEDDED]))
+}
+
+/// Adds the Rust target of this build, if it is missing.
+fn add_target(wasi: Wasi) -> Result<()> {
+    let target = wasi.target();
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    if Path::new(&sysroot).join("lib/rustlib").join(target).exists() {
+        return Ok(());
+    }
+    step(&format!("adding the Rust target {target}"));
+    run(Command::new("rustup").args(["target", "add", target]))
+        .with_context(|| format!("this Rust cannot compile to {target}, and rustup could not add it"))
+}
+
+/// The folder of Cargo's registry: `CARGO_HOME`, or `.cargo` in the user's home folder.
+fn cargo_home() -> Result<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("neither CARGO_HOME nor HOME is set")
+}
+
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace()).env("CARGO_TARGET_DIR", target_folder());
+    // Cargo sets these for this program. Build scripts that depend on them (ring's does) would run again whenever builds
+    // from here and from a shell alternate.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}

@@ -1,0 +1,98 @@
+//! `cargo xtask dist`: a folder with all that a host needs, which needs no Rust.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use flate2::{Compression, GzBuilder};
+use launch::{Manifest, Wasi, target_folder, workspace};
+use sha2::{Digest, Sha256};
+
+use crate::build::{COMPONENTS, build_components_reproducibly};
+
+/// What is copied from the project as it is.
+const FILES: [&str; 3] = [".env.example", "LICENSE", "runtime-config.toml"];
+
+/// Writes the folder, an archive of it and the archive's checksum to `target/dist`, and says where.
+pub(crate) fn dist(wasi: Wasi) -> Result<()> {
+    let mut manifest = Manifest::of_project()?;
+    let name = format!("kube-credentials-{}-wasi-{wasi}", manifest.version()?);
+    let wasm = build_components_reproducibly(wasi)?;
+
+    let dist = target_folder().join("dist");
+    let folder = dist.join(&name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot replace {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder)?;
+    for component in COMPONENTS {
+        let file = format!("{component}.wasm");
+        fs::copy(wasm.join(&file), folder.join(&file)).with_context(|| format!("cannot copy {file}"))?;
+    }
+    for file in FILES {
+        fs::copy(workspace().join(file), folder.join(file)).with_context(|| format!("cannot copy {file}"))?;
+    }
+    manifest.set_sources(|component| format!("{component}.wasm"));
+    fs::write(folder.join("spin.toml"), manifest.to_string())?;
+    fs::write(folder.join("README.md"), readme(&name, wasi))?;
+
+    let archive = archive(&folder, &name)?;
+    fs::write(dist.join(format!("{name}.tar.gz")), &archive)?;
+    // As sha256sum --check reads it.
+    let checksum = format!("{}  {name}.tar.gz\n", hex::encode(Sha256::digest(&archive)));
+    fs::write(dist.join(format!("{name}.tar.gz.sha256")), &checksum)?;
+    println!("{}\n{checksum}", folder.display());
+    Ok(())
+}
+
+/// A compressed tar archive of the folder, under this name. Its bytes depend on names and contents only.
+fn archive(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    names.sort();
+    let compressed = GzBuilder::new().write(Vec::new(), Compression::best());
+    let mut archive = tar::Builder::new(compressed);
+    archive.mode(tar::HeaderMode::Deterministic);
+    for file in names {
+        archive.append_file(Path::new(name).join(&file), &mut File::open(folder.join(&file))?)?;
+    }
+    let mut compressed = archive.into_inner()?;
+    compressed.flush()?;
+    Ok(compressed.finish()?)
+}
+
+fn readme(name: &str, wasi: Wasi) -> String {
+    let spin = match wasi {
+        Wasi::V0_2 => "Spin 3.0 or newer, SpinKube or a Spin-compatible cloud",
+        Wasi::V0_3 => "Spin 4.1 or newer",
+    };
+    format!(
+        r"# {name}
+
+Kube Credentials for WASI {wasi}: runs on {spin} (https://spinframework.dev/install).
+
+Run it here:
+
+```sh
+umask 077                             # files are readable by you only: secrets, databases, logs
+install -m 600 .env.example .env      # then add a secret, from: openssl rand -hex 32
+mkdir -p data
+spin up --runtime-config-file runtime-config.toml
+```
+
+It answers at http://127.0.0.1:3000. The databases are in `data/`; keep them and the secret.
+
+Push it to a registry, and run it from there, in a folder with `.env`, `runtime-config.toml` and `data/`:
+
+```sh
+spin registry push registry.example/kube-credentials:1
+spin up --from registry.example/kube-credentials:1 --runtime-config-file runtime-config.toml
+```
+
+The variables that can be set are in `.env.example`. The project's README and its `docs/` describe the API and operation.
+"
+    )
+}
