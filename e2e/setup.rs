@@ -92,6 +92,11 @@ impl Setup {
 
     async fn start_in(self, folder: TempDir) -> TestApp {
         self.application.write(folder.path()).unwrap();
+        self.start_from(folder).await
+    }
+
+    /// Starts with the manifest and the runtime config that are in this folder.
+    pub async fn start_from(self, folder: TempDir) -> TestApp {
         TestApp::start(folder, self).await
     }
 

@@ -1,9 +1,6 @@
 //! The routes of verification, and their configuration.
 
-use std::{
-    sync::{Arc, atomic::AtomicU32},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -32,8 +29,6 @@ pub(crate) struct App {
     pub(crate) issuance: Issuance,
     /// How long audit rows are kept; `None` means forever.
     pub(crate) retention: Option<Duration>,
-    /// How many audit rows this instance has written; wraps around.
-    pub(crate) written: AtomicU32,
     pub(crate) store: Store,
 }
 
@@ -79,7 +74,6 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Rout
                 issuance: Issuance::new(&issuance_url, keys.key_ids()),
                 keys,
                 retention,
-                written: AtomicU32::new(0),
                 store: Store::new(),
             });
             let actions = Router::new()

@@ -61,12 +61,12 @@ impl Store {
     }
 
     /// Deletes up to `limit` rows from before a time, oldest first, without waiting for the connection or retrying.
-    pub(crate) async fn delete_before(&self, time: Timestamp, limit: u32) -> Result<(), DatabaseError> {
+    pub(crate) async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<(), DatabaseError> {
         self.database
             .query_now(
                 "DELETE FROM verifications WHERE id IN \
                  (SELECT id FROM verifications WHERE id < ? ORDER BY id LIMIT ?)",
-                [first_at(time), i64::from(limit).into()],
+                [first_at(time), i64::try_from(limit).unwrap_or(i64::MAX).into()],
             )
             .await
             .map(drop)

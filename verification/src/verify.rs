@@ -1,6 +1,6 @@
 //! POST /verify and POST /verify/batch: verdicts on credentials, recorded before they are returned.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use axum::{Extension, extract::State};
 use credentials::{
@@ -18,11 +18,12 @@ use crate::{issuance::Known, routes::App, store::Verification};
 /// The most credentials of one batch.
 const MAX_BATCH: usize = 100;
 
-/// Old audit rows are deleted after an instance's first row, and then after every so many.
-const ROWS_PER_CLEANUP: u32 = 16;
+/// Old audit rows are deleted after every so many new ones, on average: at random, because an instance may live for one
+/// request only and cannot count.
+const ROWS_PER_CLEANUP: usize = 16;
 
 /// The minimum `LIMIT` of a deletion: few rows, so that the lock is short, but more than were added.
-const MIN_CLEANUP_LIMIT: u32 = 100;
+const MIN_CLEANUP_LIMIT: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,15 +176,13 @@ fn judge(
 /// verdict is ready; a failure is only logged.
 async fn clean_up(app: &App, now: Timestamp, added: usize) {
     let Some(retention) = app.retention else { return };
-    let added = u32::try_from(added).unwrap_or(u32::MAX);
-    let before = app.written.fetch_add(added, Ordering::Relaxed);
-    if before != 0 && before / ROWS_PER_CLEANUP == before.wrapping_add(added) / ROWS_PER_CLEANUP {
+    let [chance] = random::bytes().unwrap_or([0]);
+    if usize::from(chance) % ROWS_PER_CLEANUP >= added {
         return;
     }
     let oldest = now.as_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     let Ok(oldest) = Timestamp::from_millis(oldest) else { return };
-    if let Err(error) = app.store.delete_before(oldest, MIN_CLEANUP_LIMIT.max(added.saturating_mul(2))).await
-    {
+    if let Err(error) = app.store.delete_before(oldest, MIN_CLEANUP_LIMIT.max(2 * added)).await {
         tracing::warn!(service = "verification", reason = %error, "old audit rows were not deleted");
     }
 }

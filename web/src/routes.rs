@@ -1,5 +1,7 @@
 //! The paths of the page: which files there are, and how they are served.
 
+use std::sync::{Arc, LazyLock};
+
 use axum::{
     Router,
     extract::Request,
@@ -106,10 +108,12 @@ pub fn router(cors_origin: &str) -> Router {
 
 /// Serves a file to GET, or 304 if the client already has it (RFC 9110, section 13.1.2).
 fn serve<S: Clone + Send + Sync + 'static>(asset: &'static Asset) -> axum::routing::MethodRouter<S> {
-    let etag = asset.etag();
+    // Hashed when it is asked for: with WASI 0.2 an instance serves one file.
+    let etag = Arc::new(LazyLock::new(|| asset.etag()));
     get(async move |request: HeaderMap| {
+        let etag = &**etag;
         let has_it = request.typed_get::<IfNoneMatch>();
-        let mut response = match (has_it, &etag) {
+        let mut response = match (has_it, etag) {
             (Some(has_it), Some(etag)) if !has_it.precondition_passes(etag) => {
                 StatusCode::NOT_MODIFIED.into_response()
             }
@@ -117,7 +121,7 @@ fn serve<S: Clone + Send + Sync + 'static>(asset: &'static Asset) -> axum::routi
         };
         let headers = response.headers_mut();
         if let Some(etag) = etag {
-            headers.typed_insert(etag);
+            headers.typed_insert(etag.clone());
         }
         // Cached, but revalidated each time: a new version shows at once, an unchanged one costs no body.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

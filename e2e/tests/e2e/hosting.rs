@@ -82,7 +82,7 @@ async fn a_chaining_host_name_does_not_work_from_outside() {
 #[tokio::test]
 async fn a_component_without_its_variables_answers_503() {
     needs_own_host!();
-    let without = "log_level = \"{{ log_level }}\"\n\n[component.issuance.build]";
+    let without = "log_level = \"{{ log_level }}\"\n\n[component.verification]";
     let with = format!("cors_origin = \"{{{{ cors_origin }}}}\"\n{without}");
     let app = Setup::new().edit_manifest(&with, without).start().await;
     for path in ["/issue", "/issue/x", "/health"] {

@@ -11,9 +11,11 @@
 mod access;
 mod batch;
 mod browser;
+mod builds;
 mod check;
 mod concurrency;
 mod contract;
+mod dist;
 mod durability;
 mod faults;
 mod health;

@@ -36,11 +36,15 @@ async fn expired_audit_rows_are_deleted_a_few_at_a_time_and_others_kept() {
     };
     let mut before = older_than(30);
     assert_eq!(before, 250);
-    for i in 0..200 {
-        app.verify(&format!("{i}")).await;
+    // A deletion comes after every sixteenth row, on average.
+    for _ in 0..1000 {
+        app.verify("a").await;
         let after = older_than(30);
         assert!(before - after <= 100, "{before} - {after}");
         before = after;
+        if before == 0 {
+            break;
+        }
     }
     assert_eq!(before, 0);
     assert_eq!(older_than(28), 50);
@@ -92,8 +96,10 @@ async fn a_database_that_is_too_busy_to_delete_delays_no_verdict() {
     add_old_rows(&database, 10, 31 * DAY);
     let busy = "CREATE TRIGGER busy BEFORE DELETE ON verifications BEGIN SELECT RAISE(ABORT, 'database is locked'); END";
     database.execute_batch(busy).unwrap();
-    let started = Instant::now();
-    assert_eq!(app.verify("a").await.status, 200);
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    for _ in 0..200 {
+        let started = Instant::now();
+        assert_eq!(app.verify("a").await.status, 200);
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    }
     app.wait_for_log("old audit rows were not deleted").await;
 }
