@@ -23,6 +23,7 @@ use crate::{
 
 mod allowed_hosts;
 mod app;
+mod component;
 mod guest;
 mod log;
 mod manifest;
@@ -40,7 +41,10 @@ mod bindings {
         path: "wit",
         world: "host",
         imports: { default: async | trappable },
-        with: { "spin:sqlite/sqlite.connection": crate::sqlite::Connection },
+        with: {
+            "fermyon:spin/sqlite.connection": crate::sqlite::Connection,
+            "spin:sqlite/sqlite.connection": crate::sqlite::Connection,
+        },
     });
 }
 
