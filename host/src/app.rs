@@ -70,7 +70,6 @@ impl App {
             );
             let allowed = AllowedHosts::new(&component.allowed_outbound_hosts, variables)
                 .with_context(|| format!("component {id}"))?;
-            check_chaining(id, &component.allowed_outbound_hosts, manifest)?;
             let handler = loader
                 .load(&source)
                 .with_context(|| format!("component {id}: {} cannot run here", source.display()))?;
@@ -193,19 +192,6 @@ fn database_files(
         }
     }
     Ok(files)
-}
-
-/// As in Spin, `allowed_outbound_hosts` may not name a component that `--component-id` left out, except by a variable.
-fn check_chaining(id: &str, hosts: &[String], manifest: &Manifest) -> Result<()> {
-    for host in hosts.iter().filter_map(|host| host.parse::<Uri>().ok()?.host().map(ToOwned::to_owned)) {
-        if let Some(chained) = chained_component(&host) {
-            ensure!(
-                manifest.component.contains_key(chained),
-                "component {id} chains to the component {chained:?}, which is not selected"
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Gives the request the absolute URI that components see: the authority comes from it or from `Host`, which must agree.
