@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
-    uri::{Authority, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use wasmtime_wasi_http::handler::ErrorCode;
@@ -215,7 +215,10 @@ fn complete_uri(request: &mut Request<RequestBody>) -> Result<()> {
 fn add_spin_headers(request: &mut Request<RequestBody>, target: &Match, client: Option<SocketAddr>) {
     let client = client.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let prefix = target.route.strip_suffix("/...").unwrap_or(&target.route);
-    let full_url = request.uri().to_string();
+    // As in Spin, the host of a request without the header, such as a chained one, is localhost here.
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let full_url = format!("http://{host}{path}");
     for (name, value) in [
         ("spin-path-info", target.path_info.as_str()),
         ("spin-full-url", &full_url),
