@@ -7,7 +7,11 @@ use http::{Request, Response, header};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use url::Url;
 use wasmtime_wasi::{TrappableError, runtime::spawn};
-use wasmtime_wasi_http::{handler::ErrorCode, p2, p3};
+use wasmtime_wasi_http::{
+    handler::ErrorCode,
+    p2::{self, bindings::http::types as wasi_0_2},
+    p3::{self, bindings::http::types as wasi_0_3},
+};
 
 use crate::{
     allowed_hosts::{AllowedHosts, chained_component},
@@ -16,11 +20,10 @@ use crate::{
     routes::Match,
 };
 
-type ErrorCode2 = p2::bindings::http::types::ErrorCode;
-type ErrorCode3 = p3::bindings::http::types::ErrorCode;
-type Body3 = UnsyncBoxBody<Bytes, ErrorCode3>;
-type Done3 = Box<dyn Future<Output = Result<(), ErrorCode3>> + Send>;
-type Sent3 = Result<(Response<Body3>, Done3), TrappableError<ErrorCode3>>;
+/// What WASI 0.3 wants of a request that is sent.
+type Sent = Result<(Response<Body>, Done), TrappableError<wasi_0_3::ErrorCode>>;
+type Body = UnsyncBoxBody<Bytes, wasi_0_3::ErrorCode>;
+type Done = Box<dyn Future<Output = Result<(), wasi_0_3::ErrorCode>> + Send>;
 
 /// The hosts that one component may call, and the application for service chaining.
 #[derive(Clone)]
@@ -36,7 +39,7 @@ enum Destination {
 }
 
 impl Outbound {
-    /// Where a request goes, if the component may send it.
+    /// Where a request goes, if it is allowed at all.
     fn destination<B>(&self, request: &Request<B>) -> Option<Destination> {
         let allowed = Url::parse(&request.uri().to_string()).is_ok_and(|url| self.allowed.allow(&url));
         if !allowed {
@@ -63,14 +66,14 @@ impl Outbound {
         app.call(target, request, None).await.map_err(|error| wasmtime::format_err!("{error:#}"))
     }
 
-    /// Sends a request of a WASI 0.2 component. An error of the outer result is a trap.
+    /// Sends a request of WASI 0.2. The outer error is a trap.
     async fn send_0_2(
         self,
         request: Request<p2::body::HyperOutgoingBody>,
         config: p2::types::OutgoingRequestConfig,
-    ) -> wasmtime::Result<Result<p2::types::IncomingResponse, ErrorCode2>> {
+    ) -> wasmtime::Result<Result<p2::types::IncomingResponse, wasi_0_2::ErrorCode>> {
         match self.destination(&request) {
-            None => Ok(Err(ErrorCode2::HttpRequestDenied)),
+            None => Ok(Err(wasi_0_2::ErrorCode::HttpRequestDenied)),
             Some(Destination::Elsewhere) => Ok(p2::default_send_request_handler(request, config).await),
             Some(Destination::Component(target)) => {
                 let request = request.map(|body| body.map_err(ErrorCode::P2).boxed_unsync());
@@ -84,10 +87,10 @@ impl Outbound {
         }
     }
 
-    /// Sends a request of a WASI 0.3 component.
-    async fn send_0_3(self, request: Request<Body3>, options: Option<p3::RequestOptions>) -> Sent3 {
+    /// Sends a request of WASI 0.3.
+    async fn send_0_3(self, request: Request<Body>, options: Option<p3::RequestOptions>) -> Sent {
         match self.destination(&request) {
-            None => Err(ErrorCode3::HttpRequestDenied.into()),
+            None => Err(wasi_0_3::ErrorCode::HttpRequestDenied.into()),
             Some(Destination::Elsewhere) => {
                 let (response, done) = p3::default_send_request(request, options).await?;
                 Ok((response.map(BodyExt::boxed_unsync), Box::new(done)))
@@ -117,10 +120,10 @@ impl p2::WasiHttpHooks for Outbound {
 impl p3::WasiHttpHooks for Outbound {
     fn send_request(
         &mut self,
-        request: Request<Body3>,
+        request: Request<Body>,
         options: Option<p3::RequestOptions>,
-        _: Done3,
-    ) -> Box<dyn Future<Output = Sent3> + Send> {
+        _: Done,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
         Box::new(self.clone().send_0_3(request, options))
     }
 }
@@ -128,6 +131,6 @@ impl p3::WasiHttpHooks for Outbound {
 /// Why the body of a chained component's response ended early.
 fn error_code(error: wasmtime::Error) -> ErrorCode {
     error.downcast().map(ErrorCode::P3).or_else(|error| error.downcast().map(ErrorCode::P2)).unwrap_or_else(
-        |error: wasmtime::Error| ErrorCode::P3(ErrorCode3::InternalError(Some(error.to_string()))),
+        |error: wasmtime::Error| ErrorCode::P3(wasi_0_3::ErrorCode::InternalError(Some(error.to_string()))),
     )
 }

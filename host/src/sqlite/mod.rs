@@ -1,5 +1,5 @@
 //! SQLite with Spin's semantics: a new connection for every open, SQLite's own busy timeout of 5 s, errors as text.
-//! As in Spin, the older interface is the newer one with other types.
+//! Each version of the interface is a module; as in Spin, 2.0.0 is 3.1.0's synchronous calls with other types.
 
 use std::{
     collections::{HashMap, HashSet},
