@@ -1,43 +1,25 @@
-//! The application: compiles its components, keeps a pool of instances for each, and hands them requests.
+//! The application: loads its components and routes requests to them.
 
 use std::{
     collections::HashMap,
-    future::Future,
     net::SocketAddr,
     path::{Path, PathBuf},
-    pin::Pin,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-    time::{Duration, Instant},
+    sync::{Arc, Weak, atomic::AtomicBool},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
-    uri::{Authority, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
-use wasmtime::{
-    Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreContextMut,
-    component::{Component, GuestTaskId, ResourceTable},
-};
-use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi_http::{
-    WasiHttpCtx,
-    handler::{
-        ErrorCode, HandlerState, Instance, Proxy, ProxyHandler, ShouldAccept, ViewFn, WorkerExpiration,
-        WorkerState, WorkerStatus,
-    },
-    p3::{WasiHttpView, bindings::ServicePre},
-};
+use wasmtime_wasi_http::handler::ErrorCode;
 
 use crate::{
     allowed_hosts::{AllowedHosts, chained_component},
-    guest::{Guest, linker},
+    component::{Component, Loader},
+    guest::Grants,
     log::log,
     manifest::{Manifest, RuntimeConfig},
     outbound::Outbound,
@@ -45,13 +27,6 @@ use crate::{
     sqlite::Databases,
     variables::{ComponentVariables, Variables},
 };
-
-/// Spin's defaults for WASI 0.3 components.
-const MAX_REQUESTS_PER_INSTANCE: usize = 128;
-const MAX_CONCURRENT_REQUESTS_PER_INSTANCE: usize = 16;
-const MAX_IDLE_TIME: Duration = Duration::from_secs(1);
-/// For all components together.
-const MAX_INSTANCES: u32 = 1000;
 
 /// Set once all requests are answered and the host is about to end.
 pub(crate) static ENDING: AtomicBool = AtomicBool::new(false);
@@ -67,7 +42,7 @@ pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, wasmtime::Error>;
 /// A running application.
 pub(crate) struct App {
     routes: Routes,
-    components: HashMap<String, ProxyHandler<Pool>>,
+    components: HashMap<String, Component>,
 }
 
 impl App {
@@ -81,12 +56,11 @@ impl App {
         runtime_config: &RuntimeConfig,
         variables: &Variables,
     ) -> Result<Arc<Self>> {
-        let engine = engine()?;
-        let linker = linker(&engine).map_err(one_line)?;
+        let loader = Loader::new()?;
         let files = Arc::new(database_files(manifest, folder, runtime_config)?);
         let routes = Routes::new(&manifest.trigger.http)?;
 
-        let mut pools = Vec::new();
+        let mut loaded = Vec::new();
         for (id, component) in &manifest.component {
             let source = folder.join(&component.source);
             ensure!(
@@ -96,34 +70,29 @@ impl App {
             );
             let allowed = AllowedHosts::new(&component.allowed_outbound_hosts, variables)
                 .with_context(|| format!("component {id}"))?;
-            check_chaining(id, &component.allowed_outbound_hosts, manifest)?;
-            let compiled = Component::from_file(&engine, &source)
-                .and_then(|compiled| ServicePre::new(linker.instantiate_pre(&compiled)?))
-                .map_err(one_line)
+            let handler = loader
+                .load(&source)
                 .with_context(|| format!("component {id}: {} cannot run here", source.display()))?;
             let databases = Databases {
                 granted: component.sqlite_databases.iter().cloned().collect(),
                 files: Arc::clone(&files),
             };
-            pools.push((
-                id.clone(),
-                Pool {
-                    service: compiled,
-                    environment: component.environment.clone().into_iter().collect(),
-                    databases,
-                    variables: ComponentVariables::new(&component.variables, variables)
-                        .with_context(|| format!("component {id}"))?,
-                    outbound: Outbound { allowed, app: Weak::new() },
-                },
-            ));
+            let grants = Grants {
+                environment: component.environment.clone().into_iter().collect(),
+                databases,
+                variables: ComponentVariables::new(&component.variables, variables)
+                    .with_context(|| format!("component {id}"))?,
+                outbound: Outbound { allowed, app: Weak::new() },
+            };
+            loaded.push((id.clone(), handler, grants));
         }
         Ok(Arc::new_cyclic(|app| Self {
             routes,
-            components: pools
+            components: loaded
                 .into_iter()
-                .map(|(id, mut pool)| {
-                    pool.outbound.app = Weak::clone(app);
-                    (id, ProxyHandler::new(pool))
+                .map(|(id, handler, mut grants)| {
+                    grants.outbound.app = Weak::clone(app);
+                    (id.clone(), Component::new(id, handler, grants))
                 })
                 .collect(),
         }))
@@ -179,12 +148,12 @@ impl App {
         mut request: Request<RequestBody>,
         client: Option<SocketAddr>,
     ) -> Result<Response<ResponseBody>> {
-        let pool = self
+        let component = self
             .components
             .get(&target.component)
             .with_context(|| format!("there is no component {:?} running here", target.component))?;
         add_spin_headers(&mut request, target, client);
-        Ok(pool.handle((), request).await.unwrap_or_else(|error| {
+        Ok(component.handle(request).await.unwrap_or_else(|error| {
             log!("component {}: {error:?}", target.component);
             empty(StatusCode::INTERNAL_SERVER_ERROR)
         }))
@@ -195,32 +164,6 @@ fn empty(status: StatusCode) -> Response<ResponseBody> {
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response
-}
-
-fn engine() -> Result<Engine> {
-    let mut pooling = PoolingAllocationConfig::default();
-    // As many instances as in Spin. A component consists of several core instances, and may have two tables.
-    pooling
-        .total_component_instances(MAX_INSTANCES)
-        .total_memories(MAX_INSTANCES)
-        .total_stacks(MAX_INSTANCES)
-        .total_tables(2 * MAX_INSTANCES)
-        .total_core_instances(4 * MAX_INSTANCES);
-    let mut config = Config::new();
-    config.wasm_component_model_async(true).allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
-    // Compiling takes seconds. The result is kept in the user's cache folder, if there is one.
-    match Cache::from_file(None) {
-        Ok(cache) => drop(config.cache(Some(cache))),
-        Err(error) => log!("compiled components are not cached: {error}"),
-    }
-    Engine::new(&config).map_err(one_line).context("wasmtime cannot start")
-}
-
-/// Wasmtime's error with its causes, on one line.
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn one_line(error: wasmtime::Error) -> anyhow::Error {
-    let causes: Vec<_> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
-    anyhow::anyhow!("{}", causes.join(": "))
 }
 
 /// The file of every database that a component uses. Creates the folders.
@@ -251,19 +194,6 @@ fn database_files(
     Ok(files)
 }
 
-/// As in Spin, `allowed_outbound_hosts` may not name a component that `--component-id` left out, except by a variable.
-fn check_chaining(id: &str, hosts: &[String], manifest: &Manifest) -> Result<()> {
-    for host in hosts.iter().filter_map(|host| host.parse::<Uri>().ok()?.host().map(ToOwned::to_owned)) {
-        if let Some(chained) = chained_component(&host) {
-            ensure!(
-                manifest.component.contains_key(chained),
-                "component {id} chains to the component {chained:?}, which is not selected"
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Gives the request the absolute URI that components see: the authority comes from it or from `Host`, which must agree.
 fn complete_uri(request: &mut Request<RequestBody>) -> Result<()> {
     let mut parts = request.uri().clone().into_parts();
@@ -285,7 +215,10 @@ fn complete_uri(request: &mut Request<RequestBody>) -> Result<()> {
 fn add_spin_headers(request: &mut Request<RequestBody>, target: &Match, client: Option<SocketAddr>) {
     let client = client.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let prefix = target.route.strip_suffix("/...").unwrap_or(&target.route);
-    let full_url = request.uri().to_string();
+    // As in Spin, the host of a request without the header, such as a chained one, is localhost here.
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let full_url = format!("http://{host}{path}");
     for (name, value) in [
         ("spin-path-info", target.path_info.as_str()),
         ("spin-full-url", &full_url),
@@ -297,99 +230,6 @@ fn add_spin_headers(request: &mut Request<RequestBody>, target: &Match, client: 
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             request.headers_mut().insert(HeaderName::from_static(name), value);
-        }
-    }
-}
-
-/// Makes the instances of one component and decides how long to keep them, with wasmtime's pool, as Spin does.
-struct Pool {
-    service: ServicePre<Guest>,
-    environment: Vec<(String, String)>,
-    databases: Databases,
-    variables: ComponentVariables,
-    outbound: Outbound,
-}
-
-impl HandlerState for Pool {
-    type StoreData = Guest;
-    type WorkerExpiration = IdleTime;
-    type WorkerState = Worker;
-
-    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, IdleTime, Worker>> {
-        let guest = Guest {
-            table: ResourceTable::new(),
-            wasi: WasiCtxBuilder::new().inherit_stdout().inherit_stderr().envs(&self.environment).build(),
-            http: WasiHttpCtx::new(),
-            outbound: self.outbound.clone(),
-            databases: self.databases.clone(),
-            variables: self.variables.clone(),
-        };
-        let mut store = Store::new(self.service.engine(), guest);
-        let service = self.service.instantiate_async(&mut store).await?;
-        Ok(Instance {
-            store,
-            proxy: Proxy::P3(service),
-            view: ViewFn::P3(Guest::http),
-            expiration: IdleTime(Box::pin(tokio::time::sleep(MAX_IDLE_TIME))),
-            state: Worker,
-        })
-    }
-}
-
-/// Ends an idle instance.
-struct IdleTime(Pin<Box<tokio::time::Sleep>>);
-
-impl WorkerExpiration for IdleTime {
-    fn poll(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        status: WorkerStatus,
-        since: Instant,
-    ) -> Poll<()> {
-        if status != WorkerStatus::Idle {
-            return Poll::Pending;
-        }
-        let deadline = (since + MAX_IDLE_TIME).into();
-        if self.0.deadline() != deadline {
-            self.0.as_mut().reset(deadline);
-        }
-        self.0.as_mut().poll(context)
-    }
-}
-
-/// One instance at work.
-struct Worker;
-
-impl WorkerState for Worker {
-    type StoreData = Guest;
-    type RequestId = ();
-
-    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
-        if total >= MAX_REQUESTS_PER_INSTANCE {
-            ShouldAccept::Never
-        } else if concurrent >= MAX_CONCURRENT_REQUESTS_PER_INSTANCE {
-            ShouldAccept::No
-        } else {
-            ShouldAccept::Yes
-        }
-    }
-
-    fn on_request_start(
-        &self,
-        _: StoreContextMut<'_, Guest>,
-        (): (),
-        _: GuestTaskId,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
-        // No limit on a request's time, as in Spin.
-        Box::pin(std::future::pending())
-    }
-
-    fn drop(&self, _: Store<Guest>, result: wasmtime::Result<()>) {
-        // At shutdown, idle instances are dropped with the runtime, which reports them as failed.
-        if let Err(error) = result
-            && !ENDING.load(Ordering::Relaxed)
-        {
-            log!("an instance failed: {error:?}");
         }
     }
 }

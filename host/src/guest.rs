@@ -2,29 +2,47 @@
 
 use wasmtime::{
     Engine,
-    component::{Accessor, HasData, Linker, ResourceTable},
+    component::{HasData, Linker, ResourceTable},
 };
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{
-    WasiHttpCtx,
-    p3::{WasiHttpCtxView, WasiHttpView},
-};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, p2, p3};
 
 use crate::{
-    bindings::spin::{sqlite::sqlite, variables::variables},
+    bindings::{fermyon::spin as v2, spin as v3},
     outbound::Outbound,
     sqlite::Databases,
     variables::ComponentVariables,
 };
 
+/// What the manifest grants a component, and so each of its instances.
+pub(crate) struct Grants {
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) databases: Databases,
+    pub(crate) variables: ComponentVariables,
+    pub(crate) outbound: Outbound,
+}
+
 /// The state of one instance.
 pub(crate) struct Guest {
     pub(crate) table: ResourceTable,
-    pub(crate) wasi: WasiCtx,
-    pub(crate) http: WasiHttpCtx,
-    pub(crate) outbound: Outbound,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outbound: Outbound,
     pub(crate) databases: Databases,
     pub(crate) variables: ComponentVariables,
+}
+
+impl Guest {
+    pub(crate) fn new(grants: &Grants) -> Self {
+        Self {
+            table: ResourceTable::new(),
+            wasi: WasiCtxBuilder::new().inherit_stdout().inherit_stderr().envs(&grants.environment).build(),
+            http: WasiHttpCtx::new(),
+            outbound: grants.outbound.clone(),
+            databases: grants.databases.clone(),
+            variables: grants.variables.clone(),
+        }
+    }
 }
 
 impl WasiView for Guest {
@@ -33,9 +51,15 @@ impl WasiView for Guest {
     }
 }
 
-impl WasiHttpView for Guest {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+impl p2::WasiHttpView for Guest {
+    fn http(&mut self) -> p2::WasiHttpCtxView<'_> {
+        p2::WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+    }
+}
+
+impl p3::WasiHttpView for Guest {
+    fn http(&mut self) -> p3::WasiHttpCtxView<'_> {
+        p3::WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
 }
 
@@ -46,24 +70,16 @@ impl HasData for GuestData {
     type Data<'a> = &'a mut Guest;
 }
 
-impl variables::Host for Guest {}
-
-impl<T: Send> variables::HostWithStore<T> for GuestData {
-    async fn get(
-        accessor: &Accessor<T, Self>,
-        name: String,
-    ) -> wasmtime::Result<Result<String, variables::Error>> {
-        Ok(accessor.with(|mut access| access.get().variables.get(&name)))
-    }
-}
-
 /// Everything that components can import here.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    sqlite::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
-    variables::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
+    p2::add_only_http_to_linker_async(&mut linker)?;
+    p3::add_to_linker(&mut linker)?;
+    v2::sqlite::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
+    v2::variables::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
+    v3::sqlite::sqlite::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
+    v3::variables::variables::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
     Ok(linker)
 }

@@ -1,8 +1,9 @@
 //! The embedded host: runs this project's `spin.toml` on a machine that has only Rust.
 //!
 //! It is for trying, developing and testing; [Spin](https://spinframework.dev) is for serving. It runs the same
-//! manifest, runtime config, `.env` and wasm files on the same wasmtime, with the same instance pool, and offers
-//! components the same HTTP, SQLite and variables as Spin. It refuses to start with anything it does not support.
+//! manifest, runtime config, `.env` and wasm files on the same wasmtime, and offers components the same HTTP, SQLite and
+//! variables as Spin. Each may be built for WASI 0.2, with an instance for each request, or for WASI 0.3, with Spin's
+//! instance pool. It refuses to start with anything it does not support.
 
 use std::{
     net::SocketAddr,
@@ -23,6 +24,7 @@ use crate::{
 
 mod allowed_hosts;
 mod app;
+mod component;
 mod guest;
 mod log;
 mod manifest;
@@ -40,7 +42,10 @@ mod bindings {
         path: "wit",
         world: "host",
         imports: { default: async | trappable },
-        with: { "spin:sqlite/sqlite.connection": crate::sqlite::Connection },
+        with: {
+            "fermyon:spin/sqlite.connection": crate::sqlite::Connection,
+            "spin:sqlite/sqlite.connection": crate::sqlite::Connection,
+        },
     });
 }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use http::Uri;
 use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::allowed_hosts::chained_component;
 
 /// A Spin manifest of version 2, limited to HTTP triggers and local components.
 #[derive(Debug, Deserialize)]
@@ -154,6 +157,16 @@ impl Manifest {
         }
         self.component.retain(|id, _| ids.contains(id));
         self.trigger.http.retain(|trigger| ids.contains(&trigger.component));
+        // A component may not chain to one that is left out, as far as can be seen before variables are filled in.
+        for (id, component) in &self.component {
+            let hosts = component.allowed_outbound_hosts.iter().filter_map(|host| host.parse::<Uri>().ok());
+            for chained in hosts.filter_map(|host| chained_component(host.host()?).map(ToOwned::to_owned)) {
+                ensure!(
+                    self.component.contains_key(&chained),
+                    "component {id} chains to the component {chained:?}, which is not selected"
+                );
+            }
+        }
         Ok(())
     }
 }
@@ -307,10 +320,26 @@ source = "b.wasm"
     #[test]
     fn selecting_components_drops_the_others_and_their_triggers() {
         let mut manifest = parse(WORKING).unwrap();
-        manifest.select(&["a".to_owned()]).unwrap();
+        manifest.select(&["b".to_owned()]).unwrap();
         assert_eq!(manifest.component.len(), 1);
         assert_eq!(manifest.trigger.http.len(), 1);
         assert!(manifest.select(&["c".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_selected_component_may_not_chain_to_others() {
+        for (host, both, alone) in [
+            ("http://a.spin.internal", true, true),
+            ("http://b.spin.internal", true, false),
+            // Spin refuses this even if all are selected.
+            ("http://*.spin.internal", false, false),
+            ("{{ url }}", true, true),
+        ] {
+            let mut manifest = parse(WORKING).unwrap();
+            manifest.component.get_mut("a").unwrap().allowed_outbound_hosts = vec![host.to_owned()];
+            assert_eq!(manifest.select(&["a".to_owned(), "b".to_owned()]).is_ok(), both, "{host}");
+            assert_eq!(manifest.select(&["a".to_owned()]).is_ok(), alone, "{host}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use wasmtime_wasi_http::{handler::ErrorCode, p3::bindings::http::types};
+use wasmtime_wasi_http::p2::hyper_response_error;
 
 use crate::{
     app::App,
@@ -63,7 +63,8 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
         let service = service_fn(move |request: Request<Incoming>| {
             let app = Arc::clone(&app);
             async move {
-                let request = request.map(|body| body.map_err(body_error).boxed_unsync());
+                let request = request
+                    .map(|body| body.map_err(|error| hyper_response_error(error).into()).boxed_unsync());
                 app.answer(request, client).await.inspect_err(|error| log!("{error:#}"))
             }
         });
@@ -83,12 +84,4 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
-}
-
-fn body_error(error: hyper::Error) -> ErrorCode {
-    ErrorCode::P3(if error.is_incomplete_message() || error.is_closed() {
-        types::ErrorCode::ConnectionTerminated
-    } else {
-        types::ErrorCode::InternalError(Some(error.to_string()))
-    })
 }

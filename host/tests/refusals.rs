@@ -148,9 +148,17 @@ fn a_file_that_is_no_component() {
 }
 
 #[test]
+fn a_module_that_no_spin_sdk_made() {
+    let app = Application::new(MANIFEST, Some(b"\0asm\x01\0\0\0"));
+    assert_mentions(&app.refusal(CONFIGURED, KEY), &["component a", "a.wasm cannot run here", "spin-sdk 5"]);
+}
+
+#[test]
 fn a_component_that_answers_no_requests() {
     let app = Application::new(MANIFEST, Some(EMPTY_COMPONENT));
-    assert_mentions(&app.refusal(CONFIGURED, KEY), &["component a", "cannot run here", "wasi:http/handler"]);
+    let line = app.refusal(CONFIGURED, KEY);
+    assert_mentions(&line, &["component a", "cannot run here", "wasi:http/incoming-handler@0.2"]);
+    assert_mentions(&line, &["wasi:http/handler@0.3"]);
 }
 
 #[test]

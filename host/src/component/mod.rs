@@ -1,0 +1,44 @@
+//! The components: a file is compiled once, and then answers requests in the way of its version of WASI.
+
+use http::{Request, Response};
+use wasmtime_wasi_http::handler::{ProxyHandler, ProxyPre};
+
+pub(crate) use self::load::Loader;
+use self::{wasi_0_2::InstancePerRequest, wasi_0_3::Pool};
+use crate::{
+    app::{RequestBody, ResponseBody},
+    guest::{Grants, Guest},
+};
+
+mod load;
+mod wasi_0_2;
+mod wasi_0_3;
+
+/// A component that answers requests.
+pub(crate) enum Component {
+    Wasi0_2(Box<InstancePerRequest>),
+    Wasi0_3(ProxyHandler<Pool>),
+}
+
+impl Component {
+    pub(crate) fn new(id: String, handler: ProxyPre<Guest>, grants: Grants) -> Self {
+        match handler {
+            ProxyPre::P2(proxy) => Self::Wasi0_2(Box::new(InstancePerRequest { id, proxy, grants })),
+            ProxyPre::P3(service) => Self::Wasi0_3(ProxyHandler::new(Pool { service, grants })),
+        }
+    }
+
+    /// Has an instance answer a request.
+    ///
+    /// # Errors
+    /// There is no answer, because the instance failed or could not be made.
+    pub(crate) async fn handle(
+        &self,
+        request: Request<RequestBody>,
+    ) -> wasmtime::Result<Response<ResponseBody>> {
+        match self {
+            Self::Wasi0_2(instances) => instances.handle(request).await,
+            Self::Wasi0_3(pool) => pool.handle((), request).await,
+        }
+    }
+}
