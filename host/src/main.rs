@@ -1,9 +1,9 @@
 //! The embedded host: runs this project's `spin.toml` on a machine that has only Rust.
 //!
 //! It is for trying, developing and testing; [Spin](https://spinframework.dev) is for serving. It runs the same
-//! manifest, runtime config, `.env` and wasm files on the same wasmtime, and offers components the same HTTP, SQLite and
-//! variables as Spin. Each may be built for WASI 0.2, with an instance for each request, or for WASI 0.3, with Spin's
-//! instance pool. It refuses to start with anything it does not support.
+//! manifest, runtime config, `.env` and wasm files on the same wasmtime, and offers components the same HTTP,
+//! SQLite and variables as Spin. Each may be built for WASI 0.2, with an instance for each request, or for
+//! WASI 0.3, with Spin's instance pool. It refuses to start with anything it does not support.
 
 use std::{
     net::SocketAddr,

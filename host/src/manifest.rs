@@ -157,7 +157,7 @@ impl Manifest {
         }
         self.component.retain(|id, _| ids.contains(id));
         self.trigger.http.retain(|trigger| ids.contains(&trigger.component));
-        // A component may not chain to one that is left out, as far as can be seen before variables are filled in.
+        // A component may not chain to one left out, as far as can be seen before variables are filled in.
         for (id, component) in &self.component {
             let hosts = component.allowed_outbound_hosts.iter().filter_map(|host| host.parse::<Uri>().ok());
             for chained in hosts.filter_map(|host| chained_component(host.host()?).map(ToOwned::to_owned)) {
