@@ -79,13 +79,12 @@ Run it here:
 ```sh
 umask 077                             # files are readable by you only: secrets, databases, logs
 install -m 600 .env.example .env      # then add a secret, from: openssl rand -hex 32
-mkdir -p data
 spin up --runtime-config-file runtime-config.toml
 ```
 
-It answers at http://127.0.0.1:3000. The databases are in `data/`; keep them and the secret.
+It answers at http://127.0.0.1:3000. The databases are in `data/`, which Spin makes; keep them and the secret.
 
-Push it to a registry, and run it from there, in a folder with `.env`, `runtime-config.toml` and `data/`:
+Push it to a registry, and run it from there, in a folder with `.env` and `runtime-config.toml`:
 
 ```sh
 spin registry push registry.example/kube-credentials:1
