@@ -7,8 +7,8 @@ use std::{
 
 use credentials::{CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId};
 use platform::{
-    Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Migration, Page, Row, Value, edge::Listing,
-    insert_all, migrations, to_json,
+    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Migration, Page, Row, Value,
+    edge::Listing, insert_all, migrations, to_json,
 };
 use serde::Serialize;
 
@@ -97,6 +97,7 @@ impl Store {
         let rows = self
             .database
             .query(
+                Access::Write,
                 "UPDATE credentials SET \
                  revoked_at = coalesce(revoked_at, CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), \
                  revocation_reason = CASE WHEN revoked_at IS NULL THEN ?1 ELSE revocation_reason END \
@@ -128,7 +129,7 @@ impl Store {
 
     /// Checks that the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database.query("UPDATE credentials SET id = id WHERE false", []).await.map(drop)
+        self.database.query(Access::Write, "UPDATE credentials SET id = id WHERE false", []).await.map(drop)
     }
 }
 
@@ -218,7 +219,7 @@ impl Batch for Insert {
                    ON CONFLICT (credential_hash) DO NOTHING RETURNING credential_hash"
         });
         let rows: Vec<_> = credentials.iter().map(NewRow::from).collect();
-        let inserted = self.0.attempt(&INSERT, [to_json(&rows)?], deadline).await?;
+        let inserted = self.0.attempt(Access::Write, &INSERT, [to_json(&rows)?], deadline).await?;
         let hashes = inserted.iter().map(|row| row.get("credential_hash"));
         let mut hashes = hashes.collect::<Result<HashSet<CredentialHash>, DatabaseError>>()?;
         // Of several requests for the same credential, the first one gets the row.
@@ -247,7 +248,7 @@ impl Batch for Lookup {
             )
         });
         let hashes: Vec<_> = requests.iter().flatten().collect();
-        let rows = self.0.attempt(&SELECT, [to_json(&hashes)?], deadline).await?;
+        let rows = self.0.attempt(Access::Read, &SELECT, [to_json(&hashes)?], deadline).await?;
         let found = rows
             .iter()
             .map(|row| StoredCredential::from_row(row).map(|stored| (stored.credential_hash, stored.record)));

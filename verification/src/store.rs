@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId, WorkerId};
 use platform::{
-    Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Migration, Page, Row, Value,
+    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Migration, Page, Row, Value,
     edge::{Listing, RequestId},
     insert_all, migrations, to_json,
 };
@@ -64,6 +64,7 @@ impl Store {
     pub(crate) async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<(), DatabaseError> {
         self.database
             .query_now(
+                Access::Write,
                 "DELETE FROM verifications WHERE id IN \
                  (SELECT id FROM verifications WHERE id < ? ORDER BY id LIMIT ?)",
                 [first_at(time), i64::try_from(limit).unwrap_or(i64::MAX).into()],
@@ -83,7 +84,10 @@ impl Store {
 
     /// Checks that the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database.query("UPDATE verifications SET status = status WHERE false", []).await.map(drop)
+        self.database
+            .query(Access::Write, "UPDATE verifications SET status = status WHERE false", [])
+            .await
+            .map(drop)
     }
 }
 
@@ -134,7 +138,7 @@ impl Batch for Record {
     ) -> Result<Vec<()>, DatabaseError> {
         static INSERT: LazyLock<String> = LazyLock::new(|| insert_all("verifications", COLUMNS));
         let rows: Vec<_> = requests.iter().flatten().collect();
-        self.0.attempt(&INSERT, [to_json(&rows)?], deadline).await?;
+        self.0.attempt(Access::Write, &INSERT, [to_json(&rows)?], deadline).await?;
         Ok(vec![(); requests.len()])
     }
 }

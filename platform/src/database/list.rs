@@ -1,6 +1,6 @@
 //! Pages of a table, newest first, read in the order of an index.
 
-use crate::{Database, DatabaseError, Row, Value};
+use crate::{Access, Database, DatabaseError, Row, Value};
 
 /// A page of a list, and where the next one begins.
 #[derive(Clone, Debug)]
@@ -87,14 +87,14 @@ impl ListQuery {
         // A row added between the two statements is looked at too, which does no harm.
         let mut end = None;
         if let Some((statement, parameters)) = self.end_of_scan() {
-            let rows = database.query(&statement, parameters).await?;
+            let rows = database.query(Access::Read, &statement, parameters).await?;
             end = rows.first().map(|row| self.key_of(row)).transpose()?;
             if let Some(end) = &end {
                 self.scanned.add(self.compared_with_key(">="), end.clone());
             }
         }
         let (statement, parameters) = self.statement();
-        let mut rows = database.query(&statement, parameters).await?;
+        let mut rows = database.query(Access::Read, &statement, parameters).await?;
         // The extra row says that there is a next page.
         let limit = usize::from(self.limit);
         if rows.len() > limit {

@@ -37,8 +37,17 @@ pub struct Database {
 
 struct Opened {
     connection: Connection,
-    /// Whether the database itself waits for locks.
-    waits: bool,
+    /// Set before the first write: whether the database itself waits for locks.
+    waits: OnceCell<bool>,
+}
+
+/// What a statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It only reads.
+    Read,
+    /// It may write.
+    Write,
 }
 
 /// How long SQLite waits for a lock before the statement is retried here, in milliseconds.
@@ -69,13 +78,14 @@ impl Database {
     /// [`DatabaseError`], which says whether the statement may have taken effect.
     pub async fn query(
         &self,
+        access: Access,
         statement: &str,
         parameters: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
         let deadline = Deadline::after(MAX_WAIT);
         let parameters: Vec<Value> = parameters.into_iter().collect();
         loop {
-            match self.attempt(statement, parameters.clone(), deadline).await {
+            match self.attempt(access, statement, parameters.clone(), deadline).await {
                 Err(error) if error.is_transient() && !deadline.has_passed() => {}
                 result => return result,
             }
@@ -89,6 +99,7 @@ impl Database {
     /// The same; [`DatabaseError::Locked`] early.
     pub async fn attempt(
         &self,
+        access: Access,
         statement: &str,
         parameters: impl IntoIterator<Item = Value>,
         deadline: Deadline,
@@ -97,9 +108,9 @@ impl Database {
         // While the database is locked, queued requests would otherwise wait for it one after another, for minutes.
         let result = {
             let _turn = deadline.within(self.turn.acquire()).await.ok_or(DatabaseError::Busy)?;
-            execute(&opened.connection, statement, parameters.into_iter().collect()).await
+            opened.execute(access, statement, parameters).await
         };
-        if !opened.waits && result.as_ref().is_err_and(DatabaseError::is_transient) {
+        if opened.waits.get() != Some(&true) && result.as_ref().is_err_and(DatabaseError::is_transient) {
             pause(Duration::from_millis(4)).await;
         }
         result
@@ -111,12 +122,13 @@ impl Database {
     /// The same; [`DatabaseError::Busy`] if the connection is not free.
     pub async fn query_now(
         &self,
+        access: Access,
         statement: &str,
         parameters: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
         let opened = self.opened.get_or_try_init(|| self.open()).await?;
         let _turn = self.turn.try_acquire().map_err(|_| DatabaseError::Busy)?;
-        execute(&opened.connection, statement, parameters.into_iter().collect()).await
+        opened.execute(access, statement, parameters).await
     }
 
     /// Opens the database, unless that failed within the last second: requests that waited for the failed attempt would
@@ -144,17 +156,33 @@ impl Database {
     async fn try_to_open(&self) -> Result<Opened, DatabaseError> {
         let connection = Connection::open(self.label).await.map_err(DatabaseError::Statement)?;
         migrate(&connection, self.label, self.migrations).await?;
-        // A database that does not support these (libSQL) keeps its own ways.
-        let set = async |pragma| match execute(&connection, pragma, vec![]).await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::debug!(database = self.label, %error, pragma, "left as the database has it");
-                false
+        Ok(Opened { connection, waits: OnceCell::new() })
+    }
+}
+
+impl Opened {
+    async fn execute(
+        &self,
+        access: Access,
+        statement: &str,
+        parameters: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        if access == Access::Write {
+            self.waits.get_or_init(|| self.prepare_for_writes()).await;
+        }
+        execute(&self.connection, statement, parameters.into_iter().collect()).await
+    }
+
+    /// Sets what only writes need, and returns whether the database itself waits for locks.
+    async fn prepare_for_writes(&self) -> bool {
+        // libSQL refuses the first, and keeps its own ways.
+        for pragma in [BUSY_TIMEOUT, SYNCHRONOUS] {
+            if let Err(error) = execute(&self.connection, pragma, vec![]).await {
+                tracing::debug!(%error, pragma, "left as the database has it");
+                return false;
             }
-        };
-        set(SYNCHRONOUS).await;
-        let waits = set(BUSY_TIMEOUT).await;
-        Ok(Opened { connection, waits })
+        }
+        true
     }
 }
 
