@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-pub use launch::{Signal, Wasi, workspace};
+pub use launch::{Signal, SpinVersion, Wasi, workspace};
 
 pub use crate::{
     answer::Answer,
