@@ -10,7 +10,7 @@ use axum::{
 };
 use credentials::{KeyRing, WorkerId};
 use platform::{
-    Settings, SettingsError, clock,
+    Location, Settings, SettingsError, clock,
     edge::{self, Check, Guard, Health, Problem, RequestId, require},
     keys, variable,
 };
@@ -52,15 +52,16 @@ impl Config {
 /// The service, configured from its variables.
 ///
 /// # Errors
-/// [`SettingsError`] when a variable cannot be read.
+/// [`SettingsError`] when one that every answer needs cannot be read or used.
 pub async fn start() -> Result<Router, SettingsError> {
     let settings = Settings::load("issuance", "worker").await?;
-    Ok(router(settings, Config::load().await))
+    let database = Location::load("issuance").await?;
+    Ok(router(settings, Config::load().await, database))
 }
 
 /// All routes of the service. The first request that needs the database opens it.
-pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Router {
-    let store = Arc::new(Store::new());
+pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Router {
+    let store = Arc::new(Store::new(database));
     let error = config.as_ref().err().cloned();
     let actions = match config {
         Ok(Config { keys, issuers, admins }) => {
@@ -128,7 +129,7 @@ pub(crate) mod tests {
             .header("content-type", "application/json")
             .body(Body::from(body.to_owned()))
             .unwrap();
-        let response = router(settings, config).oneshot(request).await.unwrap();
+        let response = router(settings, config, Location::spin("issuance")).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         (status, serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap())
     }

@@ -7,8 +7,8 @@ use std::{
 
 use credentials::{CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId};
 use platform::{
-    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Migration, Page, Row, Value,
-    edge::Listing, insert_all, migrations, to_json,
+    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page, Row,
+    Value, edge::Listing, insert_all, migrations, to_json,
 };
 use serde::Serialize;
 
@@ -62,8 +62,8 @@ pub(crate) struct Revocation {
 }
 
 impl Store {
-    pub(crate) fn new() -> Self {
-        let database = Arc::new(Database::new("issuance", MIGRATIONS));
+    pub(crate) fn new(location: Location) -> Self {
+        let database = Arc::new(Database::new(location, MIGRATIONS));
         Self {
             inserts: Batcher::new(Insert(Arc::clone(&database)), 1),
             lookups: Batcher::new(Lookup(Arc::clone(&database)), 1),

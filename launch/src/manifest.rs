@@ -3,7 +3,7 @@
 use std::{fmt, fs};
 
 use anyhow::{Context, Result};
-use toml_edit::{DocumentMut, Table};
+use toml_edit::{DocumentMut, InlineTable, Table, Value};
 
 use crate::workspace;
 
@@ -41,6 +41,31 @@ impl Manifest {
             }
         }
     }
+
+    /// For hosts without SQLite: each database is one on a libSQL server, reached from inside the component at the URL in
+    /// the variable `<label>_database_url`, which must then be set.
+    pub fn use_libsql_over_http(&mut self) -> Result<()> {
+        let mut urls = Vec::new();
+        for (id, component) in self.0["component"].as_table_mut().into_iter().flat_map(Table::iter_mut) {
+            let Some(labels) =
+                component.as_table_mut().and_then(|component| component.remove("sqlite_databases"))
+            else {
+                continue;
+            };
+            let hosts = component["allowed_outbound_hosts"].as_array_mut();
+            let hosts = hosts.with_context(|| format!("{id} has no allowed_outbound_hosts"))?;
+            for label in labels.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                let url = format!("{label}_database_url");
+                hosts.push(format!("{{{{ {url} }}}}"));
+                urls.push(url);
+            }
+        }
+        for url in urls {
+            let required = InlineTable::from_iter([("required", true)]);
+            self.0["variables"][url.as_str()] = toml_edit::value(required);
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Manifest {
@@ -66,6 +91,17 @@ mod tests {
         manifest.set_sources(|id| format!("{id}.wasm"));
         let expected = "# A comment.\n[application]\nversion = \"1.2.3\"\n\n[component.a] # Another.\nsource = \"a.wasm\"\n\n\
                         [component.b]\nsource = \"b.wasm\"\n";
+        assert_eq!(manifest.to_string(), expected);
+    }
+    #[test]
+    fn without_sqlite_each_database_is_at_the_url_in_a_required_variable() {
+        let text = "[variables]\nx_database_url = { default = \"\" }\n\n[component.a]\nsqlite_databases = [\"x\"]\n\
+                    allowed_outbound_hosts = [\"{{ other }}\"]\n\n[component.b]\nallowed_outbound_hosts = []\n";
+        let mut manifest = Manifest::parse(text).unwrap();
+        manifest.use_libsql_over_http().unwrap();
+        let expected = "[variables]\nx_database_url = { required = true }\n\n[component.a]\n\
+                        allowed_outbound_hosts = [\"{{ other }}\", \"{{ x_database_url }}\"]\n\n\
+                        [component.b]\nallowed_outbound_hosts = []\n";
         assert_eq!(manifest.to_string(), expected);
     }
 }

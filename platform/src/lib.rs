@@ -18,6 +18,7 @@ pub mod spin;
 pub use batch::{Batch, Batcher, Interrupted};
 pub use clock::Deadline;
 pub use database::{
-    Access, Database, DatabaseError, FromValue, ListQuery, Migration, Page, Row, Value, insert_all, to_json,
+    Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value, insert_all,
+    to_json,
 };
 pub use settings::{Settings, SettingsError, keys, start_log, variable};

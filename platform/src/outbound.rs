@@ -79,6 +79,11 @@ async fn send(
         .header(header::CONTENT_LENGTH, body.len())
         .body(Full::new(body))
         .map_err(|error| OutboundError::Request(error.to_string()))?;
+    exchange(request, limits).await
+}
+
+/// Sends a request and reads the whole answer.
+pub(crate) async fn exchange(request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, OutboundError> {
     let exchange = async {
         let response = spin::send(request).await.map_err(OutboundError::Failed)?;
         let (head, body) = response.into_parts();

@@ -1,5 +1,7 @@
 //! The operator's settings, read once per instance from Spin's application variables.
 
+use std::borrow::Cow;
+
 use credentials::{KeyRing, WorkerId};
 
 use crate::{log, random, spin};
@@ -59,8 +61,9 @@ pub async fn start_log() -> Result<(), SettingsError> {
 ///
 /// # Errors
 /// [`SettingsError::Variable`] if the manifest does not grant it, or its provider fails.
-pub async fn variable(name: &'static str) -> Result<String, SettingsError> {
-    spin::variable(name).await.map_err(|reason| SettingsError::Variable { name, reason })
+pub async fn variable(name: impl Into<Cow<'static, str>>) -> Result<String, SettingsError> {
+    let name = name.into();
+    spin::variable(&name).await.map_err(|reason| SettingsError::Variable { name, reason })
 }
 
 /// Why the settings cannot be used.
@@ -70,7 +73,7 @@ pub enum SettingsError {
     #[error("the variable {name} cannot be read: {reason}")]
     Variable {
         /// The variable.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// What the host said.
         reason: String,
     },
@@ -81,7 +84,7 @@ pub enum SettingsError {
     #[error("{name} {reason}")]
     Value {
         /// The variable.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// What is wrong with it, without the value.
         reason: String,
     },
@@ -92,7 +95,7 @@ pub enum SettingsError {
 
 impl SettingsError {
     /// The error for a variable whose value breaks a rule; it does not show the value.
-    pub fn value(name: &'static str, rule: impl ToString) -> Self {
-        Self::Value { name, reason: rule.to_string() }
+    pub fn value(name: impl Into<Cow<'static, str>>, rule: impl ToString) -> Self {
+        Self::Value { name: name.into(), reason: rule.to_string() }
     }
 }

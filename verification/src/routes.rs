@@ -10,7 +10,7 @@ use axum::{
 };
 use credentials::{KeyRing, WorkerId};
 use platform::{
-    Settings, SettingsError, clock,
+    Location, Settings, SettingsError, clock,
     edge::{self, Check, Guard, Health, Problem, RequestId, require},
     keys, variable,
 };
@@ -59,14 +59,15 @@ impl Config {
 /// The service, configured from its variables.
 ///
 /// # Errors
-/// [`SettingsError`] when a variable cannot be read.
+/// [`SettingsError`] when one that every answer needs cannot be read or used.
 pub async fn start() -> Result<Router, SettingsError> {
     let settings = Settings::load("verification", "verification-worker").await?;
-    Ok(router(settings, Config::load().await))
+    let database = Location::load("verification").await?;
+    Ok(router(settings, Config::load().await, database))
 }
 
 /// All routes of the service. The first request that needs the database opens it.
-pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Router {
+pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Router {
     let (actions, health) = match config {
         Ok(Config { keys, issuance_url, admins, retention }) => {
             let app = Arc::new(App {
@@ -74,7 +75,7 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Rout
                 issuance: Issuance::new(&issuance_url, keys.key_ids()),
                 keys,
                 retention,
-                store: Store::new(),
+                store: Store::new(database),
             });
             let actions = Router::new()
                 .route("/verify", post(verify))
@@ -83,7 +84,7 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>) -> Rout
                 .with_state(Arc::clone(&app));
             (actions, Ok(app))
         }
-        Err(error) => (edge::unavailable(&error), Err((error, Store::new()))),
+        Err(error) => (edge::unavailable(&error), Err((error, Store::new(database)))),
     };
     let health = Router::new()
         .route("/health/verification", get(report_health))
@@ -152,7 +153,8 @@ pub(crate) mod tests {
             worker_id: WorkerId::named("verification-worker-1"),
             cors_origin: "*".to_owned(),
         };
-        let response = router(settings, config).oneshot(request).await.unwrap();
+        let response =
+            router(settings, config, Location::spin("verification")).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         (status, serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap())
     }

@@ -4,7 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId, WorkerId};
 use platform::{
-    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Migration, Page, Row, Value,
+    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page, Row,
+    Value,
     edge::{Listing, RequestId},
     insert_all, migrations, to_json,
 };
@@ -50,8 +51,8 @@ pub(crate) struct StoredVerification {
 }
 
 impl Store {
-    pub(crate) fn new() -> Self {
-        let database = Arc::new(Database::new("verification", MIGRATIONS));
+    pub(crate) fn new(location: Location) -> Self {
+        let database = Arc::new(Database::new(location, MIGRATIONS));
         Self { records: Batcher::new(Record(Arc::clone(&database)), 1), database }
     }
 

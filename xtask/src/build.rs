@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use launch::{Host, Wasi, target_folder, workspace};
 
-use crate::{output, run, step};
+use crate::{dist::DatabaseChoice, output, run, step};
 
 /// The components, as Cargo packages.
 pub(crate) const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
@@ -23,11 +23,15 @@ pub(crate) fn build_components(wasi: Wasi) -> Result<()> {
 
 /// Compiles the components so that the same source gives the same bytes, on every machine with the same Rust. Returns the
 /// folder with the wasm files.
-pub(crate) fn build_components_reproducibly(wasi: Wasi) -> Result<PathBuf> {
+pub(crate) fn build_components_reproducibly(wasi: Wasi, database: DatabaseChoice) -> Result<PathBuf> {
     step(&format!("building the components ({}) for WASI {wasi}, reproducibly", COMPONENTS.join(", ")));
     // Apart, as other flags would make Cargo compile everything again each time.
     let folder = target_folder().join("reproducible");
     let mut build = component_build(wasi)?;
+    if database == DatabaseChoice::LibsqlHttp {
+        // Its host may have no SQLite interface, and would refuse a component that imports it.
+        build.arg("--no-default-features");
+    }
     build.arg("--locked").env("CARGO_TARGET_DIR", &folder);
     // Panics name the file they come from, in a dependency by its path on this machine.
     let mut flags = OsString::from("--remap-path-prefix=");

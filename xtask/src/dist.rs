@@ -7,20 +7,41 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use flate2::{Compression, GzBuilder};
 use launch::{Manifest, Wasi, target_folder, workspace};
 use sha2::{Digest, Sha256};
 
 use crate::build::{COMPONENTS, build_components_reproducibly};
 
+/// Where the databases of a folder are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatabaseChoice {
+    /// Behind Spin's SQLite interface: in files, or on a libSQL server that the runtime config names.
+    Spin,
+    /// On a libSQL server that the components reach by HTTP, for hosts without SQLite.
+    LibsqlHttp,
+}
+
 /// What is copied from the project as it is.
-const FILES: [&str; 3] = [".env.example", "LICENSE", "runtime-config.toml"];
+const FILES: [&str; 2] = [".env.example", "LICENSE"];
+
+/// Copied too if there are databases in it.
+const RUNTIME_CONFIG: &str = "runtime-config.toml";
 
 /// Writes the folder, an archive of it and the archive's checksum to `target/dist`, and says where.
-pub(crate) fn dist(wasi: Wasi) -> Result<()> {
+pub(crate) fn dist(wasi: Wasi, database: DatabaseChoice) -> Result<()> {
     let mut manifest = Manifest::of_project()?;
-    let name = format!("kube-credentials-{}-wasi-{wasi}", manifest.version()?);
-    let wasm = build_components_reproducibly(wasi)?;
+    let mut name = format!("kube-credentials-{}-wasi-{wasi}", manifest.version()?);
+    let mut files = Vec::from(FILES);
+    match database {
+        DatabaseChoice::Spin => files.push(RUNTIME_CONFIG),
+        DatabaseChoice::LibsqlHttp => {
+            name += "-libsql-http";
+            manifest.use_libsql_over_http()?;
+        }
+    }
+    let wasm = build_components_reproducibly(wasi, database)?;
 
     let dist = target_folder().join("dist");
     let folder = dist.join(&name);
@@ -32,12 +53,12 @@ pub(crate) fn dist(wasi: Wasi) -> Result<()> {
         let file = format!("{component}.wasm");
         fs::copy(wasm.join(&file), folder.join(&file)).with_context(|| format!("cannot copy {file}"))?;
     }
-    for file in FILES {
+    for file in files {
         fs::copy(workspace().join(file), folder.join(file)).with_context(|| format!("cannot copy {file}"))?;
     }
     manifest.set_sources(|component| format!("{component}.wasm"));
     fs::write(folder.join("spin.toml"), manifest.to_string())?;
-    fs::write(folder.join("README.md"), readme(&name, wasi))?;
+    fs::write(folder.join("README.md"), readme(&name, wasi, database))?;
 
     let archive = archive(&folder, &name)?;
     fs::write(dist.join(format!("{name}.tar.gz")), &archive)?;
@@ -64,10 +85,23 @@ fn archive(folder: &Path, name: &str) -> Result<Vec<u8>> {
     Ok(compressed.finish()?)
 }
 
-fn readme(name: &str, wasi: Wasi) -> String {
+fn readme(name: &str, wasi: Wasi, database: DatabaseChoice) -> String {
     let spin = match wasi {
         Wasi::V0_2 => "Spin 3.0 or newer, SpinKube or a Spin-compatible cloud",
         Wasi::V0_3 => "Spin 4.1 or newer",
+    };
+    let (option, and_config, databases) = match database {
+        DatabaseChoice::Spin => (
+            " --runtime-config-file runtime-config.toml",
+            " and `runtime-config.toml`",
+            "The databases are in `data/`, which Spin makes; keep them and the secret.",
+        ),
+        DatabaseChoice::LibsqlHttp => (
+            "",
+            "",
+            "The databases are on the libSQL servers that `.env` must name in `SPIN_VARIABLE_ISSUANCE_DATABASE_URL` and\n\
+             `SPIN_VARIABLE_VERIFICATION_DATABASE_URL`, with their tokens; keep them and the secret.",
+        ),
     };
     format!(
         r"# {name}
@@ -79,16 +113,16 @@ Run it here:
 ```sh
 umask 077                             # files are readable by you only: secrets, databases, logs
 install -m 600 .env.example .env      # then add a secret, from: openssl rand -hex 32
-spin up --runtime-config-file runtime-config.toml
+spin up{option}
 ```
 
-It answers at http://127.0.0.1:3000. The databases are in `data/`, which Spin makes; keep them and the secret.
+It answers at http://127.0.0.1:3000. {databases}
 
-Push it to a registry, and run it from there, in a folder with `.env` and `runtime-config.toml`:
+Push it to a registry, and run it from there, in a folder with `.env`{and_config}:
 
 ```sh
 spin registry push registry.example/kube-credentials:1
-spin up --from registry.example/kube-credentials:1 --runtime-config-file runtime-config.toml
+spin up --from registry.example/kube-credentials:1{option}
 ```
 
 The variables that can be set are in `.env.example`. The project's README and its `docs/` describe the API and operation.

@@ -15,6 +15,7 @@ use launch::Wasi;
 
 use crate::{
     build::{build_components, build_host, cargo},
+    dist::DatabaseChoice,
     up::HostChoice,
 };
 
@@ -69,6 +70,9 @@ enum Task {
         /// The version of WASI to build the components for.
         #[arg(long, value_name = "0.2|0.3", default_value_t = Wasi::V0_3)]
         wasi: Wasi,
+        /// Where the databases are.
+        #[arg(long, value_enum, default_value_t = DatabaseChoice::Spin)]
+        database: DatabaseChoice,
     },
     /// Shows which lines the native tests (those that need no host) run.
     Coverage,
@@ -86,7 +90,7 @@ fn main() -> ExitCode {
         Task::Up { listen, host, wasi } => up::up(listen, host, wasi),
         Task::Build { wasi } => build_components(wasi),
         Task::Test { filter, wasi } => test(filter.as_deref(), wasi),
-        Task::Dist { wasi } => dist::dist(wasi),
+        Task::Dist { wasi, database } => dist::dist(wasi, database),
         Task::Coverage => coverage::coverage(),
         Task::Bench { arguments } => bench::bench(&arguments),
     };

@@ -27,6 +27,9 @@ pub enum DatabaseError {
     /// Another connection holds a lock that the statement needs; it did not begin.
     #[error("a statement failed: {0}")]
     Locked(String),
+    /// The server no longer knows the connection; the statement did not begin.
+    #[error("the connection has expired: {0}")]
+    Disconnected(String),
     /// The statements before this one took too long; it did not begin.
     #[error("no turn on the connection within {MAX_WAIT:?}")]
     Busy,
@@ -45,12 +48,17 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// Classifies an error by SQLite's message, which is all that Spin passes on. After SQLITE_BUSY and SQLITE_LOCKED,
-    /// which have these texts, it is certain that the statement did not begin.
+    /// Classifies an error by its message, which is all that Spin passes on. After SQLITE_BUSY and SQLITE_LOCKED, which
+    /// have SQLite's texts below, and after a libSQL server's refusal of a stream it has closed or forgotten, it is
+    /// certain that the statement did not begin.
     pub(crate) fn of_statement(reason: String) -> Self {
         const LOCKED: [&str; 2] = ["database is locked", "database table is locked"];
-        if LOCKED.iter().any(|text| reason.contains(text)) {
+        const DISCONNECTED: [&str; 3] = ["\"STREAM_EXPIRED\"", "\"BATON_INVALID\"", "\"BATON_REUSED\""];
+        let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
+        if has(&LOCKED) {
             Self::Locked(reason)
+        } else if has(&DISCONNECTED) {
+            Self::Disconnected(reason)
         } else {
             Self::Statement(reason)
         }
@@ -71,6 +79,7 @@ impl DatabaseError {
             Self::Open { .. }
             | Self::NewerSchema { .. }
             | Self::Locked(_)
+            | Self::Disconnected(_)
             | Self::Busy
             | Self::Parameter(_) => false,
         }
@@ -80,6 +89,14 @@ impl DatabaseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forgotten_stream_is_recognised_by_its_code() {
+        let text = "Hrana: `api error: `status=400 Bad Request, body={\"message\":\"The stream has expired due to \
+                    inactivity\",\"code\":\"STREAM_EXPIRED\"}``";
+        let error = DatabaseError::of_statement(text.to_owned());
+        assert!(matches!(error, DatabaseError::Disconnected(_)) && !error.may_have_taken_effect());
+    }
 
     #[test]
     fn only_sqlites_own_messages_count_as_a_lock() {

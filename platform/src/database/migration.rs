@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{DatabaseError, Deadline, Value, clock, random, spin::Connection};
+use super::{
+    Access, DatabaseError,
+    connection::{Connection, Statement},
+    pause,
+};
+use crate::{Deadline, batch::MAX_WAIT, clock};
 
 /// One step of a schema. See [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug)]
@@ -30,40 +35,30 @@ impl Migration {
     }
 }
 
-/// Brings the schema up to date. Idempotent, and safe for several instances at once.
+/// Brings the schema up to date. Idempotent, and safe for several instances and replicas at once.
 pub(super) async fn migrate(
     connection: &Connection,
     label: &'static str,
     migrations: &'static [Migration],
 ) -> Result<(), DatabaseError> {
-    /// How long to retry. An attempt itself waits for locks, up to Spin's busy timeout of 5 s.
+    /// How long to retry. An attempt itself waits for locks, up to 5 s.
     const MAX_RETRY: Duration = Duration::from_secs(2);
 
-    // The usual case costs one read. It fails on an empty database, which has no such table yet.
-    if let Ok(found) = schema_version(connection).await
-        && found >= migrations.len() as u64
-    {
-        return refuse_newer(found, migrations);
-    }
     let deadline = Deadline::after(MAX_RETRY);
     loop {
-        match try_to_migrate(connection, label, migrations).await {
-            Err(DatabaseError::Statement(reason) | DatabaseError::Locked(reason))
-                if !deadline.has_passed() =>
-            {
-                // When instances start at once, switching to WAL and first writes collide without SQLite waiting.
-                tracing::debug!(database = label, reason, "migration will be tried again");
-                pause(Duration::from_millis(10)).await;
-            }
+        let reason = match try_to_migrate(connection, label, migrations).await {
+            Err(
+                DatabaseError::Statement(reason)
+                | DatabaseError::Locked(reason)
+                | DatabaseError::Disconnected(reason),
+            ) if !deadline.has_passed() => reason,
             result => return result,
-        }
+        };
+        // When instances start at once, they collide: all but one find a version inserted before theirs, or a database
+        // that is being switched to WAL without SQLite waiting for it.
+        tracing::debug!(database = label, reason, "migration will be tried again");
+        pause(Duration::from_millis(10)).await;
     }
-}
-
-/// Waits for 1 to 2.5 times as long, so that instances which collided do not do so again.
-pub(super) async fn pause(least: Duration) {
-    let [jitter] = random::bytes().unwrap_or([0]);
-    clock::sleep(least + least.mul_f32(1.5) * u32::from(jitter) / 255).await;
 }
 
 async fn try_to_migrate(
@@ -71,47 +66,31 @@ async fn try_to_migrate(
     label: &'static str,
     migrations: &'static [Migration],
 ) -> Result<(), DatabaseError> {
-    // Persists in the file. A database that does not support it (libSQL) does without.
-    if let Err(error) = execute(connection, "PRAGMA journal_mode=WAL", vec![]).await {
-        tracing::debug!(database = label, %error, "no WAL for now");
+    // The usual case costs this one read.
+    let found = schema_version(connection).await?;
+    let known = migrations.len() as u64;
+    if found > known {
+        return Err(DatabaseError::NewerSchema { found, known });
     }
-    // The connection is not shared yet: only here may a transaction span awaits.
-    execute(connection, "BEGIN IMMEDIATE", vec![]).await?;
-    let mut result = apply_missing(connection, label, migrations).await;
-    if result.is_ok() {
-        result = execute(connection, "COMMIT", vec![]).await.map(drop);
+    if found == known {
+        return Ok(());
     }
-    if result.is_err() {
-        // Fails if SQLite has already rolled back by itself; the first error is the one to report.
-        let _ = execute(connection, "ROLLBACK", vec![]).await;
-    }
-    result
-}
-
-async fn apply_missing(
-    connection: &Connection,
-    label: &'static str,
-    migrations: &'static [Migration],
-) -> Result<(), DatabaseError> {
-    execute(
-        connection,
+    let mut statements = vec![Statement::from(
         "CREATE TABLE IF NOT EXISTS schema_migrations \
          (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)",
-        vec![],
-    )
-    .await?;
-    let found = schema_version(connection).await?;
-    refuse_newer(found, migrations)?;
-    for (version, migration) in (1_i64..).zip(migrations).skip(usize::try_from(found).unwrap_or(usize::MAX)) {
-        for statement in migration.statements() {
-            execute(connection, statement, vec![]).await?;
-        }
-        execute(
-            connection,
-            "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)",
-            vec![version.into(), migration.name.into(), clock::now().map_or(0, |now| now.as_millis()).into()],
-        )
-        .await?;
+    )];
+    let now = clock::now().map_or(0, |now| now.as_millis());
+    let missing = (1_i64..).zip(migrations).skip(usize::try_from(found).unwrap_or(usize::MAX));
+    for (version, migration) in missing.clone() {
+        // First, so that it fails if another instance was faster, before anything is done twice.
+        statements.push(Statement {
+            sql: "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)",
+            parameters: vec![version.into(), migration.name.into(), now.into()],
+        });
+        statements.extend(migration.statements().map(Statement::from));
+    }
+    connection.transaction(statements).await?;
+    for (_, migration) in missing {
         tracing::info!(database = label, migration = migration.name, "migrated");
     }
     Ok(())
@@ -120,21 +99,11 @@ async fn apply_missing(
 /// The number of migrations applied so far.
 async fn schema_version(connection: &Connection) -> Result<u64, DatabaseError> {
     let statement = "SELECT coalesce(max(version), 0) AS version FROM schema_migrations";
-    let rows = execute(connection, statement, vec![]).await?;
-    rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?.get("version")
-}
-
-fn refuse_newer(found: u64, migrations: &[Migration]) -> Result<(), DatabaseError> {
-    let known = migrations.len() as u64;
-    if found > known { Err(DatabaseError::NewerSchema { found, known }) } else { Ok(()) }
-}
-
-pub(super) async fn execute(
-    connection: &Connection,
-    statement: &str,
-    parameters: Vec<Value>,
-) -> Result<Vec<super::Row>, DatabaseError> {
-    connection.execute(statement, parameters).await.map_err(DatabaseError::of_statement)
+    match connection.execute(Access::Read, statement, vec![], Deadline::after(MAX_WAIT)).await {
+        Ok(rows) => rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?.get("version"),
+        Err(DatabaseError::Statement(reason)) if reason.contains("no such table: schema_migrations") => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! A service's own SQLite database.
 
+mod connection;
 mod error;
+mod libsql;
 mod list;
 mod migration;
 mod row;
+mod spin;
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -11,11 +14,18 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
-use crate::{Deadline, batch::MAX_WAIT, clock::Instant, spin::Connection};
-use migration::{execute, migrate, pause};
+use crate::{
+    Deadline,
+    batch::MAX_WAIT,
+    clock::{self, Instant},
+    random,
+};
+use connection::Connection;
+use migration::migrate;
 
+pub use connection::Location;
 pub use error::DatabaseError;
 pub use list::{ListQuery, Page};
 pub use migration::Migration;
@@ -26,19 +36,11 @@ pub use row::{FromValue, Row, Value};
 /// Requests of an instance interleave on that connection, so every statement must be complete in itself: no
 /// transactions, and nothing that refers to the previous statement.
 pub struct Database {
-    label: &'static str,
+    location: Location,
     migrations: &'static [Migration],
-    opened: OnceCell<Opened>,
-    /// Admits one statement at a time to the connection. The host does so too, but without a limit to the wait.
-    turn: Semaphore,
+    opened: OnceCell<Connection>,
     /// When opening last failed, and why.
     failure: Mutex<Option<(Instant, DatabaseError)>>,
-}
-
-struct Opened {
-    connection: Connection,
-    /// Set before the first write: whether the database itself waits for locks.
-    waits: OnceCell<bool>,
 }
 
 /// What a statement does.
@@ -50,25 +52,10 @@ pub enum Access {
     Write,
 }
 
-/// How long SQLite waits for a lock before the statement is retried here, in milliseconds.
-///
-/// SQLite's pauses grow up to 100 ms, during which others overtake: with the 5 s that Spin sets, some writers wait for
-/// a second. A retry starts with pauses of 1 ms again.
-const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 3";
-
-/// A commit is on disk before its statement returns.
-const SYNCHRONOUS: &str = "PRAGMA synchronous = FULL";
-
 impl Database {
-    /// The database under a label of `spin.toml`, with its schema's migrations in order.
-    pub const fn new(label: &'static str, migrations: &'static [Migration]) -> Self {
-        Self {
-            label,
-            migrations,
-            opened: OnceCell::const_new(),
-            turn: Semaphore::const_new(1),
-            failure: Mutex::new(None),
-        }
+    /// The database at a location, with its schema's migrations in order.
+    pub const fn new(location: Location, migrations: &'static [Migration]) -> Self {
+        Self { location, migrations, opened: OnceCell::const_new(), failure: Mutex::new(None) }
     }
 
     /// Runs one statement to completion and returns its rows, waiting for locks up to 5 s. Its writes are
@@ -104,16 +91,8 @@ impl Database {
         parameters: impl IntoIterator<Item = Value>,
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
-        let opened = self.opened.get_or_try_init(|| self.open()).await?;
-        // While the database is locked, queued requests would otherwise wait for it one after another, for minutes.
-        let result = {
-            let _turn = deadline.within(self.turn.acquire()).await.ok_or(DatabaseError::Busy)?;
-            opened.execute(access, statement, parameters).await
-        };
-        if opened.waits.get() != Some(&true) && result.as_ref().is_err_and(DatabaseError::is_transient) {
-            pause(Duration::from_millis(4)).await;
-        }
-        result
+        let connection = self.opened.get_or_try_init(|| self.open()).await?;
+        connection.execute(access, statement, parameters.into_iter().collect(), deadline).await
     }
 
     /// Like [`query`](Self::query), but without waiting for the connection or retrying: for work that can be left.
@@ -126,14 +105,12 @@ impl Database {
         statement: &str,
         parameters: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        let opened = self.opened.get_or_try_init(|| self.open()).await?;
-        let _turn = self.turn.try_acquire().map_err(|_| DatabaseError::Busy)?;
-        opened.execute(access, statement, parameters).await
+        self.attempt(access, statement, parameters, Deadline::after(Duration::ZERO)).await
     }
 
     /// Opens the database, unless that failed within the last second: requests that waited for the failed attempt would
     /// otherwise try one after another, each for as long.
-    async fn open(&self) -> Result<Opened, DatabaseError> {
+    async fn open(&self) -> Result<Connection, DatabaseError> {
         const PAUSE: Duration = Duration::from_secs(1);
 
         let failure = || self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,10 +119,8 @@ impl Database {
         }
         // Whatever became of the schema's statements, none of the request's has begun.
         let opened = self.try_to_open().await.map_err(|error| match error {
-            DatabaseError::Statement(reason) | DatabaseError::Locked(reason) => {
-                DatabaseError::Open { label: self.label, reason }
-            }
-            error => error,
+            DatabaseError::Open { .. } | DatabaseError::NewerSchema { .. } => error,
+            error => DatabaseError::Open { label: self.location.label(), reason: error.to_string() },
         });
         if let Err(error) = &opened {
             *failure() = Some((Instant::now(), error.clone()));
@@ -153,37 +128,17 @@ impl Database {
         opened
     }
 
-    async fn try_to_open(&self) -> Result<Opened, DatabaseError> {
-        let connection = Connection::open(self.label).await.map_err(DatabaseError::Statement)?;
-        migrate(&connection, self.label, self.migrations).await?;
-        Ok(Opened { connection, waits: OnceCell::new() })
+    async fn try_to_open(&self) -> Result<Connection, DatabaseError> {
+        let connection = Connection::open(&self.location).await?;
+        migrate(&connection, self.location.label(), self.migrations).await?;
+        Ok(connection)
     }
 }
 
-impl Opened {
-    async fn execute(
-        &self,
-        access: Access,
-        statement: &str,
-        parameters: impl IntoIterator<Item = Value>,
-    ) -> Result<Vec<Row>, DatabaseError> {
-        if access == Access::Write {
-            self.waits.get_or_init(|| self.prepare_for_writes()).await;
-        }
-        execute(&self.connection, statement, parameters.into_iter().collect()).await
-    }
-
-    /// Sets what only writes need, and returns whether the database itself waits for locks.
-    async fn prepare_for_writes(&self) -> bool {
-        // libSQL refuses the first, and keeps its own ways.
-        for pragma in [BUSY_TIMEOUT, SYNCHRONOUS] {
-            if let Err(error) = execute(&self.connection, pragma, vec![]).await {
-                tracing::debug!(%error, pragma, "left as the database has it");
-                return false;
-            }
-        }
-        true
-    }
+/// Waits for 1 to 2.5 times as long, so that instances which collided do not do so again.
+async fn pause(least: Duration) {
+    let [jitter] = random::bytes().unwrap_or([0]);
+    clock::sleep(least + least.mul_f32(1.5) * u32::from(jitter) / 255).await;
 }
 
 /// A statement that inserts any number of rows from one parameter: a JSON array of objects with the columns as members.

@@ -162,7 +162,7 @@ fn cors(origins: &str) -> CorsLayer {
 }
 
 /// Whether the text is an origin as browsers send it (RFC 6454, section 6.2): scheme, host and optional port.
-fn is_origin(text: &str) -> bool {
+pub(crate) fn is_origin(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| {
         uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/" && uri.query().is_none()
     })

@@ -4,17 +4,29 @@
 //! is WASI 0.3 through spin-sdk 7. (A module for `wasm32-wasip1` is made into a component by Spin.) Each file has the same
 //! few items: `serve` a request with a component's router (and the macro `component!` for its entry point), a
 //! `Connection` to a database, `variable`, `send` a request, `sleep`.
+//!
+//! Without the feature `spin-sqlite`, which is on by default, a component does not import Spin's SQLite interface: a host
+//! that has none refuses a component that asks for it.
 
 #[cfg_attr(target_env = "p1", path = "wasi_0_2.rs")]
 #[cfg_attr(not(target_env = "p1"), path = "wasi_0_3.rs")]
 mod wasi;
 
+#[cfg(not(feature = "spin-sqlite"))]
+mod no_sqlite;
+
+#[cfg(not(feature = "spin-sqlite"))]
+pub(crate) use no_sqlite::Connection;
+#[cfg(feature = "spin-sqlite")]
+pub(crate) use wasi::Connection;
 #[doc(hidden)]
 pub use wasi::*;
-pub(crate) use wasi::{Connection, send, sleep, variable};
+pub(crate) use wasi::{send, sleep, variable};
 
+#[cfg(feature = "spin-sqlite")]
 use crate::Value;
 
+#[cfg(feature = "spin-sqlite")]
 impl From<Value> for spin_sdk::sqlite::Value {
     fn from(value: Value) -> Self {
         match value {
@@ -27,6 +39,7 @@ impl From<Value> for spin_sdk::sqlite::Value {
     }
 }
 
+#[cfg(feature = "spin-sqlite")]
 impl From<spin_sdk::sqlite::Value> for Value {
     fn from(value: spin_sdk::sqlite::Value) -> Self {
         use spin_sdk::sqlite::Value;

@@ -7,7 +7,6 @@ use std::{
     convert::Infallible,
     future::{Future, pending, poll_fn},
     pin::pin,
-    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -28,11 +27,7 @@ use spin_sdk::http::{
 pub use spin_sdk::http::{IncomingRequest, ResponseOutparam};
 use wasi::{clocks::monotonic_clock::subscribe_duration, io::streams::Error as StreamError};
 
-use crate::{
-    SettingsError,
-    database::{Row, Value},
-    edge::Service,
-};
+use crate::{SettingsError, edge::Service};
 
 /// Makes the crate a component whose requests go to the router that `$start`, an async function, returns.
 #[macro_export]
@@ -192,9 +187,11 @@ pub(crate) async fn sleep(duration: Duration) {
     drop(timer);
 }
 
+#[cfg(feature = "spin-sqlite")]
 /// A connection to one of the component's databases.
 pub(crate) struct Connection(spin_sdk::sqlite::Connection);
 
+#[cfg(feature = "spin-sqlite")]
 impl Connection {
     /// Opens the database with this label, or says why it cannot.
     pub(crate) async fn open(label: &str) -> Result<Self, String> {
@@ -202,12 +199,16 @@ impl Connection {
     }
 
     /// Runs one statement to completion. Its writes are durable once this returns `Ok`.
-    pub(crate) async fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, String> {
+    pub(crate) async fn execute(
+        &self,
+        statement: &str,
+        parameters: Vec<crate::Value>,
+    ) -> Result<Vec<crate::Row>, String> {
         let parameters: Vec<_> = parameters.into_iter().map(Into::into).collect();
         let result = self.0.execute(statement, &parameters).map_err(|error| error.to_string())?;
-        let columns = Arc::from(result.columns);
+        let columns = std::sync::Arc::from(result.columns);
         let row = |row: spin_sdk::sqlite::RowResult| {
-            Row::new(Arc::clone(&columns), row.values.into_iter().map(Into::into).collect())
+            crate::Row::new(std::sync::Arc::clone(&columns), row.values.into_iter().map(Into::into).collect())
         };
         Ok(result.rows.into_iter().map(row).collect())
     }

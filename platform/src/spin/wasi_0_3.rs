@@ -1,17 +1,13 @@
 //! WASI 0.3, through spin-sdk 7: Spin 4.1 and newer.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http_body_util::Full;
 pub use spin_sdk::http::Request;
 
-use crate::{
-    SettingsError,
-    database::{Row, Value},
-    edge::Service,
-};
+use crate::{SettingsError, edge::Service};
 
 /// A complete answer.
 pub type Response = http::Response<Full<Bytes>>;
@@ -60,9 +56,11 @@ pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+#[cfg(feature = "spin-sqlite")]
 /// A connection to one of the component's databases.
 pub(crate) struct Connection(spin_sdk::sqlite::Connection);
 
+#[cfg(feature = "spin-sqlite")]
 impl Connection {
     /// Opens the database with this label, or says why it cannot.
     pub(crate) async fn open(label: &str) -> Result<Self, String> {
@@ -70,14 +68,18 @@ impl Connection {
     }
 
     /// Runs one statement to completion. Its writes are durable once this returns `Ok`.
-    pub(crate) async fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, String> {
+    pub(crate) async fn execute(
+        &self,
+        statement: &str,
+        parameters: Vec<crate::Value>,
+    ) -> Result<Vec<crate::Row>, String> {
         let text = |error: spin_sdk::sqlite::Error| error.to_string();
         let result = self.0.execute(statement, parameters.into_iter().map(Into::into)).await.map_err(text)?;
-        let columns = Arc::from(result.columns());
+        let columns = std::sync::Arc::from(result.columns());
         // `collect` awaits the outcome after the rows: that is where errors arrive, and when a write is done.
         let rows = result.collect().await.map_err(text)?;
         let row = |row: spin_sdk::sqlite::RowResult| {
-            Row::new(Arc::clone(&columns), row.values.into_iter().map(Into::into).collect())
+            crate::Row::new(std::sync::Arc::clone(&columns), row.values.into_iter().map(Into::into).collect())
         };
         Ok(rows.into_iter().map(row).collect())
     }
