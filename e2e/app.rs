@@ -3,6 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::{ADMIN_TOKEN, Answer, Setup, openapi};
+use crate::{ADMIN_TOKEN, Answer, Setup, libsql::Servers, openapi};
 
 /// How long an application may take to answer once its host serves.
 const START_TIME: Duration = Duration::from_secs(60);
@@ -160,14 +161,31 @@ impl TestApp {
         self.own().folder.path()
     }
 
-    /// The folder of the databases.
+    /// The folders with the files of the databases.
+    pub fn data_folders(&self) -> Vec<PathBuf> {
+        match self.servers() {
+            Some(servers) => vec![servers.issuance.data_folder(), servers.verification.data_folder()],
+            None => vec![self.data_folder()],
+        }
+    }
+
+    /// The folder of the databases, if they are files.
     pub fn data_folder(&self) -> PathBuf {
         self.folder().join("data")
     }
 
-    /// A connection to one of the databases.
+    /// The libSQL servers that its databases are on, if they are.
+    pub fn servers(&self) -> Option<Arc<Servers>> {
+        self.own().setup.servers.clone()
+    }
+
+    /// A connection to one of the databases, past the libSQL server if it is on one.
     pub fn database(&self, name: &str) -> rusqlite::Connection {
-        let database = rusqlite::Connection::open(self.data_folder().join(format!("{name}.db"))).unwrap();
+        let file = match self.servers() {
+            Some(servers) => servers.of(name).data_folder().join("data"),
+            None => self.data_folder().join(format!("{name}.db")),
+        };
+        let database = rusqlite::Connection::open(file).unwrap();
         database.busy_timeout(Duration::from_secs(10)).unwrap();
         database
     }

@@ -16,11 +16,13 @@ pub use launch::{Signal, SpinVersion, Wasi, workspace};
 pub use crate::{
     answer::Answer,
     app::TestApp,
+    libsql::{Databases, databases},
     setup::{Setup, on_spin, wasi},
 };
 
 mod answer;
 mod app;
+pub mod libsql;
 pub mod mock;
 pub mod openapi;
 mod setup;

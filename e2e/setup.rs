@@ -6,12 +6,16 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::Stdio,
+    sync::Arc,
 };
 
 use launch::{Application, Host, Server, Wasi};
 use tempfile::TempDir;
 
-use crate::{ADMIN_TOKEN, SECRET, TestApp};
+use crate::{
+    ADMIN_TOKEN, SECRET, TestApp,
+    libsql::{Databases, Servers, databases},
+};
 
 /// The configuration of an application.
 #[derive(Clone)]
@@ -21,6 +25,9 @@ pub struct Setup {
     variables: Vec<(String, String)>,
     log_is_full: bool,
     pub(crate) validates: bool,
+    databases: Databases,
+    /// The libSQL servers, once the databases are on some.
+    pub(crate) servers: Option<Arc<Servers>>,
 }
 
 impl Setup {
@@ -38,6 +45,8 @@ impl Setup {
             variables: Vec::new(),
             log_is_full: false,
             validates: true,
+            databases: databases(),
+            servers: None,
         }
         .variable("credential_secret", SECRET)
         .variable("admin_token", ADMIN_TOKEN)
@@ -63,7 +72,16 @@ impl Setup {
 
     /// Uses the databases of another running application.
     pub fn databases_of(mut self, other: &TestApp) -> Self {
-        self.application.set_data_folder(&other.data_folder());
+        match other.servers() {
+            Some(servers) => self.servers = Some(servers),
+            None => self.application.set_data_folder(&other.data_folder()),
+        }
+        self
+    }
+
+    /// Puts the databases there, wherever those of the other tests are.
+    pub fn databases(mut self, databases: Databases) -> Self {
+        self.databases = databases;
         self
     }
 
@@ -90,9 +108,29 @@ impl Setup {
         self.start_in(folder).await
     }
 
-    async fn start_in(self, folder: TempDir) -> TestApp {
+    async fn start_in(mut self, folder: TempDir) -> TestApp {
+        if self.databases != Databases::Files {
+            let servers =
+                self.servers.get_or_insert_with(|| Arc::new(Servers::start(&folder.path().join("data"))));
+            if self.databases == Databases::Libsql {
+                self.application.set_runtime_config(servers.runtime_config());
+            } else {
+                let servers = Arc::clone(servers);
+                self.application.use_libsql_over_http().unwrap();
+                self = self.at_servers(servers);
+            }
+        }
         self.application.write(folder.path()).unwrap();
         self.start_from(folder).await
+    }
+
+    /// Tells the components to reach these servers by HTTP.
+    pub fn at_servers(mut self, servers: Arc<Servers>) -> Self {
+        for service in ["issuance", "verification"] {
+            self = self.variable(&format!("{service}_database_url"), &servers.of(service).url);
+        }
+        self.servers = Some(servers);
+        self
     }
 
     /// Starts with the manifest and the runtime config that are in this folder.

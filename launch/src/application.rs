@@ -49,6 +49,19 @@ impl Application {
         self.runtime_config = self.runtime_config.replace("path = \"data/", &data);
     }
 
+    /// Uses the databases that this runtime config names.
+    pub fn set_runtime_config(&mut self, text: String) {
+        self.runtime_config = text;
+    }
+
+    /// Changes the manifest as [`Manifest::use_libsql_over_http`] says.
+    pub fn use_libsql_over_http(&mut self) -> Result<()> {
+        let mut manifest = Manifest::parse(&self.manifest)?;
+        manifest.use_libsql_over_http()?;
+        self.manifest = manifest.to_string();
+        Ok(())
+    }
+
     /// Writes both files into a folder, for [`Host::command`](crate::Host::command).
     pub fn write(&self, folder: &Path) -> Result<()> {
         fs::write(folder.join("spin.toml"), &self.manifest)?;

@@ -18,7 +18,7 @@ impl Manifest {
         Self::parse(&text)
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         text.parse().map(Self).context("spin.toml is not TOML")
     }
 

