@@ -29,12 +29,11 @@ impl Host {
         if self == Self::Spin {
             command.args(["up", "--state-dir", ".spin"]);
         }
-        command
-            .current_dir(folder)
-            .arg("--from")
-            .arg(manifest)
-            .args(["--runtime-config-file", "runtime-config.toml"])
-            .args(["--listen", listen]);
+        command.current_dir(folder).arg("--from").arg(manifest).args(["--listen", listen]);
+        // An application without databases has none.
+        if folder.join("runtime-config.toml").exists() {
+            command.args(["--runtime-config-file", "runtime-config.toml"]);
+        }
         Ok(command)
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::{
+    env,
     ffi::OsString,
     net::SocketAddr,
     path::Path,
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use launch::Wasi;
+use launch::{Wasi, workspace};
 
 use crate::{
     build::{build_components, build_host, cargo},
@@ -61,7 +62,8 @@ enum Task {
     Test {
         /// Runs only the tests with this in their names.
         filter: Option<String>,
-        /// Runs the end-to-end tests with this build of the components only [default: with both].
+        /// Runs the end-to-end tests with this build of the components only [default: with both]. They run with databases in
+        /// files and on libSQL servers.
         #[arg(long, value_name = "0.2|0.3")]
         wasi: Option<Wasi>,
     },
@@ -109,13 +111,28 @@ fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
         build_components(wasi)?;
     }
     build_host()?;
-    let test = |wasi: Wasi, selection: &[&str]| {
-        step(&format!("building and running the tests, with the components for WASI {wasi}"));
-        run(cargo().arg("test").args(selection).args(filter).env("E2E_WASI", wasi.to_string()))
+    let test = |wasi: Wasi, databases: &str, selection: &[&str]| {
+        step(&format!(
+            "building and running the tests, with the components for WASI {wasi} and databases of the kind {databases}"
+        ));
+        let mut test = cargo();
+        test.arg("test").args(selection).args(filter);
+        run(test.env("E2E_WASI", wasi.to_string()).env("E2E_DATABASE", databases))
     };
-    test(wasi.unwrap_or(Wasi::V0_3), &["--workspace"])?;
-    // The others do not depend on the build.
-    if wasi.is_none() { test(Wasi::V0_2, &["--workspace", "--test", "e2e"]) } else { Ok(()) }
+    let e2e = ["--workspace", "--test", "e2e"];
+    let builds = wasi.map_or(Wasi::ALL.into(), |wasi| vec![wasi]);
+    let mut all: &[&str] = &["--workspace"];
+    for wasi in builds.iter().rev() {
+        test(*wasi, "files", all)?;
+        // The others depend on neither.
+        all = &e2e;
+    }
+    let server = workspace().join("e2e/libsql/node_modules").exists();
+    if !server && env::var("E2E_TOOLS").as_deref() != Ok("required") {
+        step("skipped the tests with databases on a libSQL server: `bash .ci/tools` installs one");
+        return Ok(());
+    }
+    builds.iter().rev().try_for_each(|wasi| test(*wasi, "libsql-http", &e2e))
 }
 
 /// Announces a step on stderr, as Cargo does.

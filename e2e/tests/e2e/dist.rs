@@ -5,9 +5,11 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
-use e2e::{Setup, needs_own_host, wasi, workspace};
+use e2e::{Databases, Setup, databases, libsql::Servers, needs_own_host, wasi, workspace};
+use wasmparser::{Parser, Payload};
 
 /// What `cargo xtask dist` wrote.
 struct Dist {
@@ -20,8 +22,9 @@ struct Dist {
 impl Dist {
     /// Runs the command on the sources in this folder, with the crates of this Cargo home.
     fn build(sources: &Path, cargo_home: &Path) -> Self {
+        let database = if over_http() { "libsql-http" } else { "spin" };
         let output = Command::new(env!("CARGO"))
-            .args(["xtask", "dist", "--wasi", &wasi().to_string()])
+            .args(["xtask", "dist", "--wasi", &wasi().to_string(), "--database", database])
             .current_dir(sources)
             .env("CARGO_HOME", cargo_home)
             .env("CARGO_TARGET_DIR", sources.join("target"))
@@ -33,6 +36,28 @@ impl Dist {
         let checksum = fs::read_to_string(folder.with_file_name(format!("{name}.tar.gz.sha256"))).unwrap();
         Self { folder, name, checksum }
     }
+}
+
+/// Whether the folder is for hosts without SQLite.
+fn over_http() -> bool {
+    databases() == Databases::LibsqlHttp
+}
+
+/// The interfaces that a module or component imports.
+fn imports(wasm: &[u8]) -> Vec<String> {
+    let mut imports = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.unwrap() {
+            Payload::ImportSection(section) => {
+                imports.extend(section.into_imports().map(|import| import.unwrap().module.to_owned()));
+            }
+            Payload::ComponentImportSection(section) => {
+                imports.extend(section.into_iter().map(|import| import.unwrap().name.0.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    imports
 }
 
 fn cargo_home() -> PathBuf {
@@ -79,7 +104,7 @@ async fn a_dist_folder_has_all_a_host_needs_and_the_same_bytes_wherever_it_is_bu
     let mut names: Vec<_> =
         fs::read_dir(moved.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    let expected = [
+    let mut expected = vec![
         ".env.example",
         "LICENSE",
         "README.md",
@@ -89,15 +114,31 @@ async fn a_dist_folder_has_all_a_host_needs_and_the_same_bytes_wherever_it_is_bu
         "verification.wasm",
         "web.wasm",
     ];
+    expected.retain(|name| !over_http() || *name != "runtime-config.toml");
     assert_eq!(names, expected);
+    for component in ["issuance", "verification"] {
+        let wasm = fs::read(moved.path().join(format!("{component}.wasm"))).unwrap();
+        let imports = imports(&wasm);
+        assert!(imports.iter().any(|import| import.contains("variables")), "{imports:?}");
+        // A host without SQLite refuses a component that imports it.
+        assert_eq!(imports.iter().any(|import| import.contains("sqlite")), !over_http(), "{imports:?}");
+    }
     let manifest = fs::read_to_string(moved.path().join("spin.toml")).unwrap();
     assert!(!manifest.contains("target/") && !manifest.contains(".build]"), "{manifest}");
 
-    let app = Setup::new().start_from(moved).await;
+    let mut setup = Setup::new();
+    if over_http() {
+        setup = setup.at_servers(Arc::new(Servers::start(moved.path())));
+    }
+    let app = setup.start_from(moved).await;
     assert_eq!(app.issue("a").await.status, 201);
     assert_eq!(app.verify("a").await.json()["status"], "valid");
     assert_eq!(app.get("/").await.status, 200);
 
+    // The other folder is built in the same way.
+    if over_http() {
+        return;
+    }
     let (sources, cargo_home) = elsewhere().unwrap();
     let there = Dist::build(&sources, &cargo_home);
     assert_ne!(there.folder, here.folder);

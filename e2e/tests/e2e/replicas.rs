@@ -155,25 +155,28 @@ async fn a_killed_database_server_loses_nothing_that_was_answered() {
                 servers.verification.start_again();
                 back = Instant::now();
             }
-            tokio::time::sleep(Duration::from_secs(6)).await;
+            tokio::time::sleep(Duration::from_secs(8)).await;
             done.store(true, Ordering::SeqCst);
             back
         };
         let (_, back) = tokio::join!(clients, killer);
 
         let last = refusals.into_inner().unwrap().into_iter().max().expect("nothing failed without servers");
-        assert!(last < back + Duration::from_secs(4), "{databases:?}: refusals until {:?}", last - back);
-        for issued in issued.lock().unwrap().iter() {
+        // What began without the servers ends by its deadline of 5 s.
+        let late = last.saturating_duration_since(back);
+        assert!(late < Duration::from_secs(6), "{databases:?}: refusals for {late:?}\n{}", replicas[0].log());
+        let verdicts = verdicts.into_inner().unwrap();
+        for issued in issued.into_inner().unwrap() {
             let checked = replicas[0].check(issued["credential_hash"].as_str().unwrap()).await.json();
             assert_eq!(checked["issued_at"], issued["issued_at"], "{databases:?}: {issued}");
         }
         let rows = replicas[1].all_pages("/verifications?limit=100").await;
         let rows: std::collections::HashSet<_> =
             rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
-        for verdict in verdicts.lock().unwrap().iter() {
+        for verdict in &verdicts {
             assert!(rows.contains(verdict["verificationId"].as_str().unwrap()), "{databases:?}: {verdict}");
         }
-        assert!(verdicts.lock().unwrap().len() > 20, "{databases:?}: too few were answered");
+        assert!(verdicts.len() > 20, "{databases:?}: too few were answered");
     }
 }
 
