@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Weak, atomic::AtomicBool},
 };
 
@@ -21,10 +21,11 @@ use crate::{
     component::{Component, Loader},
     guest::Grants,
     log::log,
-    manifest::{Manifest, RuntimeConfig},
+    manifest::Manifest,
     outbound::Outbound,
     routes::{Match, Routes},
-    sqlite::Databases,
+    runtime_config::RuntimeConfig,
+    sqlite::{Database, Databases},
     variables::{ComponentVariables, Variables},
 };
 
@@ -57,7 +58,7 @@ impl App {
         variables: &Variables,
     ) -> Result<Arc<Self>> {
         let loader = Loader::new()?;
-        let files = Arc::new(database_files(manifest, folder, runtime_config)?);
+        let databases = Arc::new(configured_databases(manifest, folder, runtime_config)?);
         let routes = Routes::new(&manifest.trigger.http)?;
 
         let mut loaded = Vec::new();
@@ -75,7 +76,7 @@ impl App {
                 .with_context(|| format!("component {id}: {} cannot run here", source.display()))?;
             let databases = Databases {
                 granted: component.sqlite_databases.iter().cloned().collect(),
-                files: Arc::clone(&files),
+                configured: Arc::clone(&databases),
             };
             let grants = Grants {
                 environment: component.environment.clone().into_iter().collect(),
@@ -166,32 +167,34 @@ fn empty(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
-/// The file of every database that a component uses. Creates the folders.
-fn database_files(
+/// Every database that a component uses. Creates the folders of those in files.
+fn configured_databases(
     manifest: &Manifest,
     folder: &Path,
     runtime_config: &RuntimeConfig,
-) -> Result<HashMap<String, PathBuf>> {
-    let mut files = HashMap::new();
+) -> Result<HashMap<String, Database>> {
+    let mut databases = HashMap::new();
     for (id, component) in &manifest.component {
         for label in &component.sqlite_databases {
-            let file = match runtime_config.database(label) {
-                Some(file) => file.to_owned(),
+            let database = match runtime_config.database(label) {
+                Some(database) => database,
                 // Spin provides this label without any config.
-                None if label == "default" => folder.join(".spin/sqlite_db.db"),
+                None if label == "default" => Database::File(folder.join(".spin/sqlite_db.db")),
                 None => bail!(
                     "component {id} uses the database {label:?}, which no runtime config defines: \
                      pass --runtime-config-file runtime-config.toml"
                 ),
             };
-            if let Some(folder) = file.parent() {
+            if let Database::File(file) = &database
+                && let Some(folder) = file.parent()
+            {
                 std::fs::create_dir_all(folder)
                     .with_context(|| format!("cannot make {}", folder.display()))?;
             }
-            files.insert(label.clone(), file);
+            databases.insert(label.clone(), database);
         }
     }
-    Ok(files)
+    Ok(databases)
 }
 
 /// Gives the request the absolute URI that components see: the authority comes from it or from `Host`, which must agree.

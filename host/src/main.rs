@@ -15,12 +15,7 @@ use std::{
 use anyhow::Result;
 use clap::Parser;
 
-use crate::{
-    app::App,
-    log::log,
-    manifest::{Manifest, RuntimeConfig},
-    variables::Variables,
-};
+use crate::{app::App, log::log, manifest::Manifest, runtime_config::RuntimeConfig, variables::Variables};
 
 mod allowed_hosts;
 mod app;
@@ -30,6 +25,7 @@ mod log;
 mod manifest;
 mod outbound;
 mod routes;
+mod runtime_config;
 mod server;
 mod sqlite;
 mod variables;

@@ -1,4 +1,4 @@
-//! `spin.toml` and the runtime config, as far as this host supports them. Everything else is refused, with its line.
+//! `spin.toml`, as far as this host supports it. Everything else is refused, with its line.
 
 use std::{
     collections::BTreeMap,
@@ -92,35 +92,6 @@ pub(crate) struct Component {
     description: Option<String>,
 }
 
-/// Spin's runtime config, limited to local SQLite databases.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RuntimeConfig {
-    #[serde(default)]
-    sqlite_database: BTreeMap<String, SqliteDatabase>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SqliteDatabase {
-    #[serde(rename = "type")]
-    #[allow(dead_code, reason = "there is one type")]
-    kind: DatabaseType,
-    #[serde(default)]
-    path: PathBuf,
-    /// For libSQL; parsed so that the error is about the unsupported type.
-    #[serde(rename = "url")]
-    _url: Option<String>,
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum DatabaseType {
-    Spin,
-}
-
 impl Manifest {
     /// Reads the manifest and checks that its parts fit together.
     pub(crate) fn read(path: &Path) -> Result<Self> {
@@ -171,34 +142,13 @@ impl Manifest {
     }
 }
 
-impl RuntimeConfig {
-    /// Reads the runtime config. As in Spin, paths of databases in it are relative to the working folder.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let config: Self = read_toml(path)?;
-        config.check().with_context(|| path.display().to_string())?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<()> {
-        for (label, database) in &self.sqlite_database {
-            ensure!(!database.path.as_os_str().is_empty(), "sqlite_database.{label} has no path");
-        }
-        Ok(())
-    }
-
-    /// The file of the database with this label.
-    pub(crate) fn database(&self, label: &str) -> Option<&Path> {
-        self.sqlite_database.get(label).map(|database| database.path.as_path())
-    }
-}
-
 /// Reads a TOML file. An error names the file and the line.
-fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse_toml(&text).map_err(|message| anyhow::anyhow!("{}, {message}", path.display()))
 }
 
-fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         let message = match error.message().split('`').collect::<Vec<_>>()[..] {
@@ -340,32 +290,5 @@ source = "b.wasm"
             assert_eq!(manifest.select(&["a".to_owned(), "b".to_owned()]).is_ok(), both, "{host}");
             assert_eq!(manifest.select(&["a".to_owned()]).is_ok(), alone, "{host}");
         }
-    }
-
-    #[test]
-    fn a_runtime_config_names_local_databases_only() {
-        let config: RuntimeConfig =
-            parse_toml("[sqlite_database.a]\ntype = \"spin\"\npath = \"data/a.db\"").unwrap();
-        assert_eq!(config.database("a"), Some(Path::new("data/a.db")));
-        assert_eq!(config.database("b"), None);
-        for (text, expected) in [
-            (
-                "[sqlite_database.a]\ntype = \"libsql\"\nurl = \"http://x\"",
-                "line 2: the embedded host does not support `libsql` here",
-            ),
-            (
-                "[key_value_store.default]\ntype = \"redis\"",
-                "line 1: the embedded host does not support `key_value_store` here",
-            ),
-            (
-                "[[config_provider]]\ntype = \"vault\"",
-                "line 1: the embedded host does not support `config_provider` here",
-            ),
-        ] {
-            let message = parse_toml::<RuntimeConfig>(text).unwrap_err();
-            assert!(message.contains(expected) && !message.contains('\n'), "{message}");
-        }
-        let pathless: RuntimeConfig = parse_toml("[sqlite_database.a]\ntype = \"spin\"").unwrap();
-        assert!(pathless.check().unwrap_err().to_string().contains("sqlite_database.a has no path"));
     }
 }

@@ -123,9 +123,25 @@ fn a_database_that_no_runtime_config_defines() {
 #[test]
 fn a_type_of_database_that_is_not_supported() {
     let app = Application::new(MANIFEST, Some(EMPTY_COMPONENT));
-    let libsql = "[sqlite_database.db]\ntype = \"libsql\"\nurl = \"http://db.example\"\ntoken = \"t\"\n";
-    fs::write(app.folder().join("runtime-config.toml"), libsql).unwrap();
-    assert_mentions(&app.refusal(CONFIGURED, KEY), &["runtime-config.toml, line 2", "`libsql`"]);
+    let mysql = "[sqlite_database.db]\ntype = \"mysql\"\nurl = \"http://db.example\"\n";
+    fs::write(app.folder().join("runtime-config.toml"), mysql).unwrap();
+    assert_mentions(&app.refusal(CONFIGURED, KEY), &["runtime-config.toml, line 2", "`mysql`"]);
+}
+
+#[test]
+fn a_libsql_database_without_a_token_or_at_another_kind_of_url() {
+    let app = Application::new(MANIFEST, Some(EMPTY_COMPONENT));
+    for (database, parts) in [
+        ("url = \"http://db.example\"", ["runtime-config.toml, line 1", "missing field `token`"]),
+        (
+            "url = \"libsql://db.example\"\ntoken = \"t\"",
+            ["runtime-config.toml: sqlite_database.db", "URL does not start with 'https://' or 'http://'"],
+        ),
+    ] {
+        let config = format!("[sqlite_database.db]\ntype = \"libsql\"\n{database}\n");
+        fs::write(app.folder().join("runtime-config.toml"), config).unwrap();
+        assert_mentions(&app.refusal(CONFIGURED, KEY), &parts);
+    }
 }
 
 #[test]

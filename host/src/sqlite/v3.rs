@@ -5,52 +5,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use wasmtime::{
     StoreContextMut,
     component::{Accessor, Destination, FutureReader, Resource, StreamProducer, StreamReader, StreamResult},
 };
 
-use super::{Connection, run};
+use super::Connection;
 use crate::{
     bindings::spin::sqlite::sqlite::{
         Error, Host, HostConnection, HostConnectionWithStore, QueryResult, RowResult, Value,
     },
     guest::{Guest, GuestData},
 };
-
-/// The parts of a running statement: columns first, then rows, then the outcome.
-struct Running {
-    columns: Vec<String>,
-    rows: mpsc::Receiver<RowResult>,
-    outcome: oneshot::Receiver<Result<(), Error>>,
-}
-
-impl Connection {
-    /// Starts a statement, which holds the connection until its last row is read.
-    async fn start(&self, statement: String, parameters: Vec<Value>) -> Result<Running, Error> {
-        let (columns_sender, columns) = oneshot::channel();
-        let (rows_sender, rows) = mpsc::channel(4);
-        let (outcome_sender, outcome) = oneshot::channel();
-        let this = self.clone();
-        tokio::task::spawn_blocking(move || {
-            let result = this.blocking(|connection| {
-                run(
-                    connection,
-                    &statement,
-                    parameters,
-                    |columns| columns_sender.send(columns).map_err(drop),
-                    |row| rows_sender.blocking_send(row).map_err(drop),
-                )
-            });
-            drop(rows_sender);
-            // The guest may have dropped its end.
-            let _ = outcome_sender.send(result);
-        });
-        // If the statement cannot be prepared there are no columns, and the outcome says why.
-        Ok(Running { columns: columns.await.unwrap_or_default(), rows, outcome })
-    }
-}
 
 impl Host for Guest {}
 
@@ -68,34 +35,17 @@ impl HostConnection for Guest {
         parameters: Vec<Value>,
     ) -> wasmtime::Result<Result<QueryResult, Error>> {
         let connection = self.table.get(&connection)?.clone();
-        let work = move |connection: &rusqlite::Connection| {
-            let (mut columns, mut rows) = (Vec::new(), Vec::new());
-            run(
-                connection,
-                &statement,
-                parameters,
-                |names| {
-                    columns = names;
-                    Ok(())
-                },
-                |row| {
-                    rows.push(row);
-                    Ok(())
-                },
-            )?;
-            Ok(QueryResult { columns, rows })
-        };
-        Ok(connection.with(work).await)
+        Ok(connection.execute(statement, parameters).await)
     }
 
     async fn last_insert_rowid(&mut self, connection: Resource<Connection>) -> wasmtime::Result<i64> {
         let connection = self.table.get(&connection)?.clone();
-        Ok(connection.with(|connection| Ok(connection.last_insert_rowid())).await?)
+        Ok(connection.last_insert_rowid().await?)
     }
 
     async fn changes(&mut self, connection: Resource<Connection>) -> wasmtime::Result<u64> {
         let connection = self.table.get(&connection)?.clone();
-        Ok(connection.with(|connection| Ok(connection.changes())).await?)
+        Ok(connection.changes().await?)
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
@@ -142,7 +92,7 @@ impl<T: Send> HostConnectionWithStore<T> for GuestData {
         connection: Resource<Connection>,
     ) -> wasmtime::Result<i64> {
         let connection = accessor.with(|mut access| access.get().table.get(&connection).cloned())?;
-        Ok(connection.with(|connection| Ok(connection.last_insert_rowid())).await?)
+        Ok(connection.last_insert_rowid().await?)
     }
 
     async fn changes_async(
@@ -150,7 +100,7 @@ impl<T: Send> HostConnectionWithStore<T> for GuestData {
         connection: Resource<Connection>,
     ) -> wasmtime::Result<u64> {
         let connection = accessor.with(|mut access| access.get().table.get(&connection).cloned())?;
-        Ok(connection.with(|connection| Ok(connection.changes())).await?)
+        Ok(connection.changes().await?)
     }
 }
 
