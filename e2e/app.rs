@@ -39,12 +39,15 @@ impl TestApp {
     /// An application that issues and verifies: the one at `E2E_BASE_URL` if that is set, else a new one.
     pub async fn any() -> Self {
         match env::var("E2E_BASE_URL") {
-            Ok(url) => {
-                let base_url = url.trim_end_matches('/').to_owned();
-                Self { base_url, client: Client::new(), validates: true, own: None }
-            }
+            Ok(url) => Self { validates: true, ..Self::at(&url) },
             Err(_) => Setup::new().start().await,
         }
+    }
+
+    /// A client of what is served at a URL by somebody else, whose answers are not validated.
+    pub fn at(url: &str) -> Self {
+        let base_url = url.trim_end_matches('/').to_owned();
+        Self { base_url, client: Client::new(), validates: false, own: None }
     }
 
     /// Starts a host on the files in this folder.

@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process,
     sync::atomic::{AtomicU64, Ordering},
@@ -63,6 +64,12 @@ pub fn unique(name: &str) -> String {
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let time = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
     format!("{name}-{time:x}-{}-{count}", process::id())
+}
+
+/// An address of this machine with a port that nobody listens on, for now.
+pub fn free_address() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().to_string()
 }
 
 /// The files of the page.

@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::{self, File},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
@@ -14,7 +14,7 @@ use std::{
 use launch::{Group, Signal};
 use tempfile::TempDir;
 
-use crate::tools;
+use crate::{free_address, tools};
 
 /// How long a server may take to start.
 const START_TIME: Duration = Duration::from_secs(30);
@@ -118,10 +118,13 @@ pub struct LibsqlServer {
 
 impl LibsqlServer {
     fn start(program: &Path, folder: PathBuf) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = free.local_addr().unwrap().to_string();
-        drop(free);
-        let group = Mutex::new(serve(program, &folder, &address));
+        // The port may be taken before the server gets it.
+        let (address, group) = (0..10)
+            .find_map(|_| {
+                let address = free_address();
+                Some((address.clone(), Mutex::new(serve(program, &folder, &address)?)))
+            })
+            .expect("no libSQL server starts");
         Self { url: format!("http://{address}"), program: program.to_owned(), folder, address, group }
     }
 
@@ -137,7 +140,8 @@ impl LibsqlServer {
 
     /// Starts it again after [`kill`](Self::kill), on the same port and data.
     pub fn start_again(&self) {
-        *self.group.lock().unwrap() = serve(&self.program, &self.folder, &self.address);
+        let group = serve(&self.program, &self.folder, &self.address);
+        *self.group.lock().unwrap() = group.expect("the libSQL server does not start again");
     }
 
     /// Sends it a signal.
@@ -146,7 +150,8 @@ impl LibsqlServer {
     }
 }
 
-fn serve(program: &Path, folder: &Path, address: &str) -> Group {
+/// Starts a server, and waits until it listens; `None` if it ends before that.
+fn serve(program: &Path, folder: &Path, address: &str) -> Option<Group> {
     let log = || File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let mut command = Command::new(program);
     command
@@ -157,12 +162,19 @@ fn serve(program: &Path, folder: &Path, address: &str) -> Group {
         .stdin(Stdio::null())
         .stdout(log())
         .stderr(log());
-    let group = Group::spawn(&mut command).unwrap();
+    let mut group = Group::spawn(&mut command).unwrap();
     let started = Instant::now();
-    while TcpStream::connect(address).is_err() {
+    loop {
+        // If this one has ended, another process listens there.
+        let listens = TcpStream::connect(address).is_ok();
+        if group.child.try_wait().unwrap().is_some() {
+            return None;
+        }
+        if listens {
+            return Some(group);
+        }
         let log = || fs::read_to_string(folder.join("log")).unwrap();
         assert!(started.elapsed() < START_TIME, "the libSQL server does not listen:\n{}", log());
         thread::sleep(Duration::from_millis(20));
     }
-    group
 }

@@ -23,6 +23,7 @@ pub struct Setup {
     application: Application,
     components: Vec<&'static str>,
     variables: Vec<(String, String)>,
+    address: String,
     log_is_full: bool,
     pub(crate) validates: bool,
     databases: Databases,
@@ -43,6 +44,7 @@ impl Setup {
             application,
             components: Vec::new(),
             variables: Vec::new(),
+            address: "127.0.0.1:0".to_owned(),
             log_is_full: false,
             validates: true,
             databases: databases(),
@@ -83,6 +85,11 @@ impl Setup {
     pub fn databases(mut self, databases: Databases) -> Self {
         self.databases = databases;
         self
+    }
+
+    /// Listens at this address, also after a restart, and not on a free port.
+    pub fn listen(self, address: &str) -> Self {
+        Self { address: address.to_owned(), ..self }
     }
 
     /// Sends the log to where every write fails, as on a full disk.
@@ -141,7 +148,7 @@ impl Setup {
     /// Starts a host on the files in this folder.
     pub(crate) fn serve(&self, folder: &Path) -> Server {
         let host = if on_spin() { Host::Spin } else { Host::Embedded("debug") };
-        let mut command = host.command(folder, Path::new("spin.toml"), "127.0.0.1:0").unwrap();
+        let mut command = host.command(folder, Path::new("spin.toml"), &self.address).unwrap();
         command
             .args(self.components.iter().flat_map(|id| ["--component-id", id]))
             .envs(self.variables.clone())

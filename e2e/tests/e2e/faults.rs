@@ -6,8 +6,8 @@ use std::{
 };
 
 use e2e::{
-    Databases, Setup, TestApp, databases,
-    mock::{HASH, Mock, check_list as results, check_one as result, json_answer, key_id, unused_address},
+    Databases, Setup, TestApp, databases, free_address,
+    mock::{HASH, Mock, check_list as results, check_one as result, json_answer, key_id},
     needs_files, needs_own_host,
 };
 use futures_util::future::join_all;
@@ -32,7 +32,7 @@ async fn assert_no_verdict(app: &TestApp, logged: &str) {
 #[tokio::test]
 async fn no_verdict_while_issuance_is_unreachable() {
     needs_own_host!();
-    let app = verification_with(&unused_address().await).await;
+    let app = verification_with(&format!("http://{}", free_address())).await;
     assert_no_verdict(&app, "the request failed").await;
     let health = app.get("/health/verification").await.json();
     assert_eq!(health["status"], "unhealthy");

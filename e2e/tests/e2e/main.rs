@@ -9,6 +9,7 @@
 //! * `E2E_TOOLS=required` fails tests whose [tool](e2e::tools) is missing. Else they are skipped.
 
 mod access;
+mod balancer;
 mod batch;
 mod browser;
 mod builds;

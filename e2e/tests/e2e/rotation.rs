@@ -37,7 +37,7 @@ async fn up_to_eight_retired_secrets_count() {
     let secret = |letter: char| letter.to_string().repeat(32);
     let mut app = Setup::new().variable("credential_secret", &secret('a')).start().await;
     for current in 'b'..='i' {
-        app.issue(&format!("under {}", char::from(current as u8 - 1))).await;
+        app.issued(json!({ "credential": format!("under {}", char::from(current as u8 - 1)) })).await;
         let retired: Vec<_> = ('a'..current).rev().map(secret).collect();
         app.restart_with(&[
             ("credential_secret", &secret(current)),

@@ -24,9 +24,9 @@ pub enum DatabaseError {
     /// The statement failed, for example on a full disk, a read-only file or a broken connection.
     #[error("a statement failed: {0}")]
     Statement(String),
-    /// Another connection holds a lock that the statement needs; it did not begin.
+    /// Another connection holds a lock that the statement needs, or the server interrupted it: it has no effect.
     #[error("a statement failed: {0}")]
-    Locked(String),
+    Transient(String),
     /// The server no longer knows the connection; the statement did not begin.
     #[error("the connection has expired: {0}")]
     Disconnected(String),
@@ -48,15 +48,21 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// Classifies an error by its message, which is all that Spin passes on. After SQLITE_BUSY and SQLITE_LOCKED, which
-    /// have SQLite's texts below, and after a libSQL server's refusal of a stream it has closed or forgotten, it is
-    /// certain that the statement did not begin.
+    /// Classifies an error by its message, which is all that Spin passes on.
     pub(crate) fn of_statement(reason: String) -> Self {
-        const LOCKED: [&str; 2] = ["database is locked", "database table is locked"];
-        const DISCONNECTED: [&str; 3] = ["\"STREAM_EXPIRED\"", "\"BATON_INVALID\"", "\"BATON_REUSED\""];
+        // SQLite's texts for SQLITE_BUSY and SQLITE_LOCKED, and what a libSQL server calls a statement that it interrupted,
+        // as it may do when another replica goes away: SQLite has then rolled it back.
+        const TRANSIENT: [&str; 3] =
+            ["database is locked", "database table is locked", "(error code: SQLITE_INTERRUPT)"];
+        // A libSQL server's refusals of a stream that it has closed for idleness, or forgotten in a restart.
+        const DISCONNECTED: [&str; 3] = [
+            "\"STREAM_EXPIRED\"",
+            "Received an invalid baton",
+            "Received a baton that has already been used",
+        ];
         let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
-        if has(&LOCKED) {
-            Self::Locked(reason)
+        if has(&TRANSIENT) {
+            Self::Transient(reason)
         } else if has(&DISCONNECTED) {
             Self::Disconnected(reason)
         } else {
@@ -67,7 +73,7 @@ impl DatabaseError {
     /// Whether the same statement may succeed when retried at once.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Locked(_))
+        matches!(self, Self::Transient(_))
     }
 
     /// Whether the statement may have taken effect nevertheless: the commit may have failed after the write, or the
@@ -78,7 +84,7 @@ impl DatabaseError {
             Self::Statement(_) | Self::Interrupted(_) | Self::UnexpectedRow { .. } => true,
             Self::Open { .. }
             | Self::NewerSchema { .. }
-            | Self::Locked(_)
+            | Self::Transient(_)
             | Self::Disconnected(_)
             | Self::Busy
             | Self::Parameter(_) => false,
@@ -91,19 +97,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_forgotten_stream_is_recognised_by_its_code() {
-        let text = "Hrana: `api error: `status=400 Bad Request, body={\"message\":\"The stream has expired due to \
-                    inactivity\",\"code\":\"STREAM_EXPIRED\"}``";
-        let error = DatabaseError::of_statement(text.to_owned());
-        assert!(matches!(error, DatabaseError::Disconnected(_)) && !error.may_have_taken_effect());
+    fn a_lost_stream_is_recognised_by_the_servers_words() {
+        for text in [
+            "Hrana: `api error: `{\"message\":\"The stream has expired due to inactivity\",\"code\":\"STREAM_EXPIRED\"}``",
+            "Hrana: `api error: `Received an invalid baton``",
+        ] {
+            let error = DatabaseError::of_statement(text.to_owned());
+            assert!(
+                matches!(error, DatabaseError::Disconnected(_)) && !error.may_have_taken_effect(),
+                "{text}"
+            );
+        }
     }
 
     #[test]
-    fn only_sqlites_own_messages_count_as_a_lock() {
+    fn only_what_surely_had_no_effect_is_transient() {
         for text in [
             "database is locked",
             "Error code 5: database is locked",
             "database table is locked: credentials",
+            "Hrana: `cursor error: `error at step 0: (error code: SQLITE_INTERRUPT) `SQLite error: interrupted```",
         ] {
             let error = DatabaseError::of_statement(text.to_owned());
             assert!(error.is_transient() && !error.may_have_taken_effect(), "{text}");

@@ -202,7 +202,10 @@ struct ServerError {
 
 impl From<ServerError> for DatabaseError {
     fn from(ServerError { message, code }: ServerError) -> Self {
-        Self::of_statement(code.map_or_else(|| message.clone(), |code| format!("{message} ({code})")))
+        Self::of_statement(match code {
+            Some(code) => format!("(error code: {code}) {message}"),
+            None => message,
+        })
     }
 }
 
@@ -319,14 +322,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_recognised_by_its_message() {
-        let error = |message: &str| {
-            DatabaseError::from(ServerError {
-                message: message.to_owned(),
-                code: Some("SQLITE_BUSY".to_owned()),
-            })
+    fn what_had_no_effect_is_recognised_by_message_or_code() {
+        let error = |message: &str, code: &str| {
+            DatabaseError::from(ServerError { message: message.to_owned(), code: Some(code.to_owned()) })
         };
-        assert!(error("SQLite error: database is locked").is_transient());
-        assert!(!error("SQLite error: disk I/O error").is_transient());
+        assert!(error("SQLite error: database is locked", "SQLITE_BUSY").is_transient());
+        assert!(error("SQLite error: interrupted", "SQLITE_INTERRUPT").is_transient());
+        assert!(!error("SQLite error: disk I/O error", "SQLITE_IOERR").is_transient());
     }
 }

@@ -45,43 +45,57 @@ pub(super) async fn migrate(
     const MAX_RETRY: Duration = Duration::from_secs(2);
 
     let deadline = Deadline::after(MAX_RETRY);
+    let mut last = Ok(());
     loop {
-        let reason = match try_to_migrate(connection, label, migrations).await {
+        let late = deadline.has_passed();
+        // The usual case costs one read. After a failure it comes first too: another instance may have been faster.
+        let attempt = match missing(connection, migrations).await {
+            Ok([]) => return Ok(()),
+            Ok(missing) if !late => apply(connection, label, migrations.len() - missing.len(), missing).await,
+            Ok(_) => return last,
+            Err(error) => Err(error),
+        };
+        let reason = match &attempt {
             Err(
                 DatabaseError::Statement(reason)
-                | DatabaseError::Locked(reason)
+                | DatabaseError::Transient(reason)
                 | DatabaseError::Disconnected(reason),
-            ) if !deadline.has_passed() => reason,
-            result => return result,
+            ) if !late => reason,
+            _ => return attempt,
         };
         // When instances start at once, they collide: all but one find a version inserted before theirs, or a database
         // that is being switched to WAL without SQLite waiting for it.
         tracing::debug!(database = label, reason, "migration will be tried again");
+        last = attempt;
         pause(Duration::from_millis(10)).await;
     }
 }
 
-async fn try_to_migrate(
+/// The migrations that have not been applied.
+async fn missing(
+    connection: &Connection,
+    migrations: &'static [Migration],
+) -> Result<&'static [Migration], DatabaseError> {
+    let found = schema_version(connection).await?;
+    usize::try_from(found)
+        .ok()
+        .and_then(|found| migrations.get(found..))
+        .ok_or(DatabaseError::NewerSchema { found, known: migrations.len() as u64 })
+}
+
+/// Applies migrations after the first `applied` ones, all or none.
+async fn apply(
     connection: &Connection,
     label: &'static str,
-    migrations: &'static [Migration],
+    applied: usize,
+    missing: &'static [Migration],
 ) -> Result<(), DatabaseError> {
-    // The usual case costs this one read.
-    let found = schema_version(connection).await?;
-    let known = migrations.len() as u64;
-    if found > known {
-        return Err(DatabaseError::NewerSchema { found, known });
-    }
-    if found == known {
-        return Ok(());
-    }
     let mut statements = vec![Statement::from(
         "CREATE TABLE IF NOT EXISTS schema_migrations \
          (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)",
     )];
     let now = clock::now().map_or(0, |now| now.as_millis());
-    let missing = (1_i64..).zip(migrations).skip(usize::try_from(found).unwrap_or(usize::MAX));
-    for (version, migration) in missing.clone() {
+    for (version, migration) in (applied as i64 + 1..).zip(missing) {
         // First, so that it fails if another instance was faster, before anything is done twice.
         statements.push(Statement {
             sql: "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)",
@@ -90,7 +104,7 @@ async fn try_to_migrate(
         statements.extend(migration.statements().map(Statement::from));
     }
     connection.transaction(statements).await?;
-    for (_, migration) in missing {
+    for migration in missing {
         tracing::info!(database = label, migration = migration.name, "migrated");
     }
     Ok(())

@@ -83,7 +83,7 @@ impl Database {
     /// deadline if the connection is not free: for a [`Batch`](crate::Batch), which is retried as a whole.
     ///
     /// # Errors
-    /// The same; [`DatabaseError::Locked`] early.
+    /// The same; [`DatabaseError::Transient`] early.
     pub async fn attempt(
         &self,
         access: Access,

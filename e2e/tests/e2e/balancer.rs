@@ -1,0 +1,138 @@
+//! Replicas behind nginx, with the configuration from `deploy/`.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use e2e::{Databases, Setup, Signal, TestApp, free_address, libsql, needs_own_host, tools, workspace};
+use futures_util::future::join_all;
+use launch::Group;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// nginx in front of replicas. Killed when dropped.
+struct Nginx {
+    address: String,
+    _group: Group,
+    _folder: TempDir,
+}
+
+impl Nginx {
+    async fn start(program: &Path, replicas: &[String]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = free_address();
+        fs::copy(workspace().join("deploy/nginx/nginx.conf"), folder.path().join("nginx.conf")).unwrap();
+        fs::write(folder.path().join("listen.conf"), format!("listen {address};\n")).unwrap();
+        // As upstreams.conf says, without Docker's DNS.
+        let mut upstreams = "upstream app {\n    zone app 64k;\n".to_owned();
+        for replica in replicas {
+            writeln!(upstreams, "    server {replica} max_fails=1 fail_timeout=2s;").unwrap();
+            writeln!(upstreams, "    server {replica} max_fails=0 backup;").unwrap();
+        }
+        upstreams += "    keepalive 32;\n}\n";
+        fs::write(folder.path().join("upstreams.conf"), upstreams).unwrap();
+        let mut nginx = Command::new(program);
+        nginx.args(["-e", "stderr", "-p"]).arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
+        let group = Group::spawn(nginx.stdin(Stdio::null())).unwrap();
+        let started = Instant::now();
+        while tokio::net::TcpStream::connect(&address).await.is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "nginx does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { address, _group: group, _folder: folder }
+    }
+}
+
+/// One of three hosts is killed under load, and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_host_costs_a_client_one_issue_at_most_and_no_answer_is_lost() {
+    needs_own_host!();
+    let Some(program) = tools::find("nginx", "NGINX", &["/usr/sbin/nginx"]) else { return };
+    if libsql::program().is_none() {
+        return;
+    }
+    let setup = |replica: usize| {
+        Setup::new()
+            .databases(Databases::Libsql)
+            .without_validation()
+            .variable("worker_id", &format!("replica-{replica}"))
+            .listen(&free_address())
+    };
+    let mut replicas = vec![setup(0).start().await];
+    for replica in 1..3 {
+        replicas.push(setup(replica).databases_of(&replicas[0]).start().await);
+    }
+    let addresses: Vec<_> = replicas.iter().map(|replica| replica.base_url.replace("http://", "")).collect();
+    let nginx = Nginx::start(&program, &addresses).await;
+    let front = TestApp::at(&format!("http://{}", nginx.address));
+
+    let (issued, verdicts) = (Mutex::new(Vec::<Value>::new()), Mutex::new(Vec::<Value>::new()));
+    // How often each client was told that its /issue may have failed.
+    let failures = Mutex::new([0; 12]);
+    let done = AtomicBool::new(false);
+    let clients = join_all((0..12).map(|client| {
+        let (front, issued, verdicts) = (&front, &issued, &verdicts);
+        let (failures, done) = (&failures, &done);
+        async move {
+            for i in 0.. {
+                if done.load(Ordering::SeqCst) {
+                    break;
+                }
+                let credential = format!("balanced-{client}-{i}");
+                let answer = front.issue(&credential).await;
+                match answer.status {
+                    201 => issued.lock().unwrap().push(answer.json()),
+                    502 | 503 => {
+                        failures.lock().unwrap()[client] += 1;
+                        // It may have been issued nevertheless: then a second try says so.
+                        let again = front.issue(&credential).await.status;
+                        assert!(again == 201 || again == 409, "{again}");
+                    }
+                    _ => panic!("{}", answer.text()),
+                }
+                let answer = front.verify(&credential).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                assert_eq!(answer.json()["isValid"], true, "{}", answer.text());
+                verdicts.lock().unwrap().push(answer.json());
+            }
+        }
+    }));
+    let killer = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        replicas[1].signal(Signal::SIGKILL);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        replicas[1].restart().await;
+        let back = verdicts.lock().unwrap().len();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        done.store(true, Ordering::SeqCst);
+        back
+    };
+    let (_, back) = tokio::join!(clients, killer);
+
+    for issued in issued.into_inner().unwrap() {
+        let checked = front.check(issued["credential_hash"].as_str().unwrap()).await.json();
+        assert_eq!(checked["issued_at"], issued["issued_at"], "{issued}");
+    }
+    let verdicts = verdicts.into_inner().unwrap();
+    let rows = replicas[0].all_pages("/verifications?limit=100").await;
+    let rows: std::collections::HashSet<_> = rows.iter().map(|row| row["id"].clone()).collect();
+    assert!(verdicts.iter().all(|verdict| rows.contains(&verdict["verificationId"])));
+    let by = |verdicts: &[Value], replica: usize| {
+        let name = format!("credential verified by replica-{replica}");
+        verdicts.iter().filter(|verdict| verdict["message"] == json!(name)).count()
+    };
+    for replica in 0..3 {
+        assert!(by(&verdicts, replica) > 0, "replica {replica} never answered");
+    }
+    assert!(by(&verdicts[back..], 1) > 0, "the replica that came back gets no requests");
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.iter().all(|failures| *failures <= 1), "{failures:?}");
+}
