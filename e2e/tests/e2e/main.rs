@@ -15,6 +15,7 @@ mod builds;
 mod check;
 mod concurrency;
 mod contract;
+mod deploy;
 mod dist;
 mod durability;
 mod faults;
