@@ -16,6 +16,7 @@ mod builds;
 mod check;
 mod concurrency;
 mod contract;
+mod deploy;
 mod dist;
 mod durability;
 mod faults;
