@@ -104,6 +104,24 @@ async fn an_idle_connection_is_opened_again_unseen() {
     .await;
 }
 
+/// A server that starts again knows none of the streams from before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_server_between_two_requests_is_not_seen() {
+    needs_own_host!();
+    for databases in ways() {
+        let app = Setup::new().databases(databases).start().await;
+        app.issued(json!({ "credential": "before" })).await;
+        assert_eq!(app.verify("before").await.json()["isValid"], true);
+        let servers = app.servers().unwrap();
+        for server in [&servers.issuance, &servers.verification] {
+            server.kill();
+            server.start_again();
+        }
+        app.issued(json!({ "credential": "after" })).await;
+        assert_eq!(app.verify("before").await.json()["isValid"], true, "{databases:?}");
+    }
+}
+
 /// The servers are killed while two replicas are issuing and verifying, and start again after a while.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_database_server_loses_nothing_that_was_answered() {
@@ -215,6 +233,12 @@ async fn a_hanging_database_server_is_a_503_until_it_goes_on() {
         answer.assert_problem(503, "unavailable");
     }
     assert!(waited < Duration::from_secs(12), "{waited:?}");
-    app.issued(json!({ "credential": "after" })).await;
+    // An instance that could not open its database does not try again for a second.
+    let resumed = Instant::now();
+    while app.issue("after").await.status == 503 {
+        assert!(resumed.elapsed() < Duration::from_secs(5), "it does not go on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(app.verify("after").await.json()["isValid"], true);
     assert_eq!(app.verify("before").await.json()["isValid"], true);
 }

@@ -24,7 +24,8 @@ pub enum DatabaseError {
     /// The statement failed, for example on a full disk, a read-only file or a broken connection.
     #[error("a statement failed: {0}")]
     Statement(String),
-    /// Another connection holds a lock that the statement needs, or the server interrupted it: it has no effect.
+    /// Another connection holds a lock that the statement needs, or the server had no connection for it or interrupted it:
+    /// it has no effect.
     #[error("a statement failed: {0}")]
     Transient(String),
     /// The server no longer knows the connection; the statement did not begin.
@@ -50,10 +51,14 @@ pub enum DatabaseError {
 impl DatabaseError {
     /// Classifies an error by its message, which is all that Spin passes on.
     pub(crate) fn of_statement(reason: String) -> Self {
-        // SQLite's texts for SQLITE_BUSY and SQLITE_LOCKED, and what a libSQL server calls a statement that it interrupted,
-        // as it may do when another replica goes away: SQLite has then rolled it back.
-        const TRANSIENT: [&str; 3] =
-            ["database is locked", "database table is locked", "(error code: SQLITE_INTERRUPT)"];
+        // SQLite's texts for SQLITE_BUSY and SQLITE_LOCKED; what a libSQL server calls a statement that it interrupted, as it
+        // may do when another replica goes away (SQLite has then rolled it back), and one that it had no connection for.
+        const TRANSIENT: [&str; 4] = [
+            "database is locked",
+            "database table is locked",
+            "(error code: SQLITE_INTERRUPT)",
+            "Timed out while opening database connection",
+        ];
         // A libSQL server's refusals of a stream that it has closed for idleness, or forgotten in a restart.
         const DISCONNECTED: [&str; 3] = [
             "\"STREAM_EXPIRED\"",
@@ -117,6 +122,7 @@ mod tests {
             "Error code 5: database is locked",
             "database table is locked: credentials",
             "Hrana: `cursor error: `error at step 0: (error code: SQLITE_INTERRUPT) `SQLite error: interrupted```",
+            "Hrana: `api error: `{\"error\":\"Timed out while opening database connection\"}``",
         ] {
             let error = DatabaseError::of_statement(text.to_owned());
             assert!(error.is_transient() && !error.may_have_taken_effect(), "{text}");
