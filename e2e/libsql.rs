@@ -3,6 +3,7 @@
 use std::{
     env,
     fs::{self, File},
+    io::{self, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -153,12 +154,14 @@ impl LibsqlServer {
 /// Starts a server, and waits until it listens; `None` if it ends before that.
 fn serve(program: &Path, folder: &Path, address: &str) -> Option<Group> {
     let log = || File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let admin = free_address();
     let mut command = Command::new(program);
     command
         .arg("--no-welcome")
         .arg("--db-path")
         .arg(folder)
         .args(["--http-listen-addr", address])
+        .args(["--admin-listen-addr", &admin])
         .stdin(Stdio::null())
         .stdout(log())
         .stderr(log());
@@ -170,11 +173,26 @@ fn serve(program: &Path, folder: &Path, address: &str) -> Option<Group> {
         if group.child.try_wait().unwrap().is_some() {
             return None;
         }
-        if listens {
+        if listens && write_through(&admin).is_ok_and(|done| done) {
             return Some(group);
         }
         let log = || fs::read_to_string(folder.join("log")).unwrap();
         assert!(started.elapsed() < START_TIME, "the libSQL server does not listen:\n{}", log());
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Has the server write each commit through to the disk, as `docs/deploy.md` does. It does not by itself.
+fn write_through(admin: &str) -> io::Result<bool> {
+    let body = r#"{"block_reads":false,"block_writes":false,"durability_mode":"strong"}"#;
+    let mut stream = TcpStream::connect(admin)?;
+    write!(
+        stream,
+        "POST /v1/namespaces/default/config HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
 }

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use credentials::{CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId};
+use credentials::{
+    CheckList, CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId,
+};
 use platform::{
     Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page, Row,
     Value, edge::Listing, insert_all, migrations, to_json,
@@ -248,11 +250,14 @@ impl Batch for Lookup {
             )
         });
         let hashes: Vec<_> = requests.iter().flatten().collect();
-        let rows = self.0.attempt(Access::Read, &SELECT, [to_json(&hashes)?], deadline).await?;
-        let found = rows
-            .iter()
-            .map(|row| StoredCredential::from_row(row).map(|stored| (stored.credential_hash, stored.record)));
-        let found = found.collect::<Result<HashMap<_, _>, DatabaseError>>()?;
+        let mut found = HashMap::new();
+        // A libSQL server sends 10 MB of rows at most.
+        for hashes in hashes.chunks(CheckList::MAX_HASHES) {
+            for row in self.0.attempt(Access::Read, &SELECT, [to_json(&hashes)?], deadline).await? {
+                let stored = StoredCredential::from_row(&row)?;
+                found.insert(stored.credential_hash, stored.record);
+            }
+        }
         let of_request = |hashes: &Vec<CredentialHash>| {
             let known = hashes.iter().filter_map(|hash| Some((hash.to_string(), found.get(hash)?.clone())));
             known.collect()

@@ -3,8 +3,8 @@
 use http::HeaderValue;
 
 use crate::{
-    Deadline, SettingsError,
-    database::{Access, DatabaseError, Row, Value, libsql::Libsql, spin::SpinDatabase},
+    SettingsError,
+    database::{Access, DatabaseError, Limits, Row, Value, libsql::Libsql, spin::SpinDatabase},
     edge::is_origin,
     settings::variable,
 };
@@ -58,12 +58,12 @@ impl Location {
 
 /// A URL of scheme, host and port, without a slash at its end, or the rule that it breaks.
 fn origin(url: &str) -> Result<String, &'static str> {
-    let origin = url.trim_end_matches('/');
+    let origin = url.strip_suffix('/').unwrap_or(url);
     let is_http = ["http://", "https://"].iter().any(|scheme| origin.starts_with(scheme));
-    if is_http && is_origin(origin) {
+    if is_http && is_origin(origin) && !origin.ends_with('/') && !origin.contains(['@', '#']) {
         Ok(origin.to_owned())
     } else {
-        Err("must be https:// or http:// with host and port, and no path")
+        Err("must be https:// or http:// with a host, and no user, path or fragment")
     }
 }
 
@@ -99,11 +99,11 @@ impl Connection {
         access: Access,
         statement: &str,
         parameters: Vec<Value>,
-        turn: Deadline,
+        limits: Limits,
     ) -> Result<Vec<Row>, DatabaseError> {
         match self {
-            Self::Spin(database) => database.execute(access, statement, parameters, turn).await,
-            Self::Libsql(database) => database.execute(statement, parameters).await,
+            Self::Spin(database) => database.execute(access, statement, parameters, limits.turn).await,
+            Self::Libsql(database) => database.execute(statement, parameters, limits).await,
         }
     }
 
@@ -138,9 +138,16 @@ mod tests {
         for url in ["http://127.0.0.1:8080", "https://db.example", "https://db.example/"] {
             assert_eq!(origin(url).unwrap(), url.trim_end_matches('/'));
         }
-        for url in
-            ["libsql://db.example", "db.example", "http://", "http://db.example/path", "http://db.example?a"]
-        {
+        for url in [
+            "libsql://db.example",
+            "db.example",
+            "http://",
+            "http://db.example/path",
+            "http://db.example//",
+            "http://db.example?a",
+            "http://db.example#a",
+            "http://user:secret@db.example",
+        ] {
             assert!(origin(url).is_err(), "{url}");
         }
     }

@@ -60,11 +60,8 @@ impl DatabaseError {
             "Timed out while opening database connection",
         ];
         // A libSQL server's refusals of a stream that it has closed for idleness, or forgotten in a restart.
-        const DISCONNECTED: [&str; 3] = [
-            "\"STREAM_EXPIRED\"",
-            "Received an invalid baton",
-            "Received a baton that has already been used",
-        ];
+        const DISCONNECTED: [&str; 3] =
+            ["STREAM_EXPIRED", "Received an invalid baton", "Received a baton that has already been used"];
         let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
         if has(&TRANSIENT) {
             Self::Transient(reason)
@@ -105,6 +102,7 @@ mod tests {
     fn a_lost_stream_is_recognised_by_the_servers_words() {
         for text in [
             "Hrana: `api error: `{\"message\":\"The stream has expired due to inactivity\",\"code\":\"STREAM_EXPIRED\"}``",
+            r#"Error::Io("Hrana: `api error: `{\"code\":\"STREAM_EXPIRED\"}``")"#,
             "Hrana: `api error: `Received an invalid baton``",
         ] {
             let error = DatabaseError::of_statement(text.to_owned());

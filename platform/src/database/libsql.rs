@@ -4,7 +4,7 @@
 //! expire, and statements of an instance need not wait for each other. Protocol: `docs/HTTP_V2_SPEC.md` and
 //! `docs/HRANA_3_SPEC.md` of tursodatabase/libsql.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{
     Engine, alphabet,
@@ -15,17 +15,20 @@ use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DatabaseError, Row, Value,
+    DatabaseError, Row, TRANSIENT_PAUSE, Value,
     connection::{Server, Statement},
+    pause,
 };
 use crate::{
-    Deadline,
-    batch::MAX_WAIT,
+    Deadline, database,
     outbound::{Limits, exchange},
 };
 
-/// The longest answer that is read: the rows for as many hashes as the requests of an instance can ask for at once.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// The longest answer that is read. Servers send 10 MB of rows at most, unless told otherwise.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// How long the schema's transaction may take: it may have to index a large table.
+const MAX_TRANSACTION: Duration = Duration::from_secs(30);
 
 /// The pipeline route of a server.
 pub(super) struct Libsql {
@@ -38,23 +41,34 @@ impl Libsql {
         Self { url: format!("{}/v2/pipeline", server.url), authorization: server.authorization.clone() }
     }
 
-    /// Runs one statement; gives up after 5 s, and then it may have taken effect.
+    /// Runs one statement; gives up at its limit, and then it may have taken effect.
     pub(super) async fn execute(
         &self,
         statement: &str,
         parameters: Vec<Value>,
+        limits: database::Limits,
     ) -> Result<Vec<Row>, DatabaseError> {
+        if limits.turn.has_passed() {
+            return Err(DatabaseError::Busy);
+        }
         let stmt =
             Stmt { sql: statement, args: parameters.iter().map(Wire::from).collect(), want_rows: true };
-        match self.send(StreamRequest::Execute { stmt }).await? {
-            StreamResponse::Execute { result } => result.into_rows(),
-            _ => Err(nonsense("it has no result of the statement")),
+        match self.send(StreamRequest::Execute { stmt }, limits.statement).await {
+            Ok(StreamResponse::Execute { result }) => result.into_rows(),
+            Ok(_) => Err(nonsense("it has no result of the statement")),
+            Err(error) => {
+                if error.is_transient() {
+                    pause(TRANSIENT_PAUSE).await;
+                }
+                Err(error)
+            }
         }
     }
 
     /// Runs statements in a transaction, all in one request.
     pub(super) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), DatabaseError> {
-        match self.send(StreamRequest::Batch { batch: Batch::transaction(&statements) }).await? {
+        let batch = Batch::transaction(&statements);
+        match self.send(StreamRequest::Batch { batch }, MAX_TRANSACTION).await? {
             StreamResponse::Batch { result } => {
                 // The first error is the reason: the steps behind it are skipped, but for the ROLLBACK.
                 result.step_errors.into_iter().flatten().next().map_or(Ok(()), |error| Err(error.into()))
@@ -63,7 +77,11 @@ impl Libsql {
         }
     }
 
-    async fn send(&self, request: StreamRequest<'_>) -> Result<StreamResponse, DatabaseError> {
+    async fn send(
+        &self,
+        request: StreamRequest<'_>,
+        limit: Duration,
+    ) -> Result<StreamResponse, DatabaseError> {
         let unsent = |reason: String| DatabaseError::Parameter(reason);
         let pipeline = Pipeline { requests: [request, StreamRequest::Close] };
         let body = serde_json::to_vec(&pipeline).map_err(|error| unsent(error.to_string()))?;
@@ -74,19 +92,19 @@ impl Libsql {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let request = request.body(Full::new(body.into())).map_err(|error| unsent(error.to_string()))?;
-        let limits = Limits { deadline: Deadline::after(MAX_WAIT), max_bytes: MAX_ANSWER };
+        let limits = Limits { deadline: Deadline::after(limit), max_bytes: MAX_ANSWER };
         let answer = exchange(request, limits)
             .await
             .map_err(|error| DatabaseError::Statement(format!("the libSQL server: {error}")))?;
         if answer.status != StatusCode::OK {
-            let text = String::from_utf8_lossy(&answer.body[..answer.body.len().min(200)]).into_owned();
-            return Err(DatabaseError::Statement(format!(
-                "the libSQL server: status {}: {text}",
-                answer.status
-            )));
+            let reason = serde_json::from_slice(&answer.body).unwrap_or_else(|_| Refusal::default());
+            let reason = format!("the libSQL server: status {}: {}", answer.status, reason.text());
+            return Err(DatabaseError::of_statement(reason));
         }
-        let answer: PipelineAnswer =
-            serde_json::from_slice(&answer.body).map_err(|error| nonsense(&error.to_string()))?;
+        // The position only: a message might quote a row.
+        let answer: PipelineAnswer = serde_json::from_slice(&answer.body).map_err(|error| {
+            nonsense(&format!("{:?} at line {} column {}", error.classify(), error.line(), error.column()))
+        })?;
         match answer.results.into_iter().next() {
             Some(StreamResult::Ok { response }) => Ok(response),
             Some(StreamResult::Error { error }) => Err(error.into()),
@@ -154,6 +172,19 @@ impl<'a> Batch<'a> {
         let committed = Box::new(Condition::Ok { step: steps.len() - 1 });
         steps.push(step(Some(Condition::Not { cond: committed }), "ROLLBACK", &[]));
         Self { steps }
+    }
+}
+
+/// An answer that is not a pipeline's.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    error: Option<String>,
+    message: Option<String>,
+}
+
+impl Refusal {
+    fn text(self) -> String {
+        self.error.or(self.message).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Access, DatabaseError,
+    Access, DatabaseError, Limits,
     connection::{Connection, Statement},
     pause,
 };
@@ -113,7 +113,8 @@ async fn apply(
 /// The number of migrations applied so far.
 async fn schema_version(connection: &Connection) -> Result<u64, DatabaseError> {
     let statement = "SELECT coalesce(max(version), 0) AS version FROM schema_migrations";
-    match connection.execute(Access::Read, statement, vec![], Deadline::after(MAX_WAIT)).await {
+    let limits = Limits { turn: Deadline::after(MAX_WAIT), statement: MAX_WAIT };
+    match connection.execute(Access::Read, statement, vec![], limits).await {
         Ok(rows) => rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?.get("version"),
         Err(DatabaseError::Statement(reason)) if reason.contains("no such table: schema_migrations") => Ok(0),
         Err(error) => Err(error),

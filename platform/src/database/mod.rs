@@ -91,11 +91,11 @@ impl Database {
         parameters: impl IntoIterator<Item = Value>,
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
-        let connection = self.opened.get_or_try_init(|| self.open()).await?;
-        connection.execute(access, statement, parameters.into_iter().collect(), deadline).await
+        self.execute(access, statement, parameters, Limits { turn: deadline, statement: MAX_WAIT }).await
     }
 
-    /// Like [`query`](Self::query), but without waiting for the connection or retrying: for work that can be left.
+    /// Like [`query`](Self::query), but hardly waits, neither for the connection nor for a server: for work that can be
+    /// left.
     ///
     /// # Errors
     /// The same; [`DatabaseError::Busy`] if the connection is not free.
@@ -105,7 +105,20 @@ impl Database {
         statement: &str,
         parameters: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        self.attempt(access, statement, parameters, Deadline::after(Duration::ZERO)).await
+        const SHORT: Duration = Duration::from_millis(200);
+        let limits = Limits { turn: Deadline::after(SHORT), statement: SHORT };
+        self.execute(access, statement, parameters, limits).await
+    }
+
+    async fn execute(
+        &self,
+        access: Access,
+        statement: &str,
+        parameters: impl IntoIterator<Item = Value>,
+        limits: Limits,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let connection = self.opened.get_or_try_init(|| self.open()).await?;
+        connection.execute(access, statement, parameters.into_iter().collect(), limits).await
     }
 
     /// Opens the database, unless that failed within the last second: requests that waited for the failed attempt would
@@ -134,6 +147,18 @@ impl Database {
         Ok(connection)
     }
 }
+
+/// How long to wait for a turn, and for a statement.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// When a statement must have begun, or it is [`DatabaseError::Busy`].
+    turn: Deadline,
+    /// How long a statement over HTTP may take from then on. One behind Spin's interface always runs to its end.
+    statement: Duration,
+}
+
+/// At least how long to wait after a transient error, where the database did not.
+const TRANSIENT_PAUSE: Duration = Duration::from_millis(4);
 
 /// Waits for 1 to 2.5 times as long, so that instances which collided do not do so again.
 async fn pause(least: Duration) {

@@ -1,10 +1,8 @@
 //! A database behind Spin's SQLite interface: a file of the host, or a libSQL server that the host reaches.
 
-use std::time::Duration;
-
 use tokio::sync::Mutex;
 
-use super::{Access, DatabaseError, Row, Value, connection::Statement, pause};
+use super::{Access, DatabaseError, Row, TRANSIENT_PAUSE, Value, connection::Statement, pause};
 use crate::{Deadline, spin::Connection};
 
 /// How long SQLite waits for a lock before the statement is retried here, in milliseconds.
@@ -23,6 +21,7 @@ pub(super) struct SpinDatabase {
     opened: Mutex<Opened>,
 }
 
+/// A connection, in no transaction.
 struct Opened {
     connection: Connection,
     /// Known before the first write: whether the database itself waits for locks.
@@ -31,7 +30,7 @@ struct Opened {
 
 impl SpinDatabase {
     pub(super) async fn open(label: &'static str) -> Result<Self, DatabaseError> {
-        Ok(Self { label, opened: Mutex::new(Opened { connection: connect(label).await?, waits: None }) })
+        Ok(Self { label, opened: Mutex::new(Opened::connect(label).await?) })
     }
 
     pub(super) async fn execute(
@@ -42,64 +41,81 @@ impl SpinDatabase {
         turn: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
         let mut opened = turn.within(self.opened.lock()).await.ok_or(DatabaseError::Busy)?;
-        if access == Access::Write && opened.waits.is_none() {
-            opened.waits = Some(opened.prepare_for_writes().await);
-        }
-        let mut result = opened.execute(statement, parameters.clone()).await;
+        let mut result = opened.execute(access, statement, parameters.clone()).await;
         if let Err(DatabaseError::Disconnected(reason)) = &result {
             // The server refused the statement before it began, so running it again is running it once.
             tracing::debug!(database = self.label, reason, "connecting again");
-            opened.connection = connect(self.label).await?;
-            result = opened.execute(statement, parameters).await;
+            *opened = Opened::connect(self.label).await?;
+            result = opened.execute(access, statement, parameters).await;
         }
         let waits = opened.waits == Some(true);
         drop(opened);
         if !waits && result.as_ref().is_err_and(DatabaseError::is_transient) {
-            pause(Duration::from_millis(4)).await;
+            pause(TRANSIENT_PAUSE).await;
         }
         result
     }
 
     pub(super) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), DatabaseError> {
-        let opened = self.opened.lock().await;
+        let mut opened = self.opened.lock().await;
         // Persists in the file. libSQL, which has its own way, refuses it.
-        if let Err(error) = opened.execute("PRAGMA journal_mode=WAL", vec![]).await {
+        if let Err(error) = opened.run("PRAGMA journal_mode=WAL", vec![]).await {
             tracing::debug!(database = self.label, %error, "no WAL for now");
         }
-        opened.execute("BEGIN IMMEDIATE", vec![]).await?;
         let result = async {
+            opened.run("BEGIN IMMEDIATE", vec![]).await?;
             for Statement { sql, parameters } in statements {
-                opened.execute(sql, parameters).await?;
+                opened.run(sql, parameters).await?;
             }
-            opened.execute("COMMIT", vec![]).await.map(drop)
+            opened.run("COMMIT", vec![]).await.map(drop)
         };
         let result = result.await;
-        if result.is_err() {
-            // Fails if SQLite has already rolled back by itself; the first error is the one to report.
-            let _ = opened.execute("ROLLBACK", vec![]).await;
+        if result.is_err() && opened.run("ROLLBACK", vec![]).await.is_err() {
+            // SQLite has rolled back by itself, or the server did not hear of it: a new connection is in no transaction.
+            *opened = Opened::connect(self.label).await?;
         }
         result
     }
 }
 
 impl Opened {
-    async fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
+    async fn connect(label: &'static str) -> Result<Self, DatabaseError> {
+        let connection =
+            Connection::open(label).await.map_err(|reason| DatabaseError::Open { label, reason })?;
+        Ok(Self { connection, waits: None })
+    }
+
+    async fn execute(
+        &mut self,
+        access: Access,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        if access == Access::Write && self.waits.is_none() {
+            self.prepare_for_writes().await?;
+        }
+        self.run(statement, parameters).await
+    }
+
+    /// Sets what only writes need.
+    async fn prepare_for_writes(&mut self) -> Result<(), DatabaseError> {
+        let waits = match self.run(BUSY_TIMEOUT, vec![]).await {
+            Ok(_) => true,
+            // libSQL, which also refuses the other.
+            Err(DatabaseError::Statement(reason)) => {
+                tracing::debug!(reason, "left as the server has it");
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        if waits {
+            self.run(SYNCHRONOUS, vec![]).await?;
+        }
+        self.waits = Some(waits);
+        Ok(())
+    }
+
+    async fn run(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
         self.connection.execute(statement, parameters).await.map_err(DatabaseError::of_statement)
     }
-
-    /// Sets what only writes need, and returns whether the database itself waits for locks.
-    async fn prepare_for_writes(&self) -> bool {
-        // libSQL refuses the first, and keeps its own ways.
-        for pragma in [BUSY_TIMEOUT, SYNCHRONOUS] {
-            if let Err(error) = self.execute(pragma, vec![]).await {
-                tracing::debug!(%error, pragma, "left as the database has it");
-                return false;
-            }
-        }
-        true
-    }
-}
-
-async fn connect(label: &'static str) -> Result<Connection, DatabaseError> {
-    Connection::open(label).await.map_err(|reason| DatabaseError::Open { label, reason })
 }
