@@ -127,7 +127,7 @@ fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
         // The others depend on neither.
         all = &e2e;
     }
-    let server = workspace().join("e2e/libsql/node_modules").exists();
+    let server = workspace().join("e2e/libsql/node_modules").exists() || env::var_os("SQLD").is_some();
     if !server && env::var("E2E_TOOLS").as_deref() != Ok("required") {
         step("skipped the tests with databases on a libSQL server: `bash .ci/tools` installs one");
         return Ok(());
