@@ -69,13 +69,15 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts both, on the databases `issuance.db` and `verification.db` if this folder has them.
+    /// Starts both, for this way to reach them, on the databases `issuance.db` and `verification.db` if this folder has them.
     ///
     /// # Panics
     /// If the program is missing: see [`program`].
-    pub fn start(data: &Path) -> Self {
+    pub fn start(data: &Path, databases: Databases) -> Self {
         let program = program().expect("the tests of this kind of database need a libSQL server");
         let folder = tempfile::tempdir().unwrap();
+        // Few, as docs/scaling.md has it: with many writers at a time a server stops for good. Spin's interface keeps more open.
+        let connections = if databases == Databases::LibsqlHttp { "4" } else { "128" };
         let server = |name: &str| {
             let folder = folder.path().join(name);
             fs::create_dir_all(folder.join(DATABASE)).unwrap();
@@ -83,7 +85,7 @@ impl Servers {
             if existing.exists() {
                 fs::copy(existing, folder.join(DATABASE).join("data")).unwrap();
             }
-            LibsqlServer::start(&program, folder)
+            LibsqlServer::start(&program, folder, connections)
         };
         Self { issuance: server("issuance"), verification: server("verification"), _folder: folder }
     }
@@ -114,19 +116,27 @@ pub struct LibsqlServer {
     program: PathBuf,
     folder: PathBuf,
     address: String,
+    connections: &'static str,
     group: Mutex<Group>,
 }
 
 impl LibsqlServer {
-    fn start(program: &Path, folder: PathBuf) -> Self {
+    fn start(program: &Path, folder: PathBuf, connections: &'static str) -> Self {
         // The port may be taken before the server gets it.
         let (address, group) = (0..10)
             .find_map(|_| {
                 let address = free_address();
-                Some((address.clone(), Mutex::new(serve(program, &folder, &address)?)))
+                Some((address.clone(), Mutex::new(serve(program, &folder, &address, connections)?)))
             })
             .expect("no libSQL server starts");
-        Self { url: format!("http://{address}"), program: program.to_owned(), folder, address, group }
+        Self {
+            url: format!("http://{address}"),
+            program: program.to_owned(),
+            folder,
+            address,
+            connections,
+            group,
+        }
     }
 
     /// The folder of the SQLite file that the server works on, `data`.
@@ -141,7 +151,7 @@ impl LibsqlServer {
 
     /// Starts it again after [`kill`](Self::kill), on the same port and data.
     pub fn start_again(&self) {
-        let group = serve(&self.program, &self.folder, &self.address);
+        let group = serve(&self.program, &self.folder, &self.address, self.connections);
         *self.group.lock().unwrap() = group.expect("the libSQL server does not start again");
     }
 
@@ -152,7 +162,7 @@ impl LibsqlServer {
 }
 
 /// Starts a server, and waits until it listens; `None` if it ends before that.
-fn serve(program: &Path, folder: &Path, address: &str) -> Option<Group> {
+fn serve(program: &Path, folder: &Path, address: &str, connections: &str) -> Option<Group> {
     let log = || File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let admin = free_address();
     let mut command = Command::new(program);
@@ -162,6 +172,7 @@ fn serve(program: &Path, folder: &Path, address: &str) -> Option<Group> {
         .arg(folder)
         .args(["--http-listen-addr", address])
         .args(["--admin-listen-addr", &admin])
+        .args(["--max-concurrent-connections", connections])
         .stdin(Stdio::null())
         .stdout(log())
         .stderr(log());

@@ -117,8 +117,9 @@ impl Setup {
 
     async fn start_in(mut self, folder: TempDir) -> TestApp {
         if self.databases != Databases::Files {
-            let servers =
-                self.servers.get_or_insert_with(|| Arc::new(Servers::start(&folder.path().join("data"))));
+            let servers = self
+                .servers
+                .get_or_insert_with(|| Arc::new(Servers::start(&folder.path().join("data"), self.databases)));
             if self.databases == Databases::Libsql {
                 self.application.set_runtime_config(servers.runtime_config());
             } else {

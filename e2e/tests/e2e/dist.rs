@@ -128,7 +128,7 @@ async fn a_dist_folder_has_all_a_host_needs_and_the_same_bytes_wherever_it_is_bu
 
     let mut setup = Setup::new();
     if over_http() {
-        setup = setup.at_servers(Arc::new(Servers::start(moved.path())));
+        setup = setup.at_servers(Arc::new(Servers::start(moved.path(), databases())));
     }
     let app = setup.start_from(moved).await;
     assert_eq!(app.issue("a").await.status, 201);
