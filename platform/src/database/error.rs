@@ -53,11 +53,12 @@ impl DatabaseError {
     pub(crate) fn of_statement(reason: String) -> Self {
         // SQLite's texts for SQLITE_BUSY and SQLITE_LOCKED; what a libSQL server calls a statement that it interrupted, as it
         // may do when another replica goes away (SQLite has then rolled it back), and one that it had no connection for.
-        const TRANSIENT: [&str; 4] = [
+        const TRANSIENT: [&str; 5] = [
             "database is locked",
             "database table is locked",
             "(error code: SQLITE_INTERRUPT)",
             "Timed out while opening database connection",
+            "Too many concurrent requests",
         ];
         // A libSQL server's refusals of a stream that it has closed for idleness, or forgotten in a restart.
         const DISCONNECTED: [&str; 3] =
@@ -121,6 +122,7 @@ mod tests {
             "database table is locked: credentials",
             "Hrana: `cursor error: `error at step 0: (error code: SQLITE_INTERRUPT) `SQLite error: interrupted```",
             "Hrana: `api error: `{\"error\":\"Timed out while opening database connection\"}``",
+            "the libSQL server: status 429 Too Many Requests: Too many concurrent requests",
         ] {
             let error = DatabaseError::of_statement(text.to_owned());
             assert!(error.is_transient() && !error.may_have_taken_effect(), "{text}");
