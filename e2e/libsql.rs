@@ -69,14 +69,16 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts both, for this way to reach them, on the databases `issuance.db` and `verification.db` if this folder has them.
+    /// Starts both, for this way to reach them, on the databases `issuance.db` and `verification.db` if this folder has
+    /// them.
     ///
     /// # Panics
     /// If the program is missing: see [`program`].
     pub fn start(data: &Path, databases: Databases) -> Self {
         let program = program().expect("the tests of this kind of database need a libSQL server");
         let folder = tempfile::tempdir().unwrap();
-        // Few, as docs/scaling.md has it: with many writers at a time a server stops for good. Spin's interface keeps more open.
+        // Few, as docs/scaling.md has it: with many writers at a time a server stops for good. Spin's interface keeps more
+        // open.
         let connections = if databases == Databases::LibsqlHttp { "4" } else { "128" };
         let server = |name: &str| {
             let folder = folder.path().join(name);

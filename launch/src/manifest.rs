@@ -93,6 +93,7 @@ mod tests {
                         [component.b]\nsource = \"b.wasm\"\n";
         assert_eq!(manifest.to_string(), expected);
     }
+
     #[test]
     fn without_sqlite_each_database_is_at_the_url_in_a_required_variable() {
         let text = "[variables]\nx_database_url = { default = \"\" }\n\n[component.a]\nsqlite_databases = [\"x\"]\n\

