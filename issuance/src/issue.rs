@@ -1,4 +1,4 @@
-//! POST /issue: registers a credential, once.
+//! POST /issue and POST /issue/batch: register credentials, each once.
 
 use std::sync::Arc;
 
@@ -8,12 +8,15 @@ use credentials::{
 };
 use platform::{
     clock,
-    edge::{Json, Problem, given},
+    edge::{Items, Json, Problem, given},
     random,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{routes::App, store::NewCredential};
+
+/// The most credentials of one batch.
+const MAX_BATCH: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,22 +47,75 @@ pub(crate) struct IssueResponse {
     expires_at: Option<Timestamp>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchRequest {
+    credentials: Items,
+}
+
+#[derive(Serialize)]
+pub(crate) struct BatchResponse {
+    results: Vec<Item>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Item {
+    Issued(IssueResponse),
+    Error { error: Problem },
+}
+
 pub(crate) async fn issue(
     State(app): State<Arc<App>>,
     Json(request): Json<IssueRequest>,
 ) -> Result<(StatusCode, Json<IssueResponse>), Problem> {
-    let issued_at = clock::now()?;
-    let expires_at = expiry(&request, issued_at)?;
+    let (credential, response) = prepare(&app, request, "body", clock::now()?)?;
+    match app.store.insert(vec![credential]).await?.as_slice() {
+        [true] => Ok((StatusCode::CREATED, Json(response))),
+        _ => Err(Problem::already_issued()),
+    }
+}
+
+pub(crate) async fn issue_batch(
+    State(app): State<Arc<App>>,
+    Json(request): Json<BatchRequest>,
+) -> Result<Json<BatchResponse>, Problem> {
+    let now = clock::now()?;
+    let items = request.credentials.read_objects("body.credentials", MAX_BATCH)?;
+    let (mut credentials, mut prepared) = (Vec::new(), Vec::new());
+    for (index, item) in items.into_iter().enumerate() {
+        let item = item.and_then(|item| prepare(&app, item, &format!("body.credentials[{index}]"), now));
+        prepared.push(item.map(|(credential, response)| {
+            credentials.push(credential);
+            response
+        }));
+    }
+    let mut inserted = app.store.insert(credentials).await?.into_iter();
+    let item = |item: Result<IssueResponse, Problem>| match item {
+        Ok(response) if inserted.next() == Some(true) => Item::Issued(response),
+        Ok(_) => Item::Error { error: Problem::already_issued() },
+        Err(error) => Item::Error { error },
+    };
+    Ok(Json(BatchResponse { results: prepared.into_iter().map(item).collect() }))
+}
+
+/// What to store, and what to answer once it is stored. Errors are located below `root`.
+fn prepare(
+    app: &App,
+    request: IssueRequest,
+    root: &str,
+    issued_at: Timestamp,
+) -> Result<(NewCredential, IssueResponse), Problem> {
+    let invalid = |member: &str, rule: &str| Err(Problem::invalid(format!("{root}.{member}"), rule));
+    let expires_at = expiry(&request, root, issued_at)?;
     let (credential, generated) = match (request.credential, request.generate) {
         (Some(credential), false) => (credential, None),
         (None, true) => {
             let text = generate(&random::bytes()?);
             (Credential::new(text.clone())?, Some(text))
         }
-        (Some(_), true) => {
-            return Err(Problem::invalid("body.generate", "must not be true where a credential is given"));
-        }
-        (None, false) => return Err(Problem::invalid("body.credential", "is required")),
+        (Some(_), true) => return invalid("generate", "must not be true where a credential is given"),
+        (None, false) => return invalid("credential", "is required"),
     };
     let hashes = app.keys.hashes(&credential);
     drop(credential);
@@ -81,31 +137,29 @@ pub(crate) async fn issue(
         revoked_at: None,
         metadata: request.metadata,
     };
-    if !app.store.insert(NewCredential { hashes, key_id, record }).await? {
-        return Err(Problem::already_issued());
-    }
-    Ok((StatusCode::CREATED, Json(response)))
+    Ok((NewCredential { hashes, key_id, record }, response))
 }
 
 /// When the credential expires, if ever.
-fn expiry(request: &IssueRequest, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
-    let (location, expires_at) = match (request.expires_at, request.ttl_seconds) {
+fn expiry(request: &IssueRequest, root: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+    let invalid = |member: &str, rule: String| Problem::invalid(format!("{root}.{member}"), rule);
+    let (member, expires_at) = match (request.expires_at, request.ttl_seconds) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
-            return Err(Problem::invalid("body.ttl_seconds", "must not be given together with expires_at"));
+            return Err(invalid("ttl_seconds", "must not be given together with expires_at".to_owned()));
         }
-        (Some(expires_at), None) => ("body.expires_at", expires_at),
+        (Some(expires_at), None) => ("expires_at", expires_at),
         (None, Some(ttl)) => {
-            let beyond = |_| Problem::invalid("body.ttl_seconds", "must not reach beyond the year 9999");
-            ("body.ttl_seconds", ttl.after(now).map_err(beyond)?)
+            let beyond = |_| invalid("ttl_seconds", "must not reach beyond the year 9999".to_owned());
+            ("ttl_seconds", ttl.after(now).map_err(beyond)?)
         }
     };
-    expires_at.if_after(now).map(Some).map_err(|error| Problem::invalid(location, error.to_string()))
+    expires_at.if_after(now).map(Some).map_err(|error| invalid(member, error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::routes::tests::assert_refused;
+    use crate::routes::tests::{assert_refused, post};
 
     #[tokio::test]
     async fn issue_takes_a_non_empty_string_or_generates_one() {
@@ -139,6 +193,31 @@ mod tests {
             (r#""ttl_seconds": 60, "expires_at": "2090-01-01T00:00:00Z""#, "body.ttl_seconds"),
         ] {
             assert_refused("/issue", &format!(r#"{{"credential": "a", {member}}}"#), location).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_item_of_a_batch_is_an_error_in_its_place() {
+        let past = r#"{"credential": "a", "expires_at": "2020-01-01T00:00:00Z"}"#;
+        let items = [r#""a""#, r#"["a"]"#, "{}", r#"{"credential": ""}"#, past, r#"{"generate": 1}"#];
+        let (status, body) =
+            post("/issue/batch", &format!(r#"{{"credentials": [{}]}}"#, items.join(","))).await;
+        assert_eq!(status, 200, "{body}");
+        for (index, member) in
+            ["", "", ".credential", ".credential", ".expires_at", ".generate"].iter().enumerate()
+        {
+            let error = &body["results"][index]["error"];
+            assert_eq!(error["status"], 400, "{body}");
+            assert_eq!(error["errors"][0]["location"], format!("body.credentials[{index}]{member}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_1_to_100_items() {
+        let list = |length: usize| format!(r#"{{"credentials": [{}]}}"#, vec!["1"; length].join(","));
+        assert_eq!(post("/issue/batch", &list(100)).await.0, 200);
+        for body in [&list(0), &list(101), "{}", r#"{"credentials": {}}"#] {
+            assert_refused("/issue/batch", body, "body.credentials").await;
         }
     }
 

@@ -3,6 +3,7 @@
 //! [`routes`] has the paths, with a module for each action; `store` has the SQL, `migrations/` the schema.
 
 mod check;
+mod counts;
 mod issue;
 mod list;
 mod revoke;

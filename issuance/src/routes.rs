@@ -15,7 +15,14 @@ use platform::{
     keys, variable,
 };
 
-use crate::{check::check, issue::issue, list::list, revoke::revoke, store::Store};
+use crate::{
+    check::check,
+    counts::{metrics, statistics},
+    issue::{issue, issue_batch},
+    list::list,
+    revoke::revoke,
+    store::Store,
+};
 
 /// The state shared by the actions.
 pub(crate) struct App {
@@ -31,16 +38,21 @@ pub struct Config {
     pub keys: KeyRing,
     /// Who may issue.
     pub issuers: Guard,
-    /// Who may revoke and list.
+    /// Who may revoke, list and see statistics.
     pub admins: Guard,
+    /// Who may read metrics.
+    pub monitors: Guard,
 }
 
 impl Config {
     async fn load() -> Result<Self, SettingsError> {
+        let admins = Guard::closed_without("admin_token", &variable("admin_token").await?)?;
+        let monitors = Guard::closed_without("metrics_token", &variable("metrics_token").await?)?;
         let config = Self {
             keys: keys().await?,
             issuers: Guard::open_without("issuer_token", &variable("issuer_token").await?)?,
-            admins: Guard::closed_without("admin_token", &variable("admin_token").await?)?,
+            monitors: monitors.or(&admins),
+            admins,
         };
         if config.issuers.is_open() {
             tracing::info!(service = "issuance", "no issuer_token is configured: anyone may issue");
@@ -64,15 +76,19 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>, databas
     let store = Arc::new(Store::new(database));
     let error = config.as_ref().err().cloned();
     let actions = match config {
-        Ok(Config { keys, issuers, admins }) => {
+        Ok(Config { keys, issuers, admins, monitors }) => {
             let issuers = from_fn_with_state(issuers, require);
             let admins = from_fn_with_state(admins, require);
+            let monitors = from_fn_with_state(monitors, require);
             let app = App { worker_id: settings.worker_id.clone(), keys, store: Arc::clone(&store) };
             Router::new()
-                .route("/issue", post(issue).route_layer(issuers))
+                .route("/issue", post(issue).route_layer(issuers.clone()))
+                .route("/issue/batch", post(issue_batch).route_layer(issuers))
                 .route("/check", post(check))
                 .route("/revoke", post(revoke).route_layer(admins.clone()))
-                .route("/credentials", get(list).route_layer(admins))
+                .route("/credentials", get(list).route_layer(admins.clone()))
+                .route("/statistics/issuance", get(statistics).route_layer(admins))
+                .route("/metrics/issuance", get(metrics).route_layer(monitors))
                 .with_state(Arc::new(app))
         }
         Err(error) => edge::unavailable(&error),
@@ -115,6 +131,7 @@ pub(crate) mod tests {
             keys: KeyRing::new("0123456789abcdef0123456789abcdef", "").map_err(SettingsError::Keys)?,
             issuers: Guard::open_without("issuer_token", "")?,
             admins: Guard::closed_without("admin_token", ADMIN_TOKEN)?,
+            monitors: Guard::closed_without("metrics_token", "")?,
         })
     }
 

@@ -15,7 +15,7 @@ use platform::{
 use serde::Serialize;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = migrations!["0001_credentials", "0002_lifecycle"];
+pub const MIGRATIONS: &[Migration] = migrations!["0001_credentials", "0002_lifecycle", "0003_counts"];
 
 /// The columns of an inserted credential.
 const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, metadata";
@@ -73,10 +73,10 @@ impl Store {
         }
     }
 
-    /// Inserts a credential; `false` if it exists already under any of its hashes. Of several concurrent calls for the
-    /// same credential, one gets `true`.
-    pub(crate) async fn insert(&self, credential: NewCredential) -> Result<bool, DatabaseError> {
-        self.inserts.run(credential).await
+    /// Inserts credentials in one statement; `false` for those that exist already under any of their hashes. Of several
+    /// for the same credential, also in concurrent calls, one gets `true`.
+    pub(crate) async fn insert(&self, credentials: Vec<NewCredential>) -> Result<Vec<bool>, DatabaseError> {
+        if credentials.is_empty() { Ok(Vec::new()) } else { self.inserts.run(credentials).await }
     }
 
     /// The records of the credentials with these hashes, by hash. Hashes that were not issued are missing.
@@ -127,6 +127,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<Page<StoredCredential>, DatabaseError> {
         list_query(listing, after, now).page(&self.database, StoredCredential::from_row).await
+    }
+
+    /// The database, for what it counts.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Checks that the database can be read and written, without changing anything.
@@ -199,9 +204,9 @@ impl<'a> From<&'a NewCredential> for NewRow<'a> {
 }
 
 impl Batch for Insert {
-    type Item = NewCredential;
-    /// Whether it was inserted.
-    type Output = bool;
+    type Item = Vec<NewCredential>;
+    /// Whether each was inserted.
+    type Output = Vec<bool>;
     type Error = DatabaseError;
 
     fn is_transient(error: &DatabaseError) -> bool {
@@ -210,9 +215,9 @@ impl Batch for Insert {
 
     async fn run(
         &self,
-        credentials: &[NewCredential],
+        requests: &[Vec<NewCredential>],
         deadline: Deadline,
-    ) -> Result<Vec<bool>, DatabaseError> {
+    ) -> Result<Vec<Vec<bool>>, DatabaseError> {
         // One statement decides and reports: on the shared connection, `changes()` could be another request's.
         static INSERT: LazyLock<String> = LazyLock::new(|| {
             insert_all("credentials", NEW)
@@ -220,13 +225,13 @@ impl Batch for Insert {
                    (SELECT value FROM json_each(new.value, '$.hashes'))) \
                    ON CONFLICT (credential_hash) DO NOTHING RETURNING credential_hash"
         });
-        let rows: Vec<_> = credentials.iter().map(NewRow::from).collect();
+        let rows: Vec<_> = requests.iter().flatten().map(NewRow::from).collect();
         let inserted = self.0.attempt(Access::Write, &INSERT, [to_json(&rows)?], deadline).await?;
         let hashes = inserted.iter().map(|row| row.get("credential_hash"));
         let mut hashes = hashes.collect::<Result<HashSet<CredentialHash>, DatabaseError>>()?;
-        // Of several requests for the same credential, the first one gets the row.
-        let added = |new: &NewCredential| new.hashes.first().is_some_and(|hash| hashes.remove(hash));
-        Ok(credentials.iter().map(added).collect())
+        // Of several for the same credential, the first one gets the row.
+        let mut added = |new: &NewCredential| new.hashes.first().is_some_and(|hash| hashes.remove(hash));
+        Ok(requests.iter().map(|credentials| credentials.iter().map(&mut added).collect()).collect())
     }
 }
 

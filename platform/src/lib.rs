@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod clock;
+mod counts;
 mod database;
 pub mod edge;
 mod log;
@@ -17,8 +18,9 @@ pub mod spin;
 
 pub use batch::{Batch, Batcher, Interrupted};
 pub use clock::Deadline;
+pub use counts::{Family, Kinds, Metrics, Range, Statistics};
 pub use database::{
     Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value, insert_all,
     to_json,
 };
-pub use settings::{Settings, SettingsError, keys, start_log, variable};
+pub use settings::{Settings, SettingsError, flag, keys, start_log, variable, whole_number};

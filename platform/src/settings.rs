@@ -66,6 +66,31 @@ pub async fn variable(name: impl Into<Cow<'static, str>>) -> Result<String, Sett
     spin::variable(&name).await.map_err(|reason| SettingsError::Variable { name, reason })
 }
 
+/// The value of a variable that is a whole number from 0 to `max`.
+///
+/// # Errors
+/// [`SettingsError`] if it cannot be read, or is anything else.
+pub async fn whole_number(name: &'static str, max: u32) -> Result<u32, SettingsError> {
+    parse_number(&variable(name).await?, max).map_err(|rule| SettingsError::value(name, rule))
+}
+
+fn parse_number(text: &str, max: u32) -> Result<u32, String> {
+    let number = text.trim().parse().ok().filter(|number| *number <= max);
+    number.ok_or_else(|| format!("must be a whole number from 0 to {max}"))
+}
+
+/// The value of a variable that is `true` or `false`.
+///
+/// # Errors
+/// [`SettingsError`] if it cannot be read, or is anything else.
+pub async fn flag(name: &'static str) -> Result<bool, SettingsError> {
+    parse_flag(&variable(name).await?).map_err(|rule| SettingsError::value(name, rule))
+}
+
+fn parse_flag(text: &str) -> Result<bool, &'static str> {
+    text.trim().parse().map_err(|_| "must be true or false")
+}
+
 /// Why the settings cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -97,5 +122,28 @@ impl SettingsError {
     /// The error for a variable whose value breaks a rule; it does not show the value.
     pub fn value(name: impl Into<Cow<'static, str>>, rule: impl ToString) -> Self {
         Self::Value { name: name.into(), reason: rule.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_whole_and_has_bounds() {
+        for (text, number) in [("0", 0), (" 30 ", 30), ("100", 100)] {
+            assert_eq!(parse_number(text, 100), Ok(number));
+        }
+        for text in ["", "-1", "1.5", "101", "99999999999", "1 day", "ten"] {
+            assert!(parse_number(text, 100).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false() {
+        assert_eq!((parse_flag("true"), parse_flag(" false ")), (Ok(true), Ok(false)));
+        for text in ["", "1", "yes", "True"] {
+            assert!(parse_flag(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -3,7 +3,9 @@
 //! [`routes`] has the paths, with a module for each action; `issuance` is the client for the other service, `store` has
 //! the SQL, `migrations/` the schema.
 
+mod counts;
 mod issuance;
+mod limit;
 mod list;
 pub mod routes;
 mod store;

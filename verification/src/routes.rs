@@ -12,11 +12,13 @@ use credentials::{KeyRing, WorkerId};
 use platform::{
     Location, Settings, SettingsError, clock,
     edge::{self, Check, Guard, Health, Problem, RequestId, require},
-    keys, variable,
+    flag, keys, variable, whole_number,
 };
 
 use crate::{
+    counts::{metrics, statistics},
     issuance::Issuance,
+    limit::FailureLimit,
     list::list,
     store::Store,
     verify::{verify, verify_batch},
@@ -29,6 +31,12 @@ pub(crate) struct App {
     pub(crate) issuance: Issuance,
     /// How long audit rows are kept; `None` means forever.
     pub(crate) retention: Option<Duration>,
+    /// How many failed verifications a client may have in a minute; `None` means any number.
+    pub(crate) limit: Option<FailureLimit>,
+    /// How many proxies there are between a client and the host.
+    pub(crate) trusted_proxies: usize,
+    /// Whether audit rows have the address of the client.
+    pub(crate) audits_clients: bool,
     pub(crate) store: Store,
 }
 
@@ -39,19 +47,37 @@ pub struct Config {
     pub keys: KeyRing,
     /// Where issuance is.
     pub issuance_url: String,
-    /// Who may list.
+    /// Who may list and see statistics.
     pub admins: Guard,
+    /// Who may read metrics.
+    pub monitors: Guard,
     /// How long audit rows are kept; `None` means forever.
     pub retention: Option<Duration>,
+    /// How many failed verifications a client may have in a minute; 0 means any number.
+    pub failures_per_minute: u32,
+    /// How many proxies there are between a client and the host.
+    pub trusted_proxies: usize,
+    /// Whether audit rows have the address of the client.
+    pub audits_clients: bool,
 }
 
 impl Config {
     async fn load() -> Result<Self, SettingsError> {
+        let admins = Guard::closed_without("admin_token", &variable("admin_token").await?)?;
+        let monitors = Guard::closed_without("metrics_token", &variable("metrics_token").await?)?;
+        // About a thousand years of days; more failures than any host serves in a minute; more proxies than anyone has.
+        let days = whole_number("audit_retention_days", 365_000).await?;
+        let failures_per_minute = whole_number("verify_failures_per_minute", 1_000_000).await?;
+        let trusted_proxies = whole_number("trusted_proxies", 16).await?;
         Ok(Self {
             keys: keys().await?,
             issuance_url: variable("issuance_url").await?,
-            admins: Guard::closed_without("admin_token", &variable("admin_token").await?)?,
-            retention: retention(&variable("audit_retention_days").await?)?,
+            monitors: monitors.or(&admins),
+            admins,
+            retention: (days > 0).then(|| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
+            failures_per_minute,
+            trusted_proxies: trusted_proxies as usize,
+            audits_clients: flag("audit_client_address").await?,
         })
     }
 }
@@ -69,22 +95,31 @@ pub async fn start() -> Result<Router, SettingsError> {
 /// All routes of the service. The first request that needs the database opens it.
 pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Router {
     let (actions, health) = match config {
-        Ok(Config { keys, issuance_url, admins, retention }) => {
+        Ok(config) => {
+            let Config { keys, issuance_url, admins, monitors, .. } = config;
             let app = Arc::new(App {
                 worker_id: settings.worker_id.clone(),
                 issuance: Issuance::new(&issuance_url, keys.key_ids()),
                 keys,
-                retention,
-                store: Store::new(database),
+                retention: config.retention,
+                limit: (config.failures_per_minute > 0)
+                    .then(|| FailureLimit::new(config.failures_per_minute)),
+                trusted_proxies: config.trusted_proxies,
+                audits_clients: config.audits_clients,
+                store: Store::new(database, config.failures_per_minute),
             });
+            let admins = from_fn_with_state(admins, require);
+            let monitors = from_fn_with_state(monitors, require);
             let actions = Router::new()
                 .route("/verify", post(verify))
                 .route("/verify/batch", post(verify_batch))
-                .route("/verifications", get(list).route_layer(from_fn_with_state(admins, require)))
+                .route("/verifications", get(list).route_layer(admins.clone()))
+                .route("/statistics/verification", get(statistics).route_layer(admins))
+                .route("/metrics/verification", get(metrics).route_layer(monitors))
                 .with_state(Arc::clone(&app));
             (actions, Ok(app))
         }
-        Err(error) => (edge::unavailable(&error), Err((error, Store::new(database)))),
+        Err(error) => (edge::unavailable(&error), Err((error, Store::new(database, 0)))),
     };
     let health = Router::new()
         .route("/health/verification", get(report_health))
@@ -115,20 +150,6 @@ async fn report_health(
     Ok(Health::new(settings, &request_id, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
 }
 
-/// How long audit rows are kept, from a number of whole days; 0 means forever.
-fn retention(days: &str) -> Result<Option<Duration>, SettingsError> {
-    /// About a thousand years.
-    const MAX_DAYS: u32 = 365_000;
-    match days.trim().parse::<u32>() {
-        Ok(0) => Ok(None),
-        Ok(days) if days <= MAX_DAYS => Ok(Some(Duration::from_secs(u64::from(days) * 24 * 60 * 60))),
-        _ => Err(SettingsError::value(
-            "audit_retention_days",
-            "must be a whole number of days from 0 to 365000",
-        )),
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use axum::{body::Body, http::Request};
@@ -143,7 +164,11 @@ pub(crate) mod tests {
             keys: KeyRing::new("0123456789abcdef0123456789abcdef", "").map_err(SettingsError::Keys)?,
             issuance_url: "http://issuance.example".to_owned(),
             admins: Guard::closed_without("admin_token", "")?,
+            monitors: Guard::closed_without("metrics_token", "")?,
             retention: None,
+            failures_per_minute: 0,
+            trusted_proxies: 0,
+            audits_clients: false,
         })
     }
 
@@ -181,14 +206,5 @@ pub(crate) mod tests {
     async fn audit_rows_are_closed_while_no_admin_token_is_configured() {
         let request = Request::get("/verifications").body(Body::empty()).unwrap();
         assert_eq!(send(config(), request).await.0, 403);
-    }
-
-    #[test]
-    fn retention_is_a_whole_number_of_days_and_0_means_forever() {
-        assert_eq!(retention("0").unwrap(), None);
-        assert_eq!(retention("2").unwrap(), Some(Duration::from_secs(172_800)));
-        for days in ["", "-1", "1.5", "a week", "365001"] {
-            assert!(retention(days).is_err(), "{days:?}");
-        }
     }
 }

@@ -1,30 +1,63 @@
 //! The audit rows, in this service's own database.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId, WorkerId};
 use platform::{
     Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page, Row,
     Value,
     edge::{Listing, RequestId},
-    insert_all, migrations, to_json,
+    migrations, to_json,
 };
 use serde::Serialize;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = migrations!["0001_verifications", "0002_lists"];
+pub const MIGRATIONS: &[Migration] =
+    migrations!["0001_verifications", "0002_lists", "0003_limits_and_counts"];
 
 /// The columns of an audit row: the members of a [`Verification`].
-const COLUMNS: &str = "id, request_id, credential_hash, status, verified_by, verified_at";
+const COLUMNS: &str = "id, request_id, credential_hash, status, verified_by, verified_at, client_address";
 
 /// The table of verifications.
 pub(crate) struct Store {
     database: Arc<Database>,
     records: Batcher<Record>,
+    refusals: Batcher<Refuse>,
 }
 
 /// Writes the audit rows of several requests at once.
-struct Record(Arc<Database>);
+struct Record {
+    database: Arc<Database>,
+    /// How many failures a client may have in a minute.
+    limit: u32,
+}
+
+/// Counts the refusals of several requests at once.
+struct Refuse(Arc<Database>);
+
+/// The failures of a client in the current minute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failures {
+    /// Before these verifications. If they were at the limit, nothing was recorded but the refusal.
+    pub(crate) before: u64,
+    /// With these verifications, and with what was recorded together with them.
+    pub(crate) after: u64,
+    /// How much of the minute is left.
+    pub(crate) left: Duration,
+}
+
+/// Refusals to be counted.
+#[derive(Serialize)]
+struct Refusals {
+    /// The beginning of the hour, in milliseconds since the Unix epoch.
+    hour: i64,
+    count: usize,
+}
 
 /// An audit row to be written.
 #[derive(Serialize)]
@@ -36,6 +69,9 @@ pub(crate) struct Verification {
     pub(crate) verified_by: WorkerId,
     /// Milliseconds since the Unix epoch.
     pub(crate) verified_at: i64,
+    pub(crate) client_address: Option<IpAddr>,
+    /// The client whose failures are counted, as a keyed hash.
+    pub(crate) client: Option<String>,
 }
 
 /// An audit row as shown in lists.
@@ -48,17 +84,39 @@ pub(crate) struct StoredVerification {
     status: String,
     verified_by: WorkerId,
     verified_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_address: Option<String>,
 }
 
 impl Store {
-    pub(crate) fn new(location: Location) -> Self {
+    /// `limit` is how many failures a client may have in a minute.
+    pub(crate) fn new(location: Location, limit: u32) -> Self {
         let database = Arc::new(Database::new(location, MIGRATIONS));
-        Self { records: Batcher::new(Record(Arc::clone(&database)), 1), database }
+        Self {
+            records: Batcher::new(Record { database: Arc::clone(&database), limit }, 1),
+            refusals: Batcher::new(Refuse(Arc::clone(&database)), 1),
+            database,
+        }
     }
 
-    /// Writes the audit rows of a request, all or none; after an error it may be either.
-    pub(crate) async fn record(&self, verifications: Vec<Verification>) -> Result<(), DatabaseError> {
+    /// Writes the audit rows of a request, all or none; after an error it may be either. If its client was at the limit
+    /// before, it has none, but is counted as refused. Returns the failures of the client, if they are counted.
+    pub(crate) async fn record(
+        &self,
+        verifications: Vec<Verification>,
+    ) -> Result<Option<Failures>, DatabaseError> {
         self.records.run(verifications).await
+    }
+
+    /// Counts verifications that were refused without a look at the database.
+    pub(crate) async fn refuse(&self, count: usize, at: Timestamp) -> Result<(), DatabaseError> {
+        const HOUR: i64 = 60 * 60 * 1000;
+        self.refusals.run(Refusals { hour: at.as_millis() / HOUR * HOUR, count }).await
+    }
+
+    /// The database, for what it counts.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Deletes up to `limit` rows from before a time, oldest first, without waiting for the connection or retrying.
@@ -98,7 +156,8 @@ fn first_at(time: Timestamp) -> Value {
 }
 
 fn list_query(listing: &Listing<VerdictStatus>, after: Option<Vec<Value>>) -> ListQuery {
-    let columns = "id, request_id, credential_hash, is_valid, status, verified_by, verified_at";
+    let columns =
+        "id, request_id, credential_hash, is_valid, status, verified_by, verified_at, client_address";
     let mut query = ListQuery::new("verifications", columns, &["id"], listing.limit.get());
     if let Some(hash) = &listing.credential_hash {
         query = query.filter("credential_hash = ?", [hash.to_string().into()]);
@@ -119,13 +178,14 @@ impl StoredVerification {
             status: row.get("status")?,
             verified_by: row.get("verified_by")?,
             verified_at: row.get("verified_at")?,
+            client_address: row.get("client_address")?,
         })
     }
 }
 
 impl Batch for Record {
     type Item = Vec<Verification>;
-    type Output = ();
+    type Output = Option<Failures>;
     type Error = DatabaseError;
 
     fn is_transient(error: &DatabaseError) -> bool {
@@ -136,11 +196,57 @@ impl Batch for Record {
         &self,
         requests: &[Vec<Verification>],
         deadline: Deadline,
-    ) -> Result<Vec<()>, DatabaseError> {
-        static INSERT: LazyLock<String> = LazyLock::new(|| insert_all("verifications", COLUMNS));
-        let rows: Vec<_> = requests.iter().flatten().collect();
-        self.0.attempt(Access::Write, &INSERT, [to_json(&rows)?], deadline).await?;
-        Ok(vec![(); requests.len()])
+    ) -> Result<Vec<Option<Failures>>, DatabaseError> {
+        // The failures are those before the statement: SQLite reads all rows before it fires a trigger.
+        static INSERT: LazyLock<String> = LazyLock::new(|| {
+            let values: Vec<_> = COLUMNS.split(", ").map(|column| format!("value ->> '{column}'")).collect();
+            format!(
+                "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
+                 SELECT {}, value ->> 'client', failures, failures >= ?2 FROM \
+                 (SELECT value, coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 \
+                 AND client = value ->> 'client'), 0) AS failures FROM json_each(?1)) \
+                 RETURNING client, failures, \
+                 60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
+                values.join(", ")
+            )
+        });
+        let verifications: Vec<_> = requests.iter().flatten().collect();
+        let parameters = [to_json(&verifications)?, i64::from(self.limit).into()];
+        let rows = self.database.attempt(Access::Write, &INSERT, parameters, deadline).await?;
+
+        let mut failures = HashMap::new();
+        for row in &rows {
+            if let Some(client) = row.get::<Option<String>>("client")? {
+                let (before, left) = (row.get("failures")?, Duration::from_millis(row.get("millis_left")?));
+                failures.insert(client, Failures { before, after: before, left });
+            }
+        }
+        for verification in verifications.iter().filter(|row| row.status != VerdictStatus::Valid) {
+            let counted = verification.client.as_ref().and_then(|client| failures.get_mut(client));
+            counted.into_iter().for_each(|failures| failures.after += 1);
+        }
+        let of_request = |verifications: &Vec<Verification>| {
+            failures.get(verifications.first()?.client.as_ref()?).copied()
+        };
+        Ok(requests.iter().map(of_request).collect())
+    }
+}
+
+impl Batch for Refuse {
+    type Item = Refusals;
+    type Output = ();
+    type Error = DatabaseError;
+
+    fn is_transient(error: &DatabaseError) -> bool {
+        error.is_transient()
+    }
+
+    async fn run(&self, refusals: &[Refusals], deadline: Deadline) -> Result<Vec<()>, DatabaseError> {
+        let statement = "INSERT INTO counts (hour, kind, count) \
+                         SELECT value ->> 'hour', 'refused', value ->> 'count' FROM json_each(?) WHERE true \
+                         ON CONFLICT DO UPDATE SET count = count + excluded.count";
+        self.0.attempt(Access::Write, statement, [to_json(&refusals)?], deadline).await?;
+        Ok(vec![(); refusals.len()])
     }
 }
 

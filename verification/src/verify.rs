@@ -1,19 +1,22 @@
 //! POST /verify and POST /verify/batch: verdicts on credentials, recorded before they are returned.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use axum::{Extension, extract::State};
+use axum::{
+    extract::{FromRequestParts, State},
+    http::request::Parts,
+};
 use credentials::{
     Credential, CredentialHash, Metadata, Timestamp, Verdict, VerdictStatus, VerificationId, WorkerId,
 };
 use platform::{
     clock,
-    edge::{Items, Json, Problem, RequestId},
+    edge::{Client, Items, Json, Problem, RequestId},
     random,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{issuance::Known, routes::App, store::Verification};
+use crate::{issuance::Known, limit::Limited, routes::App, store::Verification};
 
 /// The most credentials of one batch.
 const MAX_BATCH: usize = 100;
@@ -67,27 +70,52 @@ enum Item {
     Error { error: Problem },
 }
 
+/// Who asks.
+pub(crate) struct Caller {
+    request_id: RequestId,
+    /// The client, if it is to be in the audit rows.
+    address: Option<IpAddr>,
+    /// The client, if its failures are limited.
+    limited: Option<Limited>,
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let request_id = head.extensions.get::<RequestId>().cloned();
+        let client = Client::of(&head.headers, app.trusted_proxies);
+        Ok(Self {
+            request_id: request_id.ok_or_else(|| Problem::internal("the request has no id"))?,
+            address: client.filter(|_| app.audits_clients).map(|client| client.address),
+            limited: client
+                .filter(|_| app.limit.is_some())
+                .map(|client| Limited::new(client, app.keys.current())),
+        })
+    }
+}
+
 pub(crate) async fn verify(
     State(app): State<Arc<App>>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     Json(request): Json<VerifyRequest>,
 ) -> Result<Json<VerifyResponse>, Problem> {
     let hashes = app.keys.hashes(&request.credential);
     drop(request);
-    let verdict = verdicts(&app, &request_id, &[hashes]).await?.pop();
+    let verdict = verdicts(&app, &caller, &[hashes]).await?.pop();
     verdict.map(Json).ok_or_else(|| Problem::internal("a verification had no verdict"))
 }
 
 pub(crate) async fn verify_batch(
     State(app): State<Arc<App>>,
-    Extension(request_id): Extension<RequestId>,
+    caller: Caller,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchResponse>, Problem> {
     let items = request.credentials.read::<Credential>("body.credentials", MAX_BATCH)?;
     let items: Vec<_> =
         items.into_iter().map(|item| item.map(|credential| app.keys.hashes(&credential))).collect();
     let hashes: Vec<_> = items.iter().flatten().cloned().collect();
-    let mut verdicts = verdicts(&app, &request_id, &hashes).await?.into_iter();
+    let mut verdicts = verdicts(&app, &caller, &hashes).await?.into_iter();
     let results = items.into_iter().map(|item| match item {
         Err(error) => Ok(Item::Error { error }),
         Ok(_) => {
@@ -101,14 +129,21 @@ pub(crate) async fn verify_batch(
 /// The verdicts on credentials, each given as its hashes under all keys, in order.
 async fn verdicts(
     app: &App,
-    request_id: &RequestId,
+    caller: &Caller,
     credentials: &[Vec<CredentialHash>],
 ) -> Result<Vec<VerifyResponse>, Problem> {
     if credentials.is_empty() {
         return Ok(Vec::new());
     }
     let asked = clock::now()?;
-    let known = app.issuance.check(credentials.concat(), request_id.clone()).await?;
+    let limit = app.limit.as_ref().zip(caller.limited.as_ref());
+    if let Some((limit, limited)) = limit
+        && let Err(refusal) = limit.check(limited)
+    {
+        app.store.refuse(credentials.len(), asked).await?;
+        return Err(refusal);
+    }
+    let known = app.issuance.check(credentials.concat(), caller.request_id.clone()).await?;
     let answered = clock::now()?;
 
     let mut audit_rows = Vec::new();
@@ -119,15 +154,20 @@ async fn verdicts(
         let id = VerificationId::new(verified_at, random::bytes()?);
         audit_rows.push(Verification {
             id,
-            request_id: request_id.clone(),
+            request_id: caller.request_id.clone(),
             credential_hash,
             status: verdict.status(),
             verified_by: app.worker_id.clone(),
             verified_at: verified_at.as_millis(),
+            client_address: caller.address,
+            client: caller.limited.as_ref().map(Limited::key),
         });
         responses.push(VerifyResponse::new(verdict, &app.worker_id, verified_at, id));
     }
-    app.store.record(audit_rows).await?;
+    let failures = app.store.record(audit_rows).await?;
+    if let Some(((limit, limited), failures)) = limit.zip(failures) {
+        limit.apply(limited, failures)?;
+    }
     clean_up(app, answered, responses.len()).await;
     Ok(responses)
 }

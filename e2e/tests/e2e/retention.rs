@@ -82,7 +82,7 @@ async fn an_invalid_retention_is_a_503_that_the_log_explains() {
     for days in ["-1", "soon", ""] {
         let app = Setup::new().variable("audit_retention_days", days).start().await;
         app.verify("a").await.assert_problem(503, "unavailable");
-        app.wait_for_log("audit_retention_days must be a whole number of days").await;
+        app.wait_for_log("audit_retention_days must be a whole number from 0 to 365000").await;
         assert_eq!(app.issue("a").await.status, 201);
     }
 }

@@ -29,9 +29,9 @@ macro_rules! migrations {
 }
 
 impl Migration {
-    /// The statements of the file, as Spin runs one at a time. Each ends with `;` at the end of a line.
+    /// The statements of the file, as Spin runs one at a time. Each ends with `;` and is followed by an empty line.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
-        self.sql.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+        self.sql.split(";\n\n").map(|statement| statement.trim().trim_end_matches(';'))
     }
 }
 

@@ -67,6 +67,12 @@ impl Guard {
         Ok(Self { tokens: tokens.into_iter().map(|token| Sha256::digest(token).into()).collect(), unguarded })
     }
 
+    /// A guard that accepts what either of two accepts, and lets nobody in without a token.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        Self { tokens: [&*self.tokens, &other.tokens].concat().into(), unguarded: Unguarded::Closed }
+    }
+
     /// Whether everyone is let in.
     pub fn is_open(&self) -> bool {
         self.tokens.is_empty() && self.unguarded == Unguarded::Open
@@ -77,7 +83,7 @@ impl Guard {
             return match self.unguarded {
                 Unguarded::Open => Ok(()),
                 Unguarded::Closed => {
-                    Err(Problem::forbidden("This route is closed while no admin_token is configured."))
+                    Err(Problem::forbidden("This route is closed while no token for it is configured."))
                 }
             };
         }
@@ -170,6 +176,19 @@ mod tests {
         let closed = Guard::closed_without("admin_token", "").unwrap();
         assert!(!closed.is_open());
         assert_eq!(check(&closed, &["Bearer x"]), (403, None));
+    }
+
+    #[test]
+    fn two_guards_accept_the_tokens_of_both_and_never_everyone() {
+        let closed = |tokens| Guard::closed_without("x", tokens).unwrap();
+        let both = closed(ONE).or(&closed(TWO));
+        for token in [ONE, TWO] {
+            assert_eq!(check(&both, &[&format!("Bearer {token}")]).0, 200);
+        }
+        assert_eq!(check(&both, &["Bearer token-number-three"]).0, 401);
+        let open = Guard::open_without("x", "").unwrap();
+        assert_eq!(check(&open.or(&closed(ONE)), &[]).0, 401);
+        assert_eq!(check(&open.or(&open), &[]).0, 403);
     }
 
     #[test]

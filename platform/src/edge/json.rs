@@ -84,10 +84,35 @@ impl Items {
         location: &str,
         max: usize,
     ) -> Result<Vec<Result<T, Problem>>, Problem> {
+        self.read_if(location, max, |_| Ok(()))
+    }
+
+    /// Like [`read`](Self::read), for items that are objects.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read_objects<T: DeserializeOwned>(
+        self,
+        location: &str,
+        max: usize,
+    ) -> Result<Vec<Result<T, Problem>>, Problem> {
+        // Serde also accepts an array in place of a struct.
+        let is_object =
+            |item: &str| if item.starts_with('{') { Ok(()) } else { Err("must be a JSON object") };
+        self.read_if(location, max, is_object)
+    }
+
+    fn read_if<T: DeserializeOwned>(
+        self,
+        location: &str,
+        max: usize,
+        check: impl Fn(&str) -> Result<(), &'static str>,
+    ) -> Result<Vec<Result<T, Problem>>, Problem> {
         if self.0.is_empty() || self.0.len() > max {
             return Err(Problem::invalid(location, format!("must have 1 to {max} items")));
         }
         let read = |(index, item): (usize, Box<RawValue>)| {
+            check(item.get()).map_err(|rule| Problem::invalid(format!("{location}[{index}]"), rule))?;
             let mut deserializer = serde_json::Deserializer::from_str(item.get());
             serde_path_to_error::deserialize(&mut deserializer)
                 .map_err(|error| refuse_json(&format!("{location}[{index}]"), &error))

@@ -3,6 +3,7 @@
 
 mod access;
 mod body;
+mod client;
 mod cursor;
 mod health;
 mod json;
@@ -27,6 +28,7 @@ use crate::{Settings, SettingsError};
 
 pub use access::{Guard, require};
 pub use body::MAX_BODY_BYTES;
+pub use client::Client;
 pub use cursor::Cursors;
 pub use health::{Check, Health};
 pub use json::{Items, Json, given};
@@ -157,7 +159,13 @@ fn cors(origins: &str) -> CorsLayer {
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, RequestId::HEADER])
-        .expose_headers([RequestId::HEADER, header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .expose_headers([
+            RequestId::HEADER,
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            problem::RATE_LIMIT,
+            problem::RATE_LIMIT_POLICY,
+        ])
         .max_age(MAX_AGE)
 }
 

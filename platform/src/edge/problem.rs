@@ -1,9 +1,9 @@
 //! Errors as clients see them: problem documents (RFC 9457), with a private reason for the log.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Serialize, Serializer};
 
 use super::RequestId;
@@ -11,6 +11,12 @@ use crate::DatabaseError;
 
 /// How long a client should wait before it retries after a 503, in seconds (`Retry-After`).
 const RETRY_AFTER_SECONDS: u16 = 1;
+
+/// How much of a limit is left (draft-ietf-httpapi-ratelimit-headers-10, section 5).
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// What the limit is (section 4 of that draft).
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// An error on its way to a client.
 ///
@@ -22,7 +28,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     reason: Option<String>,
-    challenge: Option<&'static str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// An error in the input, and where it is.
@@ -47,6 +53,7 @@ enum Kind {
     AlreadyIssued,
     PayloadTooLarge,
     UnsupportedMediaType,
+    TooManyFailures,
     InternalError,
     Unavailable,
 }
@@ -71,6 +78,9 @@ impl Kind {
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", "Unsupported media type", StatusCode::UNSUPPORTED_MEDIA_TYPE)
             }
+            Self::TooManyFailures => {
+                ("too-many-failures", "Too many failures", StatusCode::TOO_MANY_REQUESTS)
+            }
             Self::InternalError => ("internal-error", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),
             Self::Unavailable => ("unavailable", "Service unavailable", StatusCode::SERVICE_UNAVAILABLE),
         }
@@ -79,7 +89,7 @@ impl Kind {
 
 impl Problem {
     fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), reason: None, challenge: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), reason: None, headers: Vec::new() }
     }
 
     /// 400: the body is not JSON, or not UTF-8.
@@ -96,7 +106,8 @@ impl Problem {
 
     /// 401: no accepted bearer token. `challenge` is the value of `WWW-Authenticate` (RFC 6750, section 3).
     pub(crate) fn unauthorized(detail: &'static str, challenge: &'static str) -> Self {
-        Self { challenge: Some(challenge), ..Self::new(Kind::Unauthorized, detail) }
+        Self::new(Kind::Unauthorized, detail)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
     /// 403: no token opens this route, because none is configured.
@@ -139,6 +150,19 @@ impl Problem {
         Self::new(Kind::UnsupportedMediaType, "The body must be sent as content-type: application/json.")
     }
 
+    /// 429: the client has had `limit` verdicts other than valid within a minute, of which this time is left.
+    pub fn too_many_failures(limit: u32, left: Duration) -> Self {
+        let seconds = left.as_millis().div_ceil(1000);
+        let text = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        Self::new(
+            Kind::TooManyFailures,
+            format!("Too many of your verifications failed; the next ones are answered in {seconds} s."),
+        )
+        .with_header(header::RETRY_AFTER, text(seconds.to_string()))
+        .with_header(RATE_LIMIT_POLICY, text(format!(r#""failures";q={limit};w=60"#)))
+        .with_header(RATE_LIMIT, text(format!(r#""failures";r=0;t={seconds}"#)))
+    }
+
     /// 500: a fault of this program. Only the log gets the reason.
     pub fn internal(reason: impl ToString) -> Self {
         Self::new(Kind::InternalError, "Something went wrong here; the log says more under this request id.")
@@ -148,11 +172,18 @@ impl Problem {
     /// 503: something this service needs does not work. `detail` says whether the request may have taken effect; only
     /// the log gets the reason.
     pub fn unavailable(detail: &'static str, reason: impl ToString) -> Self {
-        Self::new(Kind::Unavailable, detail).because(reason)
+        Self::new(Kind::Unavailable, detail)
+            .because(reason)
+            .with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())
     }
 
     fn with_error(mut self, location: impl Into<String>, message: impl Into<String>) -> Self {
         self.errors.push(FieldError { location: location.into(), message: message.into() });
+        self
+    }
+
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 
@@ -172,12 +203,7 @@ impl Problem {
         let body = serde_json::to_vec(&self.document(Some(request_id))).unwrap_or_default();
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-        }
-        if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
+        response.headers_mut().extend(self.headers);
         response
     }
 
