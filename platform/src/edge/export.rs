@@ -108,14 +108,15 @@ impl Export {
         self.parameters().all(|(name, _)| name != "cursor")
     }
 
-    /// The link to the page with this cursor.
+    /// The link to the page with this cursor, without folders: the service may be below any path.
     fn link(&self, cursor: &str) -> String {
         let others = self.parameters().filter(|(name, _)| name != "cursor");
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(others)
             .append_pair("cursor", cursor)
             .finish();
-        format!(r#"<{}?{query}>; rel="next""#, self.uri.path())
+        let name = self.uri.path().rsplit('/').next().unwrap_or_default();
+        format!(r#"<{name}?{query}>; rel="next""#)
     }
 }
 
@@ -268,11 +269,11 @@ mod tests {
     #[tokio::test]
     async fn the_link_keeps_the_parameters_but_the_cursor() {
         for (uri, link) in [
-            ("/things", r#"</things?cursor=NEXT>; rel="next""#),
-            ("http://host/things?cursor=x", r#"</things?cursor=NEXT>; rel="next""#),
+            ("/things", r#"<things?cursor=NEXT>; rel="next""#),
+            ("http://host/api/things?cursor=x", r#"<things?cursor=NEXT>; rel="next""#),
             (
                 "/things?limit=2&cursor=x&since=2026-11-23T18:05:38%2B01:00",
-                r#"</things?limit=2&since=2026-11-23T18%3A05%3A38%2B01%3A00&cursor=NEXT>; rel="next""#,
+                r#"<things?limit=2&since=2026-11-23T18%3A05%3A38%2B01%3A00&cursor=NEXT>; rel="next""#,
             ),
         ] {
             assert_eq!(page(Format::Ndjson, uri, Some(7)).await.1.as_deref(), Some(link), "{uri}");
