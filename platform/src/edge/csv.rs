@@ -16,8 +16,8 @@ const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
 
 /// A row for each item, below the names of the columns if `header` says so.
 ///
-/// The cells of an item are its members in JSON with the names of the columns: strings without their quotes, other values
-/// as JSON, nothing for a missing member.
+/// The cells of an item are its members in JSON with the names of the columns: strings without their quotes, other
+/// values as JSON, nothing for a missing member.
 ///
 /// # Errors
 /// A 500 if an item is no object in JSON.
@@ -54,8 +54,8 @@ fn cells(columns: &[&str], json: &str) -> Result<Vec<String>, serde_json::Error>
 /// The text with an apostrophe before each sign that could begin a formula, and before white space that a spreadsheet
 /// drops from the beginning of a cell (OWASP, "CSV Injection").
 ///
-/// Excel splits at its own separator even within the quotes of a cell, unless that cell is the first one. So a formula may
-/// also begin after such a separator, and after quotes that follow it.
+/// Excel splits at its own separator even within the quotes of a cell, unless that cell is the first one. So a formula
+/// may also begin after such a separator, and after quotes that follow it.
 fn without_formula(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     if text.starts_with(['\t', '\r', '\n']) {

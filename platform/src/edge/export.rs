@@ -121,8 +121,8 @@ impl Export {
 }
 
 impl Format {
-    /// The format that the client prefers (RFC 9110, section 12.5.1): JSON if it does not say, or accepts none of them. Of
-    /// those it likes equally well, the one it names more precisely, or first.
+    /// The format that the client prefers (RFC 9110, section 12.5.1): JSON if it does not say, or accepts none of them.
+    /// Of those it likes equally well, the one it names more precisely, or first.
     fn preferred(headers: &HeaderMap) -> Self {
         const X_NDJSON: Name<'_> = Name::new_unchecked("x-ndjson");
         /// Parameters such as `charset` make no difference.

@@ -80,8 +80,8 @@ impl<S> Default for Listing<S> {
 pub struct Limit(u16);
 
 impl Limit {
-    /// The largest page. With metadata and reasons as long as they may be it has some 6 MB: a libSQL server sends 10 MB of
-    /// rows at most.
+    /// The largest page. With metadata and reasons as long as they may be it has some 6 MB; a libSQL server sends 10 MB
+    /// of rows at most.
     const MAX: u16 = 1000;
 
     /// The number of rows.
