@@ -221,7 +221,7 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     let form = form.header("content-type", "application/x-www-form-urlencoded");
     examples.expect("UnsupportedMediaType/form", &app.send(form).await);
     examples.expect("PayloadTooLarge/tooLong", &app.issue(&"x".repeat(64 * 1024)).await);
-    examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1000").await);
+    examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1001").await);
     examples.expect("Unauthorized/missingToken", &app.get("/credentials").await);
     let wrong = app.request(Method::GET, "/credentials").bearer_auth("a-wrong-admin-token");
     examples.expect("Unauthorized/wrongToken", &app.send(wrong).await);
