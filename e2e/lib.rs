@@ -39,6 +39,9 @@ pub const ADMIN_TOKEN: &str = "an-end-to-end-admin-token";
 /// The issuer token, where a test configures one.
 pub const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
 
+/// The token for metrics, where a test configures one.
+pub const METRICS_TOKEN: &str = "an-end-to-end-metrics-token";
+
 /// Skips a test that needs a host of its own when the tests run against `E2E_BASE_URL`.
 #[macro_export]
 macro_rules! needs_own_host {

@@ -38,6 +38,8 @@ def filter_failure(context, failure, case, response):
 
 def answered_in_place(case, response):
     """Whether each invalid item of a list, and no other, has an error in its place."""
+    if case.path == "/issue/batch":
+        return issued_in_place(response)
     member, longest, is_sound = {
         "/check": ("credential_hashes", 900, lambda item: isinstance(item, str)),
         "/verify/batch": ("credentials", 100, lambda item: isinstance(item, str) and item != ""),
@@ -48,6 +50,15 @@ def answered_in_place(case, response):
     items, results = body[member], response.json()["results"]
     answered = ["error" not in result for result in results]
     return 1 <= len(items) <= longest and [is_sound(item) for item in items] == answered
+
+
+def issued_in_place(response):
+    """Whether each item of a batch has an answer, and at least one is refused, as an item may break any rule of /issue."""
+    body = sent(response)
+    if not isinstance(body, dict) or list(body) != ["credentials"] or not isinstance(body["credentials"], list):
+        return False
+    results = response.json()["results"]
+    return 1 <= len(results) == len(body["credentials"]) <= 100 and any("error" in result for result in results)
 
 
 def is_foreign_cursor(response):
@@ -66,6 +77,17 @@ def is_beyond_9999(response):
     except OverflowError:
         return True
     return False
+
+
+def is_no_range(response):
+    """Whether statistics were asked for until before they begin, or for too many hours or days."""
+    asked = query(response)
+    length = timedelta(days=1) if asked.get("by") == "day" else timedelta(hours=1)
+    since, until = (moment(asked[name]) if name in asked else None for name in ("since", "until"))
+    if "since" in asked and since is None or "until" in asked and until is None:
+        return True  # In the year 0.
+    since, until = since or (until or datetime.now(timezone.utc)) - length, until or datetime.now(timezone.utc)
+    return until <= since + length or until - since >= 3999 * length
 
 
 def is_too_long(response):
@@ -93,6 +115,9 @@ REFUSALS = {
     ("body.expires_at", NO_TIME): lambda response: is_outside_the_years(sent(response)["expires_at"]),
     ("query.since", NO_TIME): lambda response: is_outside_the_years(query(response)["since"]),
     ("query.until", NO_TIME): lambda response: is_outside_the_years(query(response)["until"]),
+    ("query.since", "must be before until, which is now unless given"): is_no_range,
+    ("query.since", "must be within 4000 hours or days of until"): is_no_range,
+    ("query.until", "must be within the years 0 to 9999"): lambda response: query(response)["until"][:4] in ("9999", "0000"),
     ("body.metadata", "must be at most 4096 bytes"): is_too_long,
 }
 

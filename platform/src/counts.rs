@@ -96,14 +96,14 @@ impl Range {
         };
         let first = self.since.map_or(last + 1 - self.by.default_buckets(), bucket);
         if first > last {
-            return Err(Problem::invalid("query.until", "must be after since"));
+            return Err(Problem::invalid("query.since", "must be before until, which is now unless given"));
         }
         if last - first >= Self::MAX_BUCKETS {
             let rule = format!("must be within {} hours or days of until", Self::MAX_BUCKETS);
             return Err(Problem::invalid("query.since", rule));
         }
         let time = |bucket: i64| {
-            let outside = |_| Problem::invalid("query.until", "must not reach beyond the year 9999");
+            let outside = |_| Problem::invalid("query.until", "must be within the years 0 to 9999");
             Timestamp::from_millis(bucket * length).map_err(outside)
         };
         let (since, until) = (time(first)?, time(last + 1)?);

@@ -1,6 +1,7 @@
-//! POST /verify/batch, and POST /check with a list.
+//! POST /verify/batch, POST /issue/batch, and POST /check with a list.
 
-use e2e::{Setup, TestApp, needs_own_host, unique, values::names};
+use e2e::{ISSUER_TOKEN, Setup, TestApp, needs_own_host, unique, values::names};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -91,4 +92,82 @@ async fn a_list_of_hashes_is_checked_in_order() {
     for count in [0, 901] {
         app.post("/check", &many(count)).await.assert_problem(400, "invalid-request");
     }
+}
+
+#[tokio::test]
+async fn a_batch_of_credentials_is_issued_in_order() {
+    let app = TestApp::any().await;
+    let (given, issued) = (unique("given"), unique("issued"));
+    app.issue(&issued).await;
+    let metadata = json!({ "holder": "Ada" });
+    let batch = json!({ "credentials": [
+        { "credential": given, "metadata": metadata },
+        { "generate": true, "ttl_seconds": 60 },
+        { "credential": issued },
+        { "credential": given },
+        { "credential": "" },
+        7,
+        { "generate": true },
+    ] });
+    let answer = app.post("/issue/batch", &batch).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    let results = answer["results"].as_array().unwrap();
+    let errors: Value = results.iter().map(|result| result["error"]["status"].clone()).collect();
+    assert_eq!(errors, json!([null, null, 409, 409, 400, 400, null]));
+    assert_eq!(results[4]["error"]["errors"][0]["location"], "body.credentials[4].credential");
+    assert!(results[1]["expires_at"].is_string() && results[6].get("expires_at").is_none());
+    let generated = [&results[1]["credential"], &results[6]["credential"]];
+    assert_ne!(generated[0], generated[1]);
+    let verdicts = json!({ "credentials": [given, generated[0], generated[1]] });
+    let verdicts = app.post("/verify/batch", &verdicts).await.json();
+    for (index, verdict) in verdicts["results"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(verdict["isValid"], true, "{index}");
+    }
+    assert_eq!(verdicts["results"][0]["metadata"], metadata);
+}
+
+#[tokio::test]
+async fn a_full_batch_is_issued_once() {
+    let app = TestApp::any().await;
+    let name = unique("full");
+    let items: Vec<_> = (0..100).map(|i| json!({ "credential": format!("{name} {i}") })).collect();
+    for status in [Value::Null, json!(409)] {
+        let answer = app.post("/issue/batch", &json!({ "credentials": items })).await.json();
+        for result in answer["results"].as_array().unwrap() {
+            assert_eq!(result["error"]["status"], status, "{result}");
+        }
+    }
+    for count in [0, 101] {
+        let many = json!({ "credentials": vec![json!({ "generate": true }); count] });
+        app.post("/issue/batch", &many).await.assert_problem(400, "invalid-request");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_issued_as_a_whole_or_not_at_all() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.issue("first").await;
+    app.database("issuance")
+        .execute_batch(
+            "CREATE TRIGGER t BEFORE INSERT ON credentials WHEN new.metadata IS NOT NULL \
+             BEGIN SELECT raise(ABORT, 'no'); END",
+        )
+        .unwrap();
+    let batch = json!({ "credentials": [
+        { "generate": true }, { "generate": true, "metadata": {} }, { "credential": "a" },
+    ] });
+    app.post("/issue/batch", &batch).await.assert_problem(503, "unavailable");
+    assert_eq!(app.count("issuance", "credentials"), 1);
+}
+
+#[tokio::test]
+async fn a_batch_is_guarded_like_a_single_issue() {
+    needs_own_host!();
+    let app = Setup::new().variable("issuer_token", ISSUER_TOKEN).start().await;
+    let batch = json!({ "credentials": [{ "generate": true }] });
+    app.post("/issue/batch", &batch).await.assert_problem(401, "unauthorized");
+    let request = app.request(Method::POST, "/issue/batch").bearer_auth(ISSUER_TOKEN);
+    assert_eq!(app.send(request.json(&batch)).await.status, 200);
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use e2e::{
-    ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, needs_own_host,
+    ADMIN_TOKEN, Answer, ISSUER_TOKEN, METRICS_TOKEN, Setup, TestApp, needs_own_host,
     openapi::{assert_valid, document, members},
     read, tools,
     values::assert_similar,
@@ -199,6 +199,15 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     examples.ask(app, "/verify", &["revoked", "expired"]).await;
     examples.expect("listCredentials/firstPage", &app.admin_get("/credentials?limit=2").await);
     examples.expect("listVerifications/firstPage", &app.admin_get("/verifications?limit=2").await);
+    for (service, example) in
+        [("issuance", "getIssuanceStatistics"), ("verification", "getVerificationStatistics")]
+    {
+        let answer = app.admin_get(&format!("/statistics/{service}")).await;
+        examples.expect(&format!("{example}/byHour"), &answer);
+    }
+    examples.ask(app, "/issue/batch", &["several"]).await;
+    let credentials = json!({ "credentials": [{ "credential": "badge-0042" }, {}] });
+    examples.expect("issueCredentials/partlyIssued", &app.post("/issue/batch", &credentials).await);
     examples.expect("Healthy/healthy", &app.get("/health").await);
 
     examples.expect("AlreadyIssued/alreadyIssued", &app.issue("MySecurePassword123!").await);
@@ -218,6 +227,9 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     let delete = app.request(Method::DELETE, "/issue");
     examples.expect("MethodNotAllowed/methodNotAllowed", &app.send(delete).await);
 
+    let guessing = Setup::new().variable("verify_failures_per_minute", "1").start().await;
+    guessing.verify("guess").await;
+    examples.expect("TooManyFailures/tooManyFailures", &guessing.verify("guess").await);
     let closed = Setup::new().variable("admin_token", "").component("issuance").start().await;
     examples.expect("Forbidden/closed", &closed.get("/credentials").await);
     let apart =
@@ -247,7 +259,13 @@ async fn schemathesis_finds_no_failure() {
     else {
         return;
     };
-    let app = Setup::new().variable("issuer_token", ISSUER_TOKEN).start().await;
+    let app = Setup::new()
+        .variable("issuer_token", ISSUER_TOKEN)
+        .variable("metrics_token", METRICS_TOKEN)
+        // It makes more guesses than a client may.
+        .variable("verify_failures_per_minute", "0")
+        .start()
+        .await;
     let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
     let mut command = Command::new(schemathesis);
     command
@@ -257,6 +275,7 @@ async fn schemathesis_finds_no_failure() {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("ISSUER_TOKEN", ISSUER_TOKEN)
         .env("ADMIN_TOKEN", ADMIN_TOKEN)
+        .env("METRICS_TOKEN", METRICS_TOKEN)
         .arg("--config-file")
         .arg(workspace().join("schemathesis.toml"))
         .arg("run")

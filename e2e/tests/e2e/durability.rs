@@ -13,6 +13,8 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::counts::assert_counted;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answered_request_survives_a_kill() {
     needs_own_host!();
@@ -55,6 +57,7 @@ async fn every_answered_request_survives_a_kill() {
         app.restart().await;
         for database in ["issuance", "verification"] {
             assert_eq!(app.query::<String>(database, "PRAGMA integrity_check"), "ok");
+            assert_counted(&app, database);
         }
         for issued in &answered_issues {
             let checked = app.check(issued["credential_hash"].as_str().unwrap()).await.json();

@@ -5,6 +5,8 @@ use futures_util::future::join_all;
 use rusqlite::Connection;
 use serde_json::json;
 
+use crate::counts::assert_counted;
+
 const ISSUANCE: &str = include_str!("../../fixtures/issuance-schema-1.sql");
 const VERIFICATION: &str = include_str!("../../fixtures/verification-schema-1.sql");
 
@@ -33,7 +35,8 @@ async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
     assert_eq!(first.len(), 2);
     assert!(first.iter().all(|row| row["request_id"] == "first" && row["verified_by"] == "first-version"));
     for database in ["issuance", "verification"] {
-        assert_eq!(app.count(database, "schema_migrations"), 2);
+        assert_eq!(app.count(database, "schema_migrations"), 3);
+        assert_counted(&app, database);
         assert_eq!(app.query::<String>(database, "PRAGMA integrity_check"), "ok");
     }
 }

@@ -1,0 +1,260 @@
+//! The limit on failed verifications, and the addresses in audit rows.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use e2e::{Answer, Setup, TestApp, needs_files, needs_own_host};
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::counts::assert_counted;
+
+/// How much of the current minute is left.
+fn left() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Duration::from_secs(60) - Duration::from_millis((now.as_millis() % 60_000) as u64)
+}
+
+/// Waits until this much of a minute is left, so that a test does not run into the next one.
+async fn at_least(time: Duration) {
+    if left() < time {
+        tokio::time::sleep(left() + Duration::from_millis(100)).await;
+    }
+}
+
+/// An application with a limit, early in a minute.
+async fn limited(failures: u32, variables: &[(&str, &str)]) -> TestApp {
+    at_least(Duration::from_secs(20)).await;
+    let mut setup = Setup::new().variable("verify_failures_per_minute", &failures.to_string());
+    for (name, value) in variables {
+        setup = setup.variable(name, value);
+    }
+    setup.start().await
+}
+
+/// Verifies as a client that sends this header.
+async fn verify_with(app: &TestApp, header: (&str, &str), credential: &str) -> Answer {
+    let request = app.request(Method::POST, "/verify").header(header.0, header.1);
+    app.send(request.json(&json!({ "credential": credential }))).await
+}
+
+/// The status of a verification that came by these addresses.
+async fn verify_from(app: &TestApp, forwarded: &str, credential: &str) -> u16 {
+    verify_with(app, ("x-forwarded-for", forwarded), credential).await.status
+}
+
+#[tokio::test]
+async fn a_client_with_too_many_failures_gets_no_verdict_right_or_wrong() {
+    needs_own_host!();
+    let app = limited(3, &[]).await;
+    app.issue("right").await;
+    for guess in ["a", "b", "c"] {
+        assert_eq!(app.verify("right").await.json()["isValid"], true);
+        assert_eq!(app.verify(guess).await.json()["status"], "not_found");
+    }
+    for guess in ["right", "d"] {
+        let refused = app.verify(guess).await;
+        refused.assert_problem(429, "too-many-failures");
+        let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&seconds) && seconds.abs_diff(left().as_secs()) <= 2, "{seconds}");
+        assert_eq!(refused.header("ratelimit-policy"), Some(r#""failures";q=3;w=60"#));
+        assert_eq!(refused.header("ratelimit").unwrap(), format!(r#""failures";r=0;t={seconds}"#));
+        assert!(!refused.text().contains("isValid"));
+    }
+    let batch = app.post("/verify/batch", &json!({ "credentials": ["right", "d", ""] })).await;
+    batch.assert_problem(429, "too-many-failures");
+    // What is no verification is answered as ever.
+    app.post("/verify", &json!({})).await.assert_problem(400, "invalid-request");
+    assert_eq!(app.issue("another").await.status, 201);
+
+    let totals = app.admin_get("/statistics/verification").await.json()["totals"].clone();
+    assert_eq!(totals, json!({ "valid": 3, "expired": 0, "revoked": 0, "not_found": 3, "refused": 4 }));
+    assert_counted(&app, "verification");
+}
+
+#[tokio::test]
+async fn a_batch_counts_each_of_its_items() {
+    needs_own_host!();
+    let app = limited(5, &[]).await;
+    app.issue("right").await;
+    let guesses = json!({ "credentials": ["right", "a", "b", "c", ""] });
+    assert_eq!(app.post("/verify/batch", &guesses).await.status, 200);
+    let guesses = json!({ "credentials": ["d", "e", "f"] });
+    assert_eq!(app.post("/verify/batch", &guesses).await.status, 200);
+    app.verify("right").await.assert_problem(429, "too-many-failures");
+    assert_eq!(app.count("verification", "verifications"), 7);
+}
+
+#[tokio::test]
+async fn forged_addresses_change_nothing_and_the_log_says_that_there_may_be_a_proxy() {
+    needs_own_host!();
+    let app = limited(3, &[]).await;
+    for i in 0..3 {
+        assert_eq!(verify_from(&app, &format!("203.0.113.{i}"), "guess").await, 200);
+    }
+    assert_eq!(verify_from(&app, "203.0.113.9", "guess").await, 429);
+    for forged in ["203.0.113.9:1", "0.0.0.0:0", "unknown"] {
+        assert_eq!(verify_with(&app, ("spin-client-addr", forged), "guess").await.status, 429, "{forged}");
+    }
+    app.wait_for_log("trusted_proxies must say so").await;
+    assert_eq!(app.log().matches("trusted_proxies must say so").count(), 1);
+}
+
+#[tokio::test]
+async fn behind_proxies_each_client_has_its_own_limit() {
+    needs_own_host!();
+    let app = limited(2, &[("trusted_proxies", "1")]).await;
+    for _ in 0..2 {
+        // Whatever the client claims to have come by.
+        assert_eq!(verify_from(&app, "198.51.100.1, 203.0.113.7", "guess").await, 200);
+    }
+    for forged in ["203.0.113.7", "198.51.100.2, 203.0.113.7", "2001:db8::1,203.0.113.7:4711"] {
+        assert_eq!(verify_from(&app, forged, "guess").await, 429, "{forged}");
+    }
+    // The networks of IPv6 clients have 64 bits.
+    for (address, status) in [
+        ("203.0.113.8", 200),
+        ("2001:db8::1", 200),
+        ("2001:db8::2", 200),
+        ("2001:db8::3", 429),
+        ("2001:db8:0:1::1", 200),
+        ("203.0.113.7, 203.0.113.9", 200),
+    ] {
+        assert_eq!(verify_from(&app, address, "guess").await, status, "{address}");
+    }
+    assert!(!app.log().contains("trusted_proxies"), "{}", app.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_passes_the_limit_by_no_more_than_was_under_way_and_replicas_share_the_count() {
+    needs_own_host!();
+    const BURST: usize = 40;
+    let one = limited(20, &[]).await;
+    one.issue("right").await;
+    let other = Setup::new().variable("verify_failures_per_minute", "20").databases_of(&one).start().await;
+    let mut answered = 0;
+    for _ in 0..3 {
+        let answers = join_all((0..BURST).map(|i| [&one, &other][i % 2].verify("guess"))).await;
+        for answer in &answers {
+            assert!([200, 429].contains(&answer.status), "{}", answer.text());
+        }
+        answered += answers.iter().filter(|answer| answer.status == 200).count();
+    }
+    assert!((20..20 + BURST).contains(&answered), "{answered} guesses were answered");
+    for app in [&one, &other] {
+        app.verify("right").await.assert_problem(429, "too-many-failures");
+    }
+    assert_eq!(one.count("verification", "verifications"), answered);
+    let totals = one.admin_get("/statistics/verification").await.json()["totals"].clone();
+    assert_eq!(totals["not_found"], answered);
+    assert_eq!(totals["refused"], 3 * BURST - answered + 2);
+}
+
+#[tokio::test]
+async fn a_new_minute_begins_with_no_failures_and_no_address_outlasts_it() {
+    needs_own_host!();
+    let app = limited(2, &[]).await;
+    app.issue("right").await;
+    for _ in 0..2 {
+        app.verify("guess").await;
+    }
+    app.verify("right").await.assert_problem(429, "too-many-failures");
+    assert_eq!(app.count("verification", "failures"), 1);
+    let seconds = app.verify("right").await.header("retry-after").unwrap().parse().unwrap();
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    assert_eq!(app.verify("right").await.json()["isValid"], true);
+    assert_eq!(app.count("verification", "failures"), 0);
+    assert_eq!(app.verify("guess").await.status, 200);
+}
+
+#[tokio::test]
+async fn addresses_are_recorded_only_where_the_operator_wants_them() {
+    needs_own_host!();
+    let mut app = limited(600, &[("trusted_proxies", "1")]).await;
+    assert_eq!(verify_from(&app, "203.0.113.7", "guess").await, 200);
+    assert_eq!(app.admin_get("/verifications").await.json()["verifications"][0].get("client_address"), None);
+    assert_eq!(app.count("verification", "failures"), 1);
+    app.restart_with(&[("audit_client_address", "true")]).await;
+    for address in ["203.0.113.7", "2001:db8::7"] {
+        assert_eq!(verify_from(&app, address, "guess").await, 200);
+    }
+    let list = app.admin_get("/verifications").await.json();
+    assert_eq!(list["verifications"][0]["client_address"], "2001:db8::7");
+    assert_eq!(list["verifications"][1]["client_address"], "203.0.113.7");
+    assert_eq!(list["verifications"][2].get("client_address"), None);
+}
+
+#[tokio::test]
+async fn without_recorded_addresses_none_is_in_the_files() {
+    needs_own_host!();
+    needs_files!();
+    let app = limited(600, &[("trusted_proxies", "1"), ("log_level", "debug")]).await;
+    assert_eq!(verify_from(&app, "203.0.113.7", "guess").await, 200);
+    for file in ["verification.db", "verification.db-wal"] {
+        let bytes = std::fs::read(app.data_folder().join(file)).unwrap();
+        assert!(!bytes.windows(11).any(|window| window == b"203.0.113.7"), "{file}");
+    }
+    assert!(!app.log().contains("203.0.113.7"));
+}
+
+#[tokio::test]
+async fn the_limit_can_be_turned_off() {
+    needs_own_host!();
+    let app = limited(0, &[]).await;
+    for _ in 0..7 {
+        let guesses = json!({ "credentials": vec!["guess"; 100] });
+        assert_eq!(app.post("/verify/batch", &guesses).await.status, 200);
+    }
+    assert_eq!(app.count("verification", "failures"), 0);
+}
+
+#[tokio::test]
+async fn by_default_the_limit_is_600() {
+    needs_own_host!();
+    at_least(Duration::from_secs(20)).await;
+    let app = Setup::new().start().await;
+    for _ in 0..6 {
+        let guesses = json!({ "credentials": vec!["guess"; 100] });
+        assert_eq!(app.post("/verify/batch", &guesses).await.status, 200);
+    }
+    app.verify("guess").await.assert_problem(429, "too-many-failures");
+}
+
+#[tokio::test]
+async fn no_verdict_is_told_that_could_not_be_counted() {
+    needs_own_host!();
+    let app = limited(2, &[]).await;
+    app.issue("right").await;
+    assert_eq!(app.verify("right").await.status, 200);
+    for (table, credential) in [("counts", "right"), ("failures", "guess")] {
+        let database = app.database("verification");
+        let fail =
+            format!("CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END");
+        database.execute_batch(&fail).unwrap();
+        let answer = app.verify(credential).await;
+        answer.assert_problem(503, "unavailable");
+        assert!(!answer.text().contains("isValid"));
+        assert_eq!(app.count("verification", "verifications"), 1);
+        database.execute_batch("DROP TRIGGER broken").unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(app.verify("guess").await.status, 200);
+    }
+    app.verify("right").await.assert_problem(429, "too-many-failures");
+    assert_counted(&app, "verification");
+}
+
+#[tokio::test]
+async fn an_unusable_setting_is_a_503_that_the_log_explains() {
+    needs_own_host!();
+    for (name, value, rule) in [
+        ("verify_failures_per_minute", "many", "must be a whole number from 0 to 1000000"),
+        ("trusted_proxies", "-1", "must be a whole number from 0 to 16"),
+        ("audit_client_address", "yes", "must be true or false"),
+        ("metrics_token", "short", "must have at least 16 characters in each token"),
+    ] {
+        let app = Setup::new().variable(name, value).component("verification").start().await;
+        app.verify("a").await.assert_problem(503, "unavailable");
+        app.wait_for_log(&format!("{name} {rule}")).await;
+    }
+}
