@@ -89,7 +89,6 @@ export function bulk(place, act) {
     const after = el("p", { tabindex: -1 }, "The file is on its way. This page does not have the credentials any more.");
     place.querySelector("[data-file]").replaceChildren(after);
     after.focus();
-    say(after.textContent);
   };
 
   return {
