@@ -184,7 +184,8 @@ test("equal reasons are told once, with their lines", async (t) => {
   await section.getByLabel("Expires at").fill("2001-02-03T04:05");
   await submit(section);
   const notice = await outcome(section, "Issued 0 of 12 credentials");
-  assert.match(await words(notice), /Refused\n12\nexpires_at must be in the future: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more/);
+  const reason = "expires_at must be in the future: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more";
+  assert((await words(notice)).includes(`Refused\n12\n${reason}`));
 });
 
 test("a list can be stopped and continued, and each part is saved once", async (t) => {
@@ -220,13 +221,17 @@ test("after a request without an answer, a list goes on, and what may have been 
   const notice = await words(await outcome(section, "Interrupted: issued 100 of 250 credentials"));
   assert.match(notice, /The service cannot be reached/);
   assert.match(notice, /100 credentials of a request that failed may have been issued/);
-  assert.notEqual(await section.getByLabel("Credentials, one per line").inputValue(), "");
+  const field = section.getByLabel("Credentials, one per line");
+  assert.equal(await field.inputValue(), lines.join("\n"));
+  await field.fill("the next list");
   await section.getByRole("button", { name: "Go on" }).click();
   await outcome(section, "Issued 150 of 250 credentials");
+  assert.equal(await field.inputValue(), "the next list");
   const rows = await save(page);
   const maybe = "already issued, maybe by a request that failed";
   assert.deepEqual(rows.map(({ credential }) => credential), lines);
-  assert.deepEqual(rows.map(({ status }) => status), lines.map((_, index) => (index >= 100 && index < 200 ? maybe : "issued")));
+  const expected = lines.map((_, index) => (index >= 100 && index < 200 ? maybe : "issued"));
+  assert.deepEqual(rows.map(({ status }) => status), expected);
 });
 
 test("generated credentials of a request that fails are lost, and others take their place", async (t) => {
@@ -240,7 +245,8 @@ test("generated credentials of a request that fails are lost, and others take th
   assert.match(notice, /It may have been done\.[^]*r-503/);
   assert.match(notice, /50 generated credentials of a request that failed may have been issued, and nobody knows them/);
   await section.getByRole("button", { name: "Go on" }).click();
-  assert.match(await words(await outcome(section, "Issued 150 of 150 credentials")), /50 generated credentials .* nobody knows/);
+  const after = await words(await outcome(section, "Issued 150 of 150 credentials"));
+  assert.match(after, /50 generated credentials .* nobody knows/);
   const rows = await save(page);
   assert.equal(new Set(rows.map(({ credential }) => credential)).size, 150);
 });
@@ -309,7 +315,8 @@ test("a list can be issued and saved by keyboard alone, and is announced sparing
   await page.evaluate(() => {
     globalThis.heard = [];
     const region = document.querySelector("[data-said]");
-    new MutationObserver(() => region.textContent && globalThis.heard.push(region.textContent)).observe(region, { childList: true });
+    const listen = () => region.textContent && globalThis.heard.push(region.textContent);
+    new MutationObserver(listen).observe(region, { childList: true });
   });
   const press = (key) => page.keyboard.press(key);
   await page.getByLabel("I have one").focus();
@@ -320,9 +327,11 @@ test("a list can be issued and saved by keyboard alone, and is announced sparing
   await page.keyboard.type("450");
   await press("Enter");
   await said(page, "Issued 450 of 450 credentials");
-  assert.deepEqual(await page.evaluate(() => globalThis.heard), ["Issuing 450 credentials.", "Issued 450 of 450 credentials"]);
+  const heard = await page.evaluate(() => globalThis.heard);
+  assert.deepEqual(heard, ["Issuing 450 credentials.", "Issued 450 of 450 credentials"]);
   const save = page.getByRole("button", { name: "Save as CSV file" });
-  for (let tabs = 0; tabs < 6 && !(await save.evaluate((button) => button === document.activeElement)); tabs += 1) await press("Tab");
+  const reached = () => save.evaluate((button) => button === document.activeElement);
+  for (let tabs = 0; tabs < 6 && !(await reached()); tabs += 1) await press("Tab");
   const downloading = page.waitForEvent("download");
   await press("Enter");
   await downloading;

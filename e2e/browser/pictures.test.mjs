@@ -17,7 +17,8 @@ function aDay(query) {
     return { start: start.toISOString(), valid, ...failed, refused: guessed ? 25 : 0 };
   });
   const kinds = ["valid", "expired", "revoked", "not_found", "refused"];
-  const totals = Object.fromEntries(kinds.map((kind) => [kind, buckets.reduce((total, bucket) => total + bucket[kind], 0)]));
+  const total = (kind) => buckets.reduce((sum, bucket) => sum + bucket[kind], 0);
+  const totals = Object.fromEntries(kinds.map((kind) => [kind, total(kind)]));
   return { by: "hour", since, until, buckets, totals };
 }
 
@@ -51,7 +52,8 @@ test("the pictures are taken", async (t) => {
   }
   const dark = await open(t, PICTURE_APP, { viewport: { width: 900, height: 960 }, colorScheme: "dark" });
   // The application has run for seconds only.
-  await dark.route("**/statistics/verification?*", (route) => route.fulfill({ json: aDay(new URL(route.request().url()).searchParams) }));
+  const query = (route) => new URL(route.request().url()).searchParams;
+  await dark.route("**/statistics/verification?*", (route) => route.fulfill({ json: aDay(query(route)) }));
   const history = await unlock(dark, "History");
   await history.getByRole("img", { name: "not valid" }).waitFor();
   await dark.evaluate(() => document.activeElement.blur());

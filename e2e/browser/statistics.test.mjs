@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ADMIN_TOKEN, APP, FRIEND, LIMITED_APP, api, open, said, unique, unlock, verify, view, words } from "./harness.mjs";
+import {
+  ADMIN_TOKEN, APP, FRIEND, LIMITED_APP, api, open, said, unique, unlock, verify, view, words,
+} from "./harness.mjs";
 
 const STATUS = /the server responded with a status of/;
 const HOUR = 3_600_000;
@@ -10,7 +12,8 @@ const DAY = 24 * HOUR;
 
 /** Reads a service's statistics of the last day. */
 async function statistics(service) {
-  const response = await fetch(`${LIMITED_APP}/statistics/${service}`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+  const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+  const response = await fetch(`${LIMITED_APP}/statistics/${service}`, { headers });
   return (await response.json()).totals;
 }
 
@@ -31,7 +34,12 @@ async function invent(page) {
     const length = query.by === "hour" ? HOUR : DAY;
     const [first, last] = [Math.floor(Date.parse(query.since) / length), Math.ceil(Date.parse(query.until) / length)];
     const buckets = Array.from({ length: last - first }, (_, index) => ({
-      start: new Date((first + index) * length).toISOString(), valid: 2, expired: 0, revoked: 1, not_found: 0, refused: 0,
+      start: new Date((first + index) * length).toISOString(),
+      valid: 2,
+      expired: 0,
+      revoked: 1,
+      not_found: 0,
+      refused: 0,
     }));
     const totals = { valid: 2 * buckets.length, expired: 0, revoked: buckets.length, not_found: 0, refused: 0 };
     const [since, until] = [first, last].map((bucket) => new Date(bucket * length).toISOString());

@@ -106,7 +106,8 @@ function unsendable({ credential }, text) {
 function outcome(item, { error, ...answer }) {
   if (error === undefined) return { ...item, ...answer, kind: "issued", status: "issued" };
   if (error.status === 409) {
-    return { ...item, kind: "known", status: item.uncertain ? "already issued, maybe by a request that failed" : "already issued" };
+    const status = item.uncertain ? "already issued, maybe by a request that failed" : "already issued";
+    return { ...item, kind: "known", status };
   }
   return { ...item, kind: "refused", status: reason(error) };
 }

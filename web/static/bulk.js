@@ -13,14 +13,18 @@ const ANNOUNCED = 10_000;
 /** How many lines are named for each reason. */
 const NAMED = 10;
 
+const SAVED = "The file is on its way. This page does not have the credentials any more.";
+
 /**
  * Sets up a place for lists. `act` runs a task with the form busy, and calls its second argument with what it throws.
  *
- * Returns `start` to issue a list, and `mayDrop` to ask the user if the last one may be forgotten.
+ * Returns `start` to issue a list, whose last argument is called once all of it is done, and `mayDrop` to ask the user
+ * if the last list may be forgotten.
  */
 export function bulk(place, act) {
   const reminder = document.querySelector("[data-unsaved]");
   let batch = null;
+  let completed = null;
   let running = false;
 
   /** Whether there are credentials that nobody else has. */
@@ -43,10 +47,13 @@ export function bulk(place, act) {
     const bar = el("progress", { "aria-label": "Credentials done", max: batch.total });
     const text = el("p", {});
     let stopping = false;
-    const stop = el("button", { type: "button", onclick: () => {
-      stopping = true;
-      stop.textContent = "Stopping…";
-    } }, "Stop");
+    const stop = el("button", {
+      type: "button",
+      onclick: () => {
+        stopping = true;
+        stop.textContent = "Stopping…";
+      },
+    }, "Stop");
     const show = () => {
       bar.value = batch.done.length;
       text.textContent = `${number(batch.done.length)} of ${plural(batch.total, "credential")} done`;
@@ -70,7 +77,7 @@ export function bulk(place, act) {
       running = false;
     }
     finish(null);
-    return batch.pending.length === 0;
+    if (batch.pending.length === 0) completed();
   }, finish);
 
   const finish = (error) => {
@@ -86,15 +93,16 @@ export function bulk(place, act) {
     const rows = batch.take().map((row) => COLUMNS.map((column) => row[column] ?? ""));
     save(`credentials-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.csv`, [COLUMNS, ...rows]);
     guard();
-    const after = el("p", { tabindex: -1 }, "The file is on its way. This page does not have the credentials any more.");
+    const after = el("p", { tabindex: -1 }, SAVED);
     place.querySelector("[data-file]").replaceChildren(after);
     after.focus();
   };
 
   return {
-    start: (items, terms) => {
+    start: (items, terms, whenCompleted) => {
       batch = new Batch(items, terms);
-      return send();
+      completed = whenCompleted;
+      send();
     },
     mayDrop: () => {
       if (unsaved() && !confirm("Generated credentials are not saved yet. Forget them?")) return false;
@@ -143,11 +151,12 @@ function aboutLost(lost) {
 function aboutUncertain(uncertain) {
   if (uncertain === 0) return null;
   const some = `${plural(uncertain, "credential")} of a request that failed may have been issued`;
-  return el("p", {}, `${some}. “Go on” sends them again: those that were issued are then already issued.`);
+  return el("p", {}, `${some}. “Go on” sends them again, and tells which were issued already.`);
 }
 
 function file(done, generates, download) {
   const formulas = done.filter(({ credential }) => credential !== null && looksLikeFormula(credential)).length;
+  const prefixed = `${plural(formulas, "credential")} that a spreadsheet would take for a formula`;
   return el(
     "div",
     { "data-file": "" },
@@ -155,7 +164,7 @@ function file(done, generates, download) {
       ? "The credentials are in the memory of this page only. Save them before you close it: the file can be had once."
       : "The file has the credentials as plain text. It can be had once."),
     formulas > 0
-      ? el("p", {}, `In the file, ${plural(formulas, "credential")} that a spreadsheet would take for a formula `, formulas === 1 ? "has" : "have", " an apostrophe added in front.")
+      ? el("p", {}, `In the file, ${prefixed} ${formulas === 1 ? "has" : "have"} an apostrophe added in front.`)
       : null,
     el("button", { type: "button", class: "primary", onclick: download }, "Save as CSV file"),
   );

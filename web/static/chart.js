@@ -39,7 +39,13 @@ export function chart({ buckets, totals, ...range }, series, step) {
   });
   const picture = svg(
     "svg",
-    { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT + 4}`, preserveAspectRatio: "none", role: "img", "aria-label": summary },
+    {
+      class: "chart",
+      viewBox: `0 0 ${WIDTH} ${HEIGHT + 4}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": summary,
+    },
     svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: HEIGHT + 1, y2: HEIGHT + 1 }),
     ...drawn,
   );
@@ -56,8 +62,10 @@ export function chart({ buckets, totals, ...range }, series, step) {
 
 /** The total of a series, and of its kinds if they are several. */
 function figures({ name, kinds }, totals) {
-  const parts = kinds.filter((kind) => totals[kind] > 0).map((kind) => `${number(totals[kind])} ${kind.replaceAll("_", " ")}`);
-  return `${number(sum(kinds, totals))} ${name}${kinds.length > 1 && parts.length > 0 ? ` (${parts.join(", ")})` : ""}`;
+  const total = `${number(sum(kinds, totals))} ${name}`;
+  const counted = kinds.filter((kind) => totals[kind] > 0);
+  if (kinds.length === 1 || counted.length === 0) return total;
+  return `${total} (${counted.map((kind) => `${number(totals[kind])} ${kind.replaceAll("_", " ")}`).join(", ")})`;
 }
 
 function sum(kinds, counts) {

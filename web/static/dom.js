@@ -109,7 +109,8 @@ export function notice(kind, title, ...children) {
 }
 
 /** An error as the service reported it: its detail, what is wrong where, and the request id to find in the log. */
-export function errorNotice({ title = "The page failed", message, errors = [], requestId = null, retryAfter = null }, retry = null) {
+export function errorNotice(error, retry = null) {
+  const { title = "The page failed", message, errors = [], requestId = null, retryAfter = null } = error;
   const card = notice(
     "warn",
     title,

@@ -15,7 +15,7 @@ export function start(section) {
       ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyHash(row.credential_hash))],
       ["By", (row) => row.verified_by],
       ["Request id", (row) => el("code", {}, row.request_id)],
-      ["Client", (row) => row.client_address ?? "", (row) => row.client_address !== undefined],
+      ["Client", (row) => client(row.client_address), (row) => row.client_address !== undefined],
     ],
     counts: {
       path: "/statistics/verification",
@@ -28,4 +28,8 @@ export function start(section) {
     },
   });
   return load;
+}
+
+function client(address) {
+  return address === undefined ? "" : el("code", { class: "address" }, address);
 }

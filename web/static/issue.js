@@ -3,7 +3,9 @@
 import { ApiError, call } from "./api.js";
 import { generated, lines } from "./batch.js";
 import { bulk } from "./bulk.js";
-import { busy, copyButton, credentialField, el, errorNotice, facts, notice, plural, present, say, time, utc, wait } from "./dom.js";
+import {
+  busy, copyButton, credentialField, el, errorNotice, facts, notice, plural, present, say, time, utc, wait,
+} from "./dom.js";
 import { isSendable, setToken, token } from "./session.js";
 
 const ONCE = "This is your credential. It is shown this once: copy it now.";
@@ -43,12 +45,7 @@ export function start(section) {
   // On Back, browsers may restore what was chosen before.
   addEventListener("pageshow", arrange);
 
-  const askForToken = () => {
-    issuer.hidden = false;
-    fields.token.required = true;
-  };
-
-  /** Runs a task that resolves to whether all was done, with the token that was typed in. */
+  /** Runs a task with the token that was typed in; asks for one if it is missing or wrong. */
   const act = (task, failed) => busy(form, async () => {
     try {
       const given = fields.token.value.trim();
@@ -56,11 +53,7 @@ export function start(section) {
         if (!isSendable(given)) throw inputError("body", "A token has visible ASCII characters only.");
         setToken("issuer", given);
       }
-      if (await task()) {
-        for (const name of ["credential", "lines", "metadata"]) fields[name].value = "";
-        form.querySelector("[data-spaces]").textContent = "";
-        count();
-      }
+      await task();
       fields.token.value = "";
       issuer.hidden = true;
       fields.token.required = false;
@@ -68,7 +61,8 @@ export function start(section) {
       failed(error);
       if (error.status === 401) {
         setToken("issuer", null);
-        askForToken();
+        issuer.hidden = false;
+        fields.token.required = true;
         fields.token.focus();
       }
     }
@@ -79,25 +73,35 @@ export function start(section) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (form.hasAttribute("aria-busy") || !list.mayDrop()) return;
-    let items, body;
+    const typed = ["credential", "lines", "metadata"].map((name) => [fields[name], fields[name].value]);
+    const clear = () => {
+      for (const [field, value] of typed) {
+        // While a list is issued, the next one may be typed in.
+        if (field.value !== value) continue;
+        field.value = "";
+        field.dispatchEvent(new Event("input"));
+      }
+    };
+    let items, common;
     try {
       items = listed(fields);
-      body = terms(fields);
+      common = terms(fields);
     } catch (error) {
       fail(error);
       return;
     }
     if (items !== null) {
-      list.start(items, body);
+      list.start(items, common, clear);
       return;
     }
     act(async () => {
       wait(result, "Issuing…");
-      const own = fields.source.value === "own" ? `"credential":${JSON.stringify(fields.credential.value)}` : '"generate":true';
-      const answer = await call("POST", "/issue", { body: `{${own}${body}}`, token: token("issuer") });
+      const own = fields.source.value === "own";
+      const credential = own ? `"credential":${JSON.stringify(fields.credential.value)}` : '"generate":true';
+      const answer = await call("POST", "/issue", { body: `{${credential}${common}}`, token: token("issuer") });
       present(result, issued(answer));
       say(answer.credential === undefined ? "Issued." : `Issued. ${ONCE}`);
-      return true;
+      clear();
     }, fail);
   });
 
@@ -110,11 +114,10 @@ function description(text) {
   const items = lines(text);
   const ignored = text.replace(/\n$/, "").split("\n").length - items.length;
   const spaced = items.filter(({ credential }) => credential !== credential.trim()).length;
-  return [
-    `${plural(items.length, "credential")}.`,
-    ignored > 0 ? `${plural(ignored, "empty line")} left out.` : "",
-    spaced > 0 ? `White space before or after ${plural(spaced, "credential")} counts as part of ${spaced === 1 ? "it" : "them"}.` : "",
-  ].join(" ").trim();
+  const parts = [`${plural(items.length, "credential")}.`];
+  if (ignored > 0) parts.push(`${plural(ignored, "empty line")} left out.`);
+  if (spaced > 0) parts.push(`White space before or after ${plural(spaced, "credential")} counts as part of it.`);
+  return parts.join(" ");
 }
 
 /** What is to be issued as a list, or null for a single credential. */
@@ -127,8 +130,8 @@ function listed(fields) {
 }
 
 /**
- * The JSON text of the members besides the credential, each after a comma. Metadata goes into it as it was typed, so that
- * its numbers keep their digits.
+ * The JSON text of the members besides the credential, each after a comma. Metadata goes into it as it was typed, so
+ * that its numbers keep their digits.
  */
 function terms(fields) {
   let text = "";

@@ -18,9 +18,11 @@ const LONGEST = 3_999 * DAY;
 /** The range before `until` where the filters have no `since`. */
 const USUAL = 30 * DAY;
 
+const NARROWED = "The chart counts all of them: status and hash narrow the list only.";
+
 /**
- * Sets up a card with a chart. `path` is the route, `series` what the chart tells apart: each with a name, a class and the
- * kinds of counts that it adds up. `call` calls an admin route.
+ * Sets up a card with a chart. `path` is the route, `series` what the chart tells apart: each with a name, a `kind` for
+ * its colour, and the `kinds` of counts that it adds up. `call` calls an admin route.
  *
  * Returns `draw` to load it for the filters of a list, and `clear` to forget it.
  */
@@ -50,7 +52,7 @@ export function statistics(card, { path, title, series }, call) {
       const narrowed = filters.has("status") || filters.has("credential_hash");
       place.replaceChildren(
         chart(answer, series, step),
-        narrowed ? el("p", { class: "hint" }, "The chart counts all of them: status and hash narrow the list only.") : "",
+        ...(narrowed ? [el("p", { class: "hint" }, NARROWED)] : []),
       );
     } catch (error) {
       if (!signal.aborted) place.replaceChildren(errorNotice(error, load));
