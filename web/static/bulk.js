@@ -1,7 +1,7 @@
 // Issues a list: its progress, its outcome, and a file of it that can be saved once.
 
 import { Batch } from "./batch.js";
-import { looksLikeFormula, save } from "./csv.js";
+import { save, withoutFormula } from "./csv.js";
 import { el, errorNotice, facts, notice, number, plural, present, say } from "./dom.js";
 import { token } from "./session.js";
 
@@ -155,16 +155,16 @@ function aboutUncertain(uncertain) {
 }
 
 function file(done, generates, download) {
-  const formulas = done.filter(({ credential }) => credential !== null && looksLikeFormula(credential)).length;
-  const prefixed = `${plural(formulas, "credential")} that a spreadsheet would take for a formula`;
+  const changed = done.filter(({ credential }) => credential !== withoutFormula(credential)).length;
+  const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula`;
   return el(
     "div",
     { "data-file": "" },
     el("p", {}, generates
       ? "The credentials are in the memory of this page only. Save them before you close it: the file can be had once."
       : "The file has the credentials as plain text. It can be had once."),
-    formulas > 0
-      ? el("p", {}, `In the file, ${prefixed} ${formulas === 1 ? "has" : "have"} an apostrophe added in front.`)
+    changed > 0
+      ? el("p", {}, `In the file, ${some} ${changed === 1 ? "has" : "have"} an apostrophe added to prevent that.`)
       : null,
     el("button", { type: "button", class: "primary", onclick: download }, "Save as CSV file"),
   );

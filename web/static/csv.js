@@ -1,17 +1,9 @@
-// CSV files (RFC 4180) that spreadsheets read as text, and not as formulas.
+// CSV files as the service has them: RFC 4180, and no cell is a formula to a spreadsheet.
 
 import { el } from "./dom.js";
 
-/** How a formula begins in some spreadsheet: with these characters, or their full-width forms. */
-const FORMULA = /^[=+\-@\t\r\n＝＋－＠]/;
-
 /** How long a browser may take to save a file: Safari asks the user first. */
 const SAVING = 60_000;
-
-/** Whether a cell gets an apostrophe before it, so that it is no formula. */
-export function looksLikeFormula(text) {
-  return FORMULA.test(text);
-}
 
 /** Has the browser save a file of these rows. */
 export function save(name, rows) {
@@ -25,7 +17,14 @@ export function save(name, rows) {
   setTimeout(() => URL.revokeObjectURL(url), SAVING);
 }
 
+/**
+ * A text with an apostrophe before each sign that could begin a formula, and before white space that a spreadsheet drops
+ * from the beginning of a cell. Excel may also split a cell at semicolons and tabs, even within its quotes.
+ */
+export function withoutFormula(text) {
+  return text.replace(/(^|[;\t\r\n])("*)(?=[=+\-@＝＋－＠])/g, "$1$2'").replace(/^(?=[\t\r\n])/, "'");
+}
+
 function cell(value) {
-  const text = looksLikeFormula(value) ? `'${value}` : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return `"${withoutFormula(String(value)).replaceAll('"', '""')}"`;
 }
