@@ -112,7 +112,7 @@ pub(crate) fn assert_conforms(method: &Method, path: &str, answer: &Answer) {
     };
     let media = content.get(content_type);
     let media = media.unwrap_or_else(|| panic!("openapi.yaml lacks {content_type} in {place}"));
-    if content_type.ends_with("json") {
+    if content_type.ends_with("/json") || content_type.ends_with("+json") {
         assert_valid(&media["schema"], &answer.json(), &place);
     }
 }

@@ -2,21 +2,30 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use credentials::Status;
 use platform::{
     clock,
-    edge::{Json, Listing, Problem, Query},
+    edge::{Export, List, Listing, Problem, Query},
 };
 use serde::Serialize;
 
 use crate::{routes::App, store::StoredCredential};
 
-#[derive(Serialize)]
-pub(crate) struct ListResponse {
-    credentials: Vec<Item>,
-    next_cursor: Option<String>,
-}
+const CREDENTIALS: List = List {
+    name: "credentials",
+    columns: &[
+        "credential_hash",
+        "key_id",
+        "worker_id",
+        "issued_at",
+        "status",
+        "expires_at",
+        "revoked_at",
+        "reason",
+        "metadata",
+    ],
+};
 
 #[derive(Serialize)]
 struct Item {
@@ -27,15 +36,13 @@ struct Item {
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    export: Export,
     Query(listing): Query<Listing<Status>>,
-) -> Result<Json<ListResponse>, Problem> {
-    let cursors = listing.cursors(app.keys.current(), "credentials");
+) -> Result<Response, Problem> {
+    let cursors = listing.cursors(app.keys.current(), CREDENTIALS.name);
     let after = listing.after(&cursors)?;
     let now = clock::now()?;
     let page = app.store.list(&listing, after, now).await?;
     let item = |credential: StoredCredential| Item { status: credential.record.status_at(now), credential };
-    Ok(Json(ListResponse {
-        credentials: page.items.into_iter().map(item).collect(),
-        next_cursor: page.next.map(|key| cursors.write(&key)).transpose()?,
-    }))
+    export.page(&CREDENTIALS, &cursors, &page.map(item))
 }

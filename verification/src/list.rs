@@ -2,27 +2,32 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use credentials::VerdictStatus;
-use platform::edge::{Json, Listing, Problem, Query};
-use serde::Serialize;
+use platform::edge::{Export, List, Listing, Problem, Query};
 
-use crate::{routes::App, store::StoredVerification};
+use crate::routes::App;
 
-#[derive(Serialize)]
-pub(crate) struct ListResponse {
-    verifications: Vec<StoredVerification>,
-    next_cursor: Option<String>,
-}
+const VERIFICATIONS: List = List {
+    name: "verifications",
+    columns: &[
+        "id",
+        "request_id",
+        "credential_hash",
+        "is_valid",
+        "status",
+        "verified_by",
+        "verified_at",
+        "client_address",
+    ],
+};
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    export: Export,
     Query(listing): Query<Listing<VerdictStatus>>,
-) -> Result<Json<ListResponse>, Problem> {
-    let cursors = listing.cursors(app.keys.current(), "verifications");
+) -> Result<Response, Problem> {
+    let cursors = listing.cursors(app.keys.current(), VERIFICATIONS.name);
     let page = app.store.list(&listing, listing.after(&cursors)?).await?;
-    Ok(Json(ListResponse {
-        verifications: page.items,
-        next_cursor: page.next.map(|key| cursors.write(&key)).transpose()?,
-    }))
+    export.page(&VERIFICATIONS, &cursors, &page)
 }

@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     process::Command,
+    time::Duration,
 };
 
 use e2e::{
@@ -18,6 +19,8 @@ use e2e::{
 };
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
+
+use crate::limit::at_least;
 
 /// The secret with which the hashes in the document were made.
 const EXAMPLE_SECRET: &str = "the example secret of openapi.yaml";
@@ -202,8 +205,8 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     for (service, example) in
         [("issuance", "getIssuanceStatistics"), ("verification", "getVerificationStatistics")]
     {
-        let answer = app.admin_get(&format!("/statistics/{service}")).await;
-        examples.expect(&format!("{example}/byHour"), &answer);
+        let answer = app.admin_get(&format!("/statistics/{service}?by=day")).await;
+        examples.expect(&format!("{example}/byDay"), &answer);
     }
     examples.ask(app, "/issue/batch", &["several"]).await;
     let credentials = json!({ "credentials": [{ "credential": "badge-0042" }, {}] });
@@ -218,7 +221,7 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     let form = form.header("content-type", "application/x-www-form-urlencoded");
     examples.expect("UnsupportedMediaType/form", &app.send(form).await);
     examples.expect("PayloadTooLarge/tooLong", &app.issue(&"x".repeat(64 * 1024)).await);
-    examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1000").await);
+    examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1001").await);
     examples.expect("Unauthorized/missingToken", &app.get("/credentials").await);
     let wrong = app.request(Method::GET, "/credentials").bearer_auth("a-wrong-admin-token");
     examples.expect("Unauthorized/wrongToken", &app.send(wrong).await);
@@ -228,6 +231,7 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     examples.expect("MethodNotAllowed/methodNotAllowed", &app.send(delete).await);
 
     let guessing = Setup::new().variable("verify_failures_per_minute", "1").start().await;
+    at_least(Duration::from_secs(5)).await;
     guessing.verify("guess").await;
     examples.expect("TooManyFailures/tooManyFailures", &guessing.verify("guess").await);
     let closed = Setup::new().variable("admin_token", "").component("issuance").start().await;

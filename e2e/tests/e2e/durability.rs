@@ -19,6 +19,8 @@ use crate::counts::assert_counted;
 async fn every_answered_request_survives_a_kill() {
     needs_own_host!();
     let mut app = Setup::new().start().await;
+    // The databases have their tables before the first kill.
+    assert_eq!(app.get("/health/verification").await.status, 200);
     let mut answered_issues: Vec<Value> = Vec::new();
     let mut answered_verdicts: Vec<Value> = Vec::new();
     for round in 0..3 {

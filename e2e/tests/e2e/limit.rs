@@ -15,8 +15,8 @@ fn left() -> Duration {
     Duration::from_secs(60) - Duration::from_millis((now.as_millis() % 60_000) as u64)
 }
 
-/// Waits until this much of a minute is left, so that a test does not run into the next one.
-async fn at_least(time: Duration) {
+/// Waits, if need be, until a minute begins of which at least this much is left, so that a test does not run into the next one.
+pub(crate) async fn at_least(time: Duration) {
     if left() < time {
         tokio::time::sleep(left() + Duration::from_millis(100)).await;
     }

@@ -40,7 +40,7 @@ async fn credentials_are_listed_newest_first_page_by_page() {
     needs_own_host!();
     let (app, mut issued) = with_credentials().await;
     issued.reverse();
-    for limit in [1, 5, 12, 100] {
+    for limit in [1, 5, 12, 1000] {
         let rows = app.all_pages(&format!("/credentials?limit={limit}")).await;
         assert_eq!(hashes(&rows), issued, "{limit}");
     }
@@ -134,7 +134,7 @@ async fn an_invalid_parameter_is_named() {
     for list in ["/credentials", "/verifications"] {
         for (query, location) in [
             ("limit=0", "query.limit"),
-            ("limit=101", "query.limit"),
+            ("limit=1001", "query.limit"),
             ("limit=x", "query.limit"),
             ("cursor=nonsense", "query.cursor"),
             ("cursor=", "query.cursor"),

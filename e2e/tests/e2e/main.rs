@@ -20,6 +20,7 @@ mod counts;
 mod deploy;
 mod dist;
 mod durability;
+mod export;
 mod faults;
 mod health;
 mod hosting;

@@ -11,6 +11,14 @@ pub struct Page<T> {
     pub next: Option<Vec<Value>>,
 }
 
+impl<T> Page<T> {
+    /// The page with other items.
+    #[must_use]
+    pub fn map<U>(self, item: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(item).collect(), next: self.next }
+    }
+}
+
 /// The query for one page: rows in descending order of a key, filtered.
 ///
 /// The statement contains only the filters in use, so that SQLite picks the index made for them.
@@ -19,7 +27,7 @@ pub struct ListQuery {
     table: &'static str,
     columns: &'static str,
     key: &'static [&'static str],
-    limit: u8,
+    limit: u16,
     /// Conditions that an index answers.
     indexed: Conditions,
     /// Conditions that are checked row by row.
@@ -37,7 +45,7 @@ const MAX_SCANNED: i64 = 10_000;
 
 impl ListQuery {
     /// Up to `limit` rows of a table, by a unique key of one or more of the selected columns.
-    pub fn new(table: &'static str, columns: &'static str, key: &'static [&'static str], limit: u8) -> Self {
+    pub fn new(table: &'static str, columns: &'static str, key: &'static [&'static str], limit: u16) -> Self {
         Self { table, columns, key, limit, indexed: Conditions::default(), scanned: Conditions::default() }
     }
 

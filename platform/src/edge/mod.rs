@@ -4,7 +4,9 @@
 mod access;
 mod body;
 mod client;
+mod csv;
 mod cursor;
+mod export;
 mod health;
 mod json;
 mod problem;
@@ -30,6 +32,7 @@ pub use access::{Guard, require};
 pub use body::MAX_BODY_BYTES;
 pub use client::Client;
 pub use cursor::Cursors;
+pub use export::{Export, List};
 pub use health::{Check, Health};
 pub use json::{Items, Json, given};
 pub use problem::Problem;
@@ -161,6 +164,7 @@ fn cors(origins: &str) -> CorsLayer {
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, RequestId::HEADER])
         .expose_headers([
             RequestId::HEADER,
+            header::LINK,
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
             problem::RATE_LIMIT,

@@ -156,7 +156,7 @@ impl Problem {
         let text = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
         Self::new(
             Kind::TooManyFailures,
-            format!("Too many of your verifications failed; the next ones are answered in {seconds} s."),
+            "Too many of your verifications have failed within this minute; see the Retry-After header.",
         )
         .with_header(header::RETRY_AFTER, text(seconds.to_string()))
         .with_header(RATE_LIMIT_POLICY, text(format!(r#""failures";q={limit};w=60"#)))

@@ -31,7 +31,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, bound = "S: DeserializeOwned")]
 pub struct Listing<S> {
-    /// The most rows of the page: 1 to 100.
+    /// The most rows of the page: 1 to 1,000.
     #[serde(default)]
     pub limit: Limit,
     /// Where the previous page ended.
@@ -77,11 +77,15 @@ impl<S> Default for Listing<S> {
 
 /// The size of a page.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit(u8);
+pub struct Limit(u16);
 
 impl Limit {
+    /// The largest page. With metadata and reasons as long as they may be it has some 6 MB; a libSQL server sends 10 MB
+    /// of rows at most.
+    const MAX: u16 = 1000;
+
     /// The number of rows.
-    pub fn get(self) -> u8 {
+    pub fn get(self) -> u16 {
         self.0
     }
 }
@@ -95,8 +99,8 @@ impl Default for Limit {
 impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let number = text.parse().ok().filter(|limit| (1..=100).contains(limit));
-        number.map(Self).ok_or_else(|| de::Error::custom("must be a number from 1 to 100"))
+        let number = text.parse().ok().filter(|limit| (1..=Self::MAX).contains(limit));
+        number.map(Self).ok_or_else(|| de::Error::custom(format!("must be a number from 1 to {}", Self::MAX)))
     }
 }
 
@@ -134,10 +138,10 @@ mod tests {
 
     #[tokio::test]
     async fn parameters_are_decoded() {
-        let listing = extract("limit=7&status=valid&since=2025-10-08T23%3A30%3A00%2B02%3A00&cursor=a-b_")
+        let listing = extract("limit=1000&status=valid&since=2025-10-08T23%3A30%3A00%2B02%3A00&cursor=a-b_")
             .await
             .unwrap();
-        assert_eq!(listing.limit.0, 7);
+        assert_eq!(listing.limit.0, 1000);
         assert!(matches!(listing.status, Some(Status::Valid)));
         assert_eq!(listing.since.unwrap().to_string(), "2025-10-08T21:30:00.000Z");
         assert_eq!(listing.cursor.as_deref(), Some("a-b_"));
@@ -149,7 +153,7 @@ mod tests {
         assert_eq!(problem["errors"][0]["message"], "must be valid");
         for (query, location) in [
             ("limit=0", "query.limit"),
-            ("limit=101", "query.limit"),
+            ("limit=1001", "query.limit"),
             ("limit=ten", "query.limit"),
             ("limit=1&limit=2", "query.limit"),
             ("limt=1", "query.limt"),

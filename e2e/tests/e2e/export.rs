@@ -1,0 +1,379 @@
+//! GET /credentials and GET /verifications in the formats that files are made of.
+
+use std::{collections::HashSet, fs, process::Command, time::Duration};
+
+use e2e::{ADMIN_TOKEN, Answer, Setup, TestApp, needs_own_host, read, tools};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const CSV: &str = "text/csv";
+const NDJSON: &str = "application/x-ndjson";
+
+/// The lists with their columns.
+const LISTS: [(&str, &[&str]); 2] = [
+    (
+        "credentials",
+        &[
+            "credential_hash",
+            "key_id",
+            "worker_id",
+            "issued_at",
+            "status",
+            "expires_at",
+            "revoked_at",
+            "reason",
+            "metadata",
+        ],
+    ),
+    (
+        "verifications",
+        &[
+            "id",
+            "request_id",
+            "credential_hash",
+            "is_valid",
+            "status",
+            "verified_by",
+            "verified_at",
+            "client_address",
+        ],
+    ),
+];
+
+async fn get(app: &TestApp, path: &str, accept: &str) -> Answer {
+    let answer = app.send(app.admin(Method::GET, path).header("accept", accept)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
+
+/// The path of the next page.
+fn next(answer: &Answer) -> Option<String> {
+    let link = answer.header("link")?;
+    Some(format!("/{}", link.strip_prefix('<').unwrap().strip_suffix(r#">; rel="next""#).unwrap()))
+}
+
+/// All pages from this one on.
+async fn pages(app: &TestApp, path: &str, accept: &str) -> Vec<Answer> {
+    let mut pages = vec![get(app, path, accept).await];
+    while let Some(path) = next(pages.last().unwrap()) {
+        pages.push(get(app, &path, accept).await);
+    }
+    pages
+}
+
+fn whole(pages: &[Answer]) -> String {
+    pages.iter().map(Answer::text).collect()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The records of a CSV file, of which the first has the names of the columns.
+fn records(file: &str) -> Vec<Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(file.as_bytes());
+    let record = |record: csv::StringRecord| record.iter().map(str::to_owned).collect();
+    reader.records().map(|result| record(result.unwrap())).collect()
+}
+
+/// The items of a CSV file as in the JSON list, but without any apostrophes.
+fn items(file: &str) -> Vec<Value> {
+    let mut records = records(file).into_iter();
+    let names = records.next().unwrap();
+    let item = |record: Vec<String>| {
+        let cells = names.iter().zip(record).filter(|(_, cell)| !cell.is_empty());
+        let value = |name: &str, cell: String| match name {
+            "metadata" | "is_valid" => serde_json::from_str(&cell.replace('\'', "")).unwrap(),
+            _ => Value::String(cell.replace('\'', "")),
+        };
+        cells.map(|(name, cell)| (name.clone(), value(name, cell))).collect()
+    };
+    records.map(item).collect()
+}
+
+/// Issues nine credentials, of which some expire, some are revoked and some have metadata, and verifies them.
+async fn filled() -> TestApp {
+    let app = Setup::new().variable("worker_id", "=1+1").variable("audit_client_address", "true");
+    let app = app.start().await;
+    for i in 0..9 {
+        let mut body = json!({ "credential": format!("c{i}") });
+        if i % 2 == 0 {
+            body["metadata"] =
+                json!({ "text": "é \"quoted\", and\r\nmore", "sum": [i, null, -1.5], "x": ";=1" });
+        }
+        if i % 3 == 0 {
+            body["ttl_seconds"] = 3600.into();
+        }
+        app.issued(body).await;
+        if i % 4 == 0 {
+            app.revoke(&json!({ "credential": format!("c{i}"), "reason": "+1; -1;-2\n@3, \"x\"" })).await;
+        }
+        let verify = app.request(Method::POST, "/verify").header("x-request-id", format!("-{i}"));
+        app.send(verify.json(&json!({ "credential": format!("c{}", i + 3) }))).await;
+    }
+    app
+}
+
+#[tokio::test]
+async fn all_formats_have_the_same_rows_in_pages_that_make_one_file() {
+    needs_own_host!();
+    let app = filled().await;
+    for (list, columns) in LISTS {
+        let expected = app.all_pages(&format!("/{list}?limit=1000")).await;
+        assert_eq!(expected.len(), 9);
+        let whole_csv = get(&app, &format!("/{list}"), CSV).await.text();
+        assert_eq!(records(&whole_csv)[0], columns);
+        assert_eq!(items(&whole_csv), expected);
+        for (limit, count) in [(1, 9), (2, 5), (9, 1), (1000, 1)] {
+            let path = format!("/{list}?limit={limit}&since=2026-01-01T00:00:00Z");
+            let csv = pages(&app, &path, CSV).await;
+            assert_eq!(csv.len(), count, "{path}");
+            assert_eq!(whole(&csv), whole_csv, "{path}");
+            for (i, page) in csv.iter().enumerate() {
+                let header = if i == 0 { "present" } else { "absent" };
+                let content_type = format!("text/csv; charset=utf-8; header={header}");
+                assert_eq!(page.header("content-type"), Some(content_type.as_str()), "{path}");
+            }
+            let ndjson = pages(&app, &path, NDJSON).await;
+            assert_eq!((ndjson.len(), lines(&whole(&ndjson))), (count, expected.clone()), "{path}");
+            assert!(ndjson.iter().all(|page| page.header("content-type") == Some(NDJSON)));
+            assert!(ndjson.iter().all(|page| page.text().ends_with("}\n")));
+            let json = pages(&app, &path, "application/json").await;
+            let rows: Vec<_> =
+                json.iter().flat_map(|page| page.json()[list].as_array().unwrap().clone()).collect();
+            assert_eq!((json.len(), rows), (count, expected.clone()), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_keeps_the_filters_and_its_cursor_works_with_any_format_and_limit() {
+    needs_own_host!();
+    let app = filled().await;
+    let expected = app.all_pages("/credentials?limit=9&status=active").await;
+    let first = get(&app, "/credentials?status=active&limit=1", CSV).await;
+    let link = next(&first).unwrap();
+    assert!(link.starts_with("/credentials?status=active&limit=1&cursor="), "{link}");
+    let rest = get(&app, &link.replace("limit=1&", "limit=1000&"), NDJSON).await;
+    assert_eq!(lines(&rest.text()), expected[1..]);
+    assert_eq!(next(&rest), None);
+    let page = get(&app, "/credentials?status=active&limit=1", "*/*").await;
+    assert_eq!(page.json()["next_cursor"], link.rsplit("cursor=").next().unwrap());
+    let other = app.admin(Method::GET, &link.replace("active", "revoked")).header("accept", CSV);
+    app.send(other).await.assert_problem(400, "invalid-request");
+}
+
+#[tokio::test]
+async fn the_format_is_the_one_that_the_client_prefers_and_json_by_default() {
+    let app = TestApp::any().await;
+    for (accept, format) in [
+        ("*/*", "application/json"),
+        ("text/html, */*;q=0.8", "application/json"),
+        ("image/png", "application/json"),
+        ("text/*", CSV),
+        ("text/csv; charset=utf-8", CSV),
+        ("application/json;q=0.5, text/csv;q=0.9, application/x-ndjson", NDJSON),
+        ("application/x-ndjson;q=0.1, */*;q=0", NDJSON),
+    ] {
+        for (list, _) in LISTS {
+            let answer = get(&app, &format!("/{list}"), accept).await;
+            let content_type = answer.header("content-type").unwrap();
+            assert_eq!(content_type.split(';').next(), Some(format), "{accept}");
+            let vary =
+                answer.headers.get_all("vary").iter().flat_map(|value| value.to_str().unwrap().split(','));
+            assert!(vary.map(str::trim).any(|name| name == "accept"), "{:?}", answer.headers);
+        }
+    }
+}
+
+#[tokio::test]
+async fn exporting_repeats_and_misses_no_row_while_rows_are_added() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    for i in 0..30 {
+        app.issue(&format!("before-{i}")).await;
+        app.verify(&format!("before-{i}")).await;
+    }
+    for (path, id) in [("/credentials?limit=4", "credential_hash"), ("/verifications?limit=4", "id")] {
+        let before = app.all_pages(path).await;
+        for accept in [CSV, NDJSON] {
+            let adding = async {
+                for i in 0..20 {
+                    app.issue(&format!("{path}-{accept}-{i}")).await;
+                    app.verify(&format!("{path}-{accept}-{i}")).await;
+                }
+            };
+            let (pages, ()) = tokio::join!(pages(&app, path, accept), adding);
+            assert!(pages.len() >= 8);
+            let rows = if accept == CSV { items(&whole(&pages)) } else { lines(&whole(&pages)) };
+            let seen: HashSet<_> = rows.iter().map(|row| row[id].as_str()).collect();
+            assert_eq!(seen.len(), rows.len(), "a row is repeated");
+            assert!(before.iter().all(|row| seen.contains(&row[id].as_str())), "a row is missing");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_cell_of_a_csv_file_begins_a_formula() {
+    needs_own_host!();
+    let app = filled().await;
+    let credentials = get(&app, "/credentials", CSV).await.text();
+    let verifications = get(&app, "/verifications", CSV).await.text();
+    let cell = |file: &str, row: usize, column: &str| {
+        let records = records(file);
+        records[row][records[0].iter().position(|name| name == column).unwrap()].clone()
+    };
+    // The first credential was revoked, and has metadata.
+    assert_eq!(cell(&credentials, 9, "worker_id"), "'=1+1");
+    assert_eq!(cell(&credentials, 9, "reason"), "'+1; -1;'-2\n'@3, \"x\"");
+    assert_eq!(
+        cell(&credentials, 9, "metadata"),
+        r#"{"sum":[0,null,-1.5],"text":"é \"quoted\", and\r\nmore","x":";'=1"}"#
+    );
+    assert_eq!(cell(&verifications, 9, "request_id"), "'-0");
+    assert_eq!(cell(&verifications, 9, "verified_by"), "'=1+1");
+    // A spreadsheet that splits at other separators as well does not do so within quotes.
+    for file in [credentials, verifications] {
+        assert!(file.starts_with('"') && file.ends_with("\"\r\n"));
+        assert_eq!(file.split("\"\r\n\"").count(), 10);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_list_is_an_empty_file_but_for_the_names_of_the_columns() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    for (list, columns) in LISTS {
+        let path = format!("/{list}");
+        let csv = get(&app, &path, CSV).await;
+        assert_eq!(csv.text(), format!("\"{}\"\r\n", columns.join("\",\"")));
+        let ndjson = get(&app, &path, NDJSON).await;
+        assert_eq!((ndjson.text().as_str(), ndjson.header("content-length")), ("", Some("0")));
+        assert_eq!(ndjson.header("content-type"), Some(NDJSON));
+        let json = get(&app, &path, "application/json").await;
+        assert_eq!(json.json(), json!({ list: [], "next_cursor": null }));
+        for answer in [csv, ndjson, json] {
+            assert_eq!(answer.header("link"), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_page_of_a_scan_links_to_the_next_one() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    let hash = app.issued(json!({ "credential": "old", "ttl_seconds": 1 })).await["credential_hash"].clone();
+    app.database("issuance")
+        .execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20500) \
+             INSERT INTO credentials (credential_hash, key_id, worker_id, issued_at, expires_at) \
+             SELECT format('%064x', i), format('%016x', 0), 'w', unixepoch() * 1000 + 1000 + i, unixepoch() * 2000 \
+             FROM n",
+            [],
+        )
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    for accept in [CSV, NDJSON, "application/json"] {
+        let pages = pages(&app, "/credentials?status=expired", accept).await;
+        assert_eq!(pages.len(), 3, "{accept}");
+        let rows = match accept {
+            CSV => items(&whole(&pages)),
+            NDJSON => lines(&whole(&pages)),
+            _ => {
+                pages.iter().flat_map(|page| page.json()["credentials"].as_array().unwrap().clone()).collect()
+            }
+        };
+        assert_eq!((rows.len(), &rows[0]["credential_hash"]), (1, &hash), "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_1000_rows_has_room_for_the_longest_metadata_and_reasons() {
+    needs_own_host!();
+    let app = Setup::new().without_validation().start().await;
+    app.issue("first").await;
+    app.database("issuance")
+        .execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200) \
+             INSERT INTO credentials \
+             (credential_hash, key_id, worker_id, issued_at, revoked_at, revocation_reason, metadata) \
+             SELECT format('%064x', i), format('%016x', 0), ?1, unixepoch() * 1000 + i, 1, ?2, ?3 FROM n",
+            ["w".repeat(128), "🦀".repeat(500), format!(r#"{{"a":"{}"}}"#, r#"\""#.repeat(2044))],
+        )
+        .unwrap();
+    let page = get(&app, "/credentials?limit=1000", "*/*").await;
+    let rows = page.json()["credentials"].as_array().unwrap().clone();
+    assert_eq!(rows.len(), 1000);
+    assert!(page.body.len() > 6_000_000);
+    for accept in [CSV, NDJSON] {
+        let page = get(&app, "/credentials?limit=1000", accept).await;
+        let text = page.text();
+        assert!((if accept == CSV { items(&text) } else { lines(&text) }) == rows, "{accept}");
+        assert!(next(&page).is_some());
+    }
+}
+
+#[tokio::test]
+async fn head_has_the_headers_of_get() {
+    needs_own_host!();
+    let app = filled().await;
+    for (list, _) in LISTS {
+        for accept in [CSV, NDJSON, "application/json"] {
+            let request = |method| app.admin(method, &format!("/{list}?limit=2")).header("accept", accept);
+            let (get, head) = (app.send(request(Method::GET)).await, app.send(request(Method::HEAD)).await);
+            assert_eq!((head.status, head.body.len()), (200, 0));
+            for name in ["content-type", "content-length", "link"] {
+                assert!(head.header(name).is_some() && head.header(name) == get.header(name), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_are_problem_documents_and_pages_of_any_origin_may_read_links() {
+    let app = TestApp::any().await;
+    for (list, _) in LISTS {
+        for accept in [CSV, NDJSON] {
+            let bad = app.admin(Method::GET, &format!("/{list}?limit=1001")).header("accept", accept);
+            app.send(bad).await.assert_problem(400, "invalid-request");
+            let stranger = app.request(Method::GET, &format!("/{list}")).header("accept", accept);
+            app.send(stranger).await.assert_problem(401, "unauthorized");
+        }
+        let request = app.admin(Method::GET, &format!("/{list}")).header("origin", "https://app.example");
+        let answer = app.send(request).await;
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        assert!(exposed.split(',').any(|name| name == "link"), "{exposed}");
+    }
+}
+
+#[tokio::test]
+async fn the_documented_loop_writes_all_rows_into_one_file() {
+    needs_own_host!();
+    if tools::find("curl", "CURL", &[]).is_none() {
+        return;
+    }
+    let app = filled().await;
+    let document = read("docs/operations.md");
+    let section = document.split("\n## Export\n").nth(1).unwrap();
+    let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let run = |token| {
+        let script = script
+            .replace("localhost:3000", app.base_url.strip_prefix("http://").unwrap())
+            .replace("ADMIN", token)
+            // Several pages.
+            .replace("limit=1000", "limit=2");
+        Command::new("sh").args(["-c", &script]).current_dir(app.folder()).output().unwrap()
+    };
+    let output = run(ADMIN_TOKEN);
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let file = fs::read_to_string(app.folder().join("verifications.csv")).unwrap();
+    assert_eq!(file, get(&app, "/verifications", CSV).await.text());
+    assert!(!app.folder().join("page.csv").exists());
+
+    assert!(!run("a-wrong-admin-token").status.success());
+    assert_eq!(fs::read_to_string(app.folder().join("verifications.csv")).unwrap(), "");
+}
