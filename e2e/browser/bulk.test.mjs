@@ -82,7 +82,7 @@ async function loseSecond(page, answer) {
 
 test("each line of a list is issued as it is, and the file says what became of it", async (t) => {
   const page = await open(t, APP);
-  const [plain, spaced, quoted, known] = ["plain", " spaced\t", 'quo"ted, ', "known"].map(unique);
+  const [plain, spaced, quoted, known] = ["plain", " spaced ", 'quo"ted, ', "known"].map(unique);
   // What a spreadsheet may take for formulas, the last one after splitting the cell.
   const [signed, wide, split] = ["=signed", "＠wide", 'split;"-'].map(unique);
   await api("/issue", { credential: known });
@@ -188,6 +188,11 @@ test("equal reasons are told once, with their lines", async (t) => {
   const notice = await outcome(section, "Issued 0 of 12 credentials");
   const reason = "expires_at must be in the future: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more";
   assert((await words(notice)).includes(`Refused\n12\n${reason}`));
+  // A credential that is not generated is not in the file.
+  await submit(await several(page, 1));
+  await outcome(section, "Issued 0 of 1 credential");
+  const [{ credential, status }] = await save(page);
+  assert.deepEqual([credential, status], ["", "expires_at must be in the future"]);
 });
 
 test("a list can be stopped and continued, and each part is saved once", async (t) => {

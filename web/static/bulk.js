@@ -155,7 +155,8 @@ function aboutUncertain(uncertain) {
 }
 
 function file(done, generates, download) {
-  const changed = done.filter(({ credential }) => credential !== withoutFormula(credential)).length;
+  const known = done.map(({ credential }) => credential).filter((credential) => credential !== null);
+  const changed = known.filter((credential) => credential !== withoutFormula(credential)).length;
   const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula`;
   return el(
     "div",

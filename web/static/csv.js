@@ -18,8 +18,8 @@ export function save(name, rows) {
 }
 
 /**
- * A text with an apostrophe before each sign that could begin a formula, and before white space that a spreadsheet drops
- * from the beginning of a cell. Excel may also split a cell at semicolons and tabs, even within its quotes.
+ * A text with an apostrophe before each sign that could begin a formula, and before white space that a spreadsheet
+ * drops from the beginning of a cell. Excel may also split a cell at semicolons and tabs, even within its quotes.
  */
 export function withoutFormula(text) {
   return text.replace(/(^|[;\t\r\n])("*)(?=[=+\-@＝＋－＠])/g, "$1$2'").replace(/^(?=[\t\r\n])/, "'");
