@@ -34,6 +34,26 @@ for (const [name, options] of [
     await section.getByRole("button", { name: "Issue", exact: true }).click();
     await section.locator("[data-credential]").waitFor();
     await look("a generated credential");
+    await section.getByLabel("I have a list").check();
+    await section.getByLabel("Credentials, one per line").fill(`${credential}\n${unique(" listed")}\n${"x".repeat(65_536)}`);
+    await look("a list");
+    // In its progress until it has been looked at.
+    let answer;
+    const looked = new Promise((resolve) => { answer = resolve; });
+    await page.route("**/issue/batch", async (route) => {
+      await looked;
+      await route.continue();
+    });
+    await section.getByRole("button", { name: "Issue", exact: true }).click();
+    await section.getByRole("progressbar").waitFor();
+    await look("a list in progress");
+    answer();
+    await section.getByRole("heading", { name: "Issued 1 of 3 credentials" }).waitFor();
+    await look("a list that was issued");
+    await section.getByLabel("Generate a list for me").check();
+    await section.getByRole("button", { name: "Issue", exact: true }).click();
+    await section.getByRole("heading", { name: "Issued 10 of 10 credentials" }).waitFor();
+    await look("a generated list");
     await verify(page, credential);
     await look("valid");
     await verify(page, " never issued");
@@ -42,7 +62,7 @@ for (const [name, options] of [
     await look("locked");
     await unlock(page, "History");
     await page.getByRole("img", { name: "not valid" }).waitFor();
-    await look("history");
+    await look("history and what is not saved yet");
     const list = await view(page, "Credentials");
     await list.locator("tbody tr").first().waitFor();
     await look("credentials");

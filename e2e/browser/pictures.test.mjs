@@ -5,6 +5,23 @@ import { stat } from "node:fs/promises";
 import { test } from "node:test";
 import { PICTURE_APP, SCREENSHOTS, api, open, unlock, verify, view } from "./harness.mjs";
 
+/** Statistics of a day, busiest at noon, with some guesses in the night. */
+function aDay(query) {
+  const [since, until] = ["since", "until"].map((name) => query.get(name));
+  const buckets = Array.from({ length: 24 }, (_, index) => {
+    const start = new Date(Date.parse(since) + index * 3_600_000);
+    const hour = start.getUTCHours();
+    const valid = Math.round(130 + 120 * Math.cos(((hour - 12) / 12) * Math.PI) + 17 * Math.sin(hour * 2));
+    const guessed = hour === 2 || hour === 3;
+    const failed = { expired: hour % 3, revoked: hour % 5 === 0 ? 1 : 0, not_found: guessed ? 60 : 4 + (hour % 4) };
+    return { start: start.toISOString(), valid, ...failed, refused: guessed ? 25 : 0 };
+  });
+  const kinds = ["valid", "expired", "revoked", "not_found", "refused"];
+  const total = (kind) => buckets.reduce((sum, bucket) => sum + bucket[kind], 0);
+  const totals = Object.fromEntries(kinds.map((kind) => [kind, total(kind)]));
+  return { by: "hour", since, until, buckets, totals };
+}
+
 test("the pictures are taken", async (t) => {
   const credential = "LICENCE-4711-ACME";
   await api("/issue", { credential, ttl_seconds: 31_536_000, metadata: { owner: "ops", plan: "team" } }, PICTURE_APP);
@@ -34,6 +51,9 @@ test("the pictures are taken", async (t) => {
     await new Promise((resolve) => setTimeout(resolve, 400 + 120 * (second % 5)));
   }
   const dark = await open(t, PICTURE_APP, { viewport: { width: 900, height: 960 }, colorScheme: "dark" });
+  // The application has run for seconds only.
+  const query = (route) => new URL(route.request().url()).searchParams;
+  await dark.route("**/statistics/verification?*", (route) => route.fulfill({ json: aDay(query(route)) }));
   const history = await unlock(dark, "History");
   await history.getByRole("img", { name: "not valid" }).waitFor();
   await dark.evaluate(() => document.activeElement.blur());

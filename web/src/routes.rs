@@ -48,14 +48,18 @@ const ASSETS: &[Asset] = assets! {
     "icon.svg": SVG,
     "api.js": JAVASCRIPT,
     "app.js": JAVASCRIPT,
+    "batch.js": JAVASCRIPT,
+    "bulk.js": JAVASCRIPT,
     "chart.js": JAVASCRIPT,
     "credentials.js": JAVASCRIPT,
+    "csv.js": JAVASCRIPT,
     "dom.js": JAVASCRIPT,
     "health.js": JAVASCRIPT,
     "history.js": JAVASCRIPT,
     "issue.js": JAVASCRIPT,
     "list.js": JAVASCRIPT,
     "session.js": JAVASCRIPT,
+    "statistics.js": JAVASCRIPT,
     "verify.js": JAVASCRIPT,
 };
 

@@ -16,10 +16,10 @@ const TIMEOUT = 30_000;
 
 /** Why there is no answer to show. */
 export class ApiError extends Error {
-  /** `status` is 0 if no answer came at all. */
-  constructor(status, title, detail, { requestId = null, errors = [] } = {}) {
+  /** `status` is 0 if no answer came at all, `retryAfter` the seconds to wait after too many requests. */
+  constructor(status, title, detail, { requestId = null, errors = [], retryAfter = null } = {}) {
     super(detail);
-    Object.assign(this, { status, title, requestId, errors });
+    Object.assign(this, { status, title, requestId, errors, retryAfter });
   }
 }
 
@@ -60,6 +60,7 @@ export async function call(method, path, { body, token, signal, also = [] } = {}
     {
       requestId: answer?.request_id ?? response.headers.get("x-request-id"),
       errors: answer?.errors ?? [],
+      retryAfter: response.status === 429 ? seconds(response.headers.get("retry-after")) : null,
     },
   );
 }
@@ -76,6 +77,11 @@ function unreachable(error) {
     "The service cannot be reached",
     `There is no answer from ${API}. Either it is down, or it does not allow pages from ${location.origin} (cors_origin).`,
   );
+}
+
+/** The seconds of a Retry-After header, or null. */
+function seconds(header) {
+  return /^\d+$/.test(header ?? "") ? Number(header) : null;
 }
 
 /** Parses JSON. Numbers too long for JavaScript keep their digits if the browser has JSON.rawJSON. */

@@ -1,59 +1,81 @@
-// A chart of verifications over time: valid and not valid, as stacked bars.
+// A chart of counts over time, as stacked bars.
 
-import { el, svg } from "./dom.js";
+import { el, number, plural, svg } from "./dom.js";
 
 const WIDTH = 720;
 const HEIGHT = 120;
-const BARS = 36;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 
-/** A card with the chart. `points` are `{at, valid}`, `at` in milliseconds; `more` if there are older ones. */
-export function chart(points, more) {
-  const from = points.reduce((least, { at }) => Math.min(least, at), Infinity);
-  const to = points.reduce((most, { at }) => Math.max(most, at), -Infinity);
-  // At least a second per bar, so that a burst does not spread over the whole chart.
-  const span = Math.max(to - from + 1, BARS * 1000);
-  const start = to + 1 - span;
-  const bars = Array.from({ length: BARS }, () => ({ valid: 0, invalid: 0 }));
-  for (const { at, valid } of points) {
-    bars[Math.min(BARS - 1, Math.floor(((at - start) / span) * BARS))][valid ? "valid" : "invalid"] += 1;
+/** The least height at which a count is seen. */
+const SEEN = 2;
+
+/** A figure of the service's answer: its buckets, added up to bars of `step` milliseconds. */
+export function chart({ buckets, totals, ...range }, series, step) {
+  const [since, until] = [Date.parse(range.since), Date.parse(range.until)];
+  const bars = Array.from({ length: Math.ceil((until - since) / step) }, () => series.map(() => 0));
+  for (const bucket of buckets) {
+    const bar = bars[Math.floor((Date.parse(bucket.start) - since) / step)];
+    series.forEach(({ kinds }, index) => { bar[index] += sum(kinds, bucket); });
   }
-  const most = Math.max(...bars.map(({ valid, invalid }) => valid + invalid));
-  const total = { valid: sum(bars, "valid"), invalid: sum(bars, "invalid") };
-  const when = (at) => new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: span < 86_400_000 ? "medium" : "short" });
-  const summary = `${total.valid} valid and ${total.invalid} not valid, from ${when(start)} to ${when(to)}`;
+  const most = Math.max(...bars.map((counts) => counts.reduce((total, count) => total + count)));
+  const when = range.by === "day" ? day : hour;
+  // A time within the last hour or day, which may not be over yet.
+  const end = Math.min(until - 1, Date.now());
+  const told = (counts) => series.map(({ name }, index) => `${number(counts[index])} ${name}`).join(", ");
+  const summary = `${told(series.map(({ kinds }) => sum(kinds, totals)))}, from ${when(since)} to ${when(end)}`;
 
-  const width = WIDTH / BARS;
-  const rect = (kind, x, y, height) => svg("rect", { class: kind, x: x + 1, y, width: width - 2, height, rx: 1.5 });
-  const drawn = bars.flatMap(({ valid, invalid }, index) => {
-    if (valid + invalid === 0) return [];
-    const scale = (count) => (count / most) * HEIGHT;
-    const x = index * width;
-    const title = `${when(start + (index * span) / BARS)}: ${valid} valid, ${invalid} not valid`;
-    return [svg(
-      "g",
-      {},
-      svg("title", {}, title),
-      valid ? rect("valid", x, HEIGHT - scale(valid), scale(valid)) : null,
-      invalid ? rect("invalid", x, HEIGHT - scale(valid) - scale(invalid), scale(invalid)) : null,
-    )];
+  const width = WIDTH / bars.length;
+  const drawn = bars.flatMap((counts, index) => {
+    if (counts.every((count) => count === 0)) return [];
+    let y = HEIGHT;
+    const rects = series.map(({ kind }, which) => {
+      if (counts[which] === 0) return null;
+      const height = Math.max(SEEN, (counts[which] / most) * HEIGHT);
+      y -= height;
+      return svg("rect", { class: kind, x: index * width + 1, y, width: width - 2, height, rx: 1.5 });
+    });
+    return [svg("g", {}, svg("title", {}, `${when(since + index * step)}: ${told(counts)}`), ...rects)];
   });
   const picture = svg(
     "svg",
-    { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT + 4}`, role: "img", "aria-label": summary },
+    {
+      class: "chart",
+      viewBox: `0 0 ${WIDTH} ${HEIGHT + 4}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": summary,
+    },
     svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: HEIGHT + 1, y2: HEIGHT + 1 }),
     ...drawn,
   );
-  const ends = el("div", { class: "legend ends" }, el("span", {}, when(start)), el("span", {}, when(to)));
+  const length = step < DAY ? plural(step / HOUR, "hour") : `${plural(step / DAY, "day")} (UTC)`;
+  const ends = el("div", { class: "legend ends" }, el("span", {}, when(since)), el("span", {}, when(end)));
   const legend = el(
     "div",
     { class: "legend" },
-    el("span", {}, el("i", { class: "valid" }), `${total.valid} valid`),
-    el("span", {}, el("i", { class: "invalid" }), `${total.invalid} not valid`),
-    more ? el("span", {}, `the newest ${points.length}; there are more`) : null,
+    series.map((one) => el("span", {}, el("i", { class: one.kind }), figures(one, totals))),
+    el("span", {}, `a bar is ${length}`),
   );
-  return el("figure", { class: "card figure" }, picture, ends, legend);
+  return el("figure", { class: "figure" }, picture, ends, legend);
 }
 
-function sum(bars, kind) {
-  return bars.reduce((total, bar) => total + bar[kind], 0);
+/** The total of a series, and of its kinds if they are several. */
+function figures({ name, kinds }, totals) {
+  const total = `${number(sum(kinds, totals))} ${name}`;
+  const counted = kinds.filter((kind) => totals[kind] > 0);
+  if (kinds.length === 1 || counted.length === 0) return total;
+  return `${total} (${counted.map((kind) => `${number(totals[kind])} ${kind.replaceAll("_", " ")}`).join(", ")})`;
+}
+
+function sum(kinds, counts) {
+  return kinds.reduce((total, kind) => total + counts[kind], 0);
+}
+
+function hour(at) {
+  return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
+function day(at) {
+  return new Date(at).toLocaleDateString(undefined, { dateStyle: "medium", timeZone: "UTC" });
 }

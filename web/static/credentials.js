@@ -1,4 +1,4 @@
-// The list of issued credentials, and their revocation.
+// The list of issued credentials, a chart of all, and their revocation.
 
 import { busy, credentialField, el, errorNotice, json, notice, say, time } from "./dom.js";
 import { badge, copyHash, list, shortHash } from "./list.js";
@@ -25,7 +25,15 @@ export function start(section) {
         onclick: () => open(row.credential_hash),
       }, "Revoke"))],
     ],
-    shown: ({ above }) => above.replaceChildren(anyButton),
+    counts: {
+      path: "/statistics/issuance",
+      title: "All credentials",
+      series: [
+        { name: "issued", kind: "valid", kinds: ["issued"] },
+        { name: "revoked", kind: "invalid", kinds: ["revoked"] },
+      ],
+    },
+    shown: (above) => above.replaceChildren(anyButton),
   });
 
   const form = dialog.querySelector("form");

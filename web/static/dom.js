@@ -30,6 +30,16 @@ export function time(text) {
   return el("time", { datetime: text, title: text }, shown);
 }
 
+/** A number as it is written in the user's language. */
+export function number(value) {
+  return value.toLocaleString();
+}
+
+/** A number of things: `1 day`, `2 days`. */
+export function plural(value, noun) {
+  return `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
 /** The value of a `datetime-local` input as RFC 3339 in UTC; null if it is empty. */
 export function utc(local) {
   return local === "" ? null : new Date(local).toISOString();
@@ -99,7 +109,8 @@ export function notice(kind, title, ...children) {
 }
 
 /** An error as the service reported it: its detail, what is wrong where, and the request id to find in the log. */
-export function errorNotice({ title = "The page failed", message, errors = [], requestId = null }, retry = null) {
+export function errorNotice(error, retry = null) {
+  const { title = "The page failed", message, errors = [], requestId = null, retryAfter = null } = error;
   const card = notice(
     "warn",
     title,
@@ -107,11 +118,18 @@ export function errorNotice({ title = "The page failed", message, errors = [], r
     errors.length > 1
       ? el("ul", {}, errors.map((error) => el("li", {}, el("code", {}, error.location), `: ${error.message}`)))
       : null,
+    retryAfter === null ? null : el("p", {}, `Wait ${plural(retryAfter, "second")}, until `, clock(retryAfter), "."),
     requestId ? el("p", { class: "hint" }, "Request id: ", el("code", {}, requestId)) : null,
     retry ? el("button", { type: "button", onclick: retry }, "Try again") : null,
   );
   card.setAttribute("role", "alert");
   return card;
+}
+
+/** The time of day after some seconds. */
+function clock(seconds) {
+  const date = new Date(Date.now() + seconds * 1000);
+  return el("time", { datetime: date.toISOString() }, date.toLocaleTimeString());
 }
 
 /** Shows an answer, and scrolls to it: on a phone it would be off the screen. */

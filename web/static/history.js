@@ -1,12 +1,7 @@
-// The list of audit rows, and a chart of them.
+// The list of audit rows, and a chart of all verifications.
 
-import { chart } from "./chart.js";
 import { el, time } from "./dom.js";
 import { badge, copyHash, list, shortHash } from "./list.js";
-
-/** How many rows the chart shows at most, and how many it reads at a time. */
-const CHARTED = 1000;
-const BATCH = 100;
 
 export function start(section) {
   const { load } = list(section, {
@@ -20,30 +15,21 @@ export function start(section) {
       ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyHash(row.credential_hash))],
       ["By", (row) => row.verified_by],
       ["Request id", (row) => el("code", {}, row.request_id)],
+      ["Client", (row) => client(row.client_address), (row) => row.client_address !== undefined],
     ],
-    shown: draw,
+    counts: {
+      path: "/statistics/verification",
+      title: "All verifications",
+      series: [
+        { name: "valid", kind: "valid", kinds: ["valid"] },
+        { name: "not valid", kind: "invalid", kinds: ["not_found", "expired", "revoked"] },
+        { name: "refused after too many failures", kind: "refused", kinds: ["refused"] },
+      ],
+    },
   });
   return load;
 }
 
-/** Draws the newest rows that match the filters. The table does not wait for it. */
-async function draw({ filters, call, signal, above }) {
-  const rows = [];
-  let cursor = null;
-  try {
-    do {
-      filters.set("limit", BATCH);
-      if (cursor !== null) filters.set("cursor", cursor);
-      const page = await call("GET", `/verifications?${filters}`, { signal });
-      rows.push(...page.verifications);
-      cursor = page.next_cursor;
-    } while (cursor !== null && rows.length < CHARTED);
-  } catch {
-    // The table has its own request, and shows the error.
-    if (!signal.aborted) above.replaceChildren();
-    return;
-  }
-  if (signal.aborted) return;
-  const points = rows.map((row) => ({ at: Date.parse(row.verified_at), valid: row.is_valid }));
-  above.replaceChildren(...(points.length === 0 ? [] : [chart(points, cursor !== null)]));
+function client(address) {
+  return address === undefined ? "" : el("code", { class: "address" }, address);
 }

@@ -1,76 +1,142 @@
-// Issues a credential: the user's own, or a generated one that is shown once.
+// Issues credentials: the user's own, or generated ones that are shown once.
 
 import { ApiError, call } from "./api.js";
-import { busy, copyButton, credentialField, el, errorNotice, facts, notice, present, say, time, utc, wait } from "./dom.js";
+import { generated, lines } from "./batch.js";
+import { bulk } from "./bulk.js";
+import {
+  busy, copyButton, credentialField, el, errorNotice, facts, notice, plural, present, say, time, utc, wait,
+} from "./dom.js";
 import { isSendable, setToken, token } from "./session.js";
 
 const ONCE = "This is your credential. It is shown this once: copy it now.";
+
+/** The field of each source that has one. */
+const FIELDS = { own: "credential", lines: "lines", several: "count" };
 
 export function start(section) {
   const form = section.querySelector("[data-form]");
   const result = section.querySelector("[data-result]");
   const fields = form.elements;
   const issuer = section.querySelector("[data-issuer]");
+  const counted = section.querySelector("[data-counted]");
   credentialField(form);
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   section.querySelector("[data-zone]").textContent = `(your time, ${zone})`;
+  const count = () => {
+    const text = description(fields.lines.value);
+    // Assigning the same text would announce it again.
+    if (counted.textContent !== text) counted.textContent = text;
+  };
+  fields.lines.addEventListener("input", count);
   const arrange = () => {
-    const own = fields.source.value === "own";
-    section.querySelector("[data-own]").hidden = !own;
-    fields.credential.required = own;
+    for (const [source, field] of Object.entries(FIELDS)) {
+      const chosen = fields.source.value === source;
+      section.querySelector(`[data-${source}]`).hidden = !chosen;
+      fields[field].required = chosen;
+      fields[field].disabled = !chosen;
+    }
     const at = fields.expiry.value === "at";
     section.querySelector("[data-at]").hidden = !at;
     fields.expires_at.required = at;
+    count();
   };
   form.addEventListener("change", arrange);
   // On Back, browsers may restore what was chosen before.
   addEventListener("pageshow", arrange);
 
-  const askForToken = () => {
-    issuer.hidden = false;
-    fields.token.required = true;
-  };
+  /** Runs a task with the token that was typed in; asks for one if it is missing or wrong. */
+  const act = (task, failed) => busy(form, async () => {
+    try {
+      const given = fields.token.value.trim();
+      if (given !== "") {
+        if (!isSendable(given)) throw inputError("body", "A token has visible ASCII characters only.");
+        setToken("issuer", given);
+      }
+      await task();
+      fields.token.value = "";
+      issuer.hidden = true;
+      fields.token.required = false;
+    } catch (error) {
+      failed(error);
+      if (error.status === 401) {
+        setToken("issuer", null);
+        issuer.hidden = false;
+        fields.token.required = true;
+        fields.token.focus();
+      }
+    }
+  });
+  const fail = (error) => present(result, errorNotice(error));
+  const list = bulk(result, act);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    busy(form, async () => {
-      wait(result, "Issuing…");
-      try {
-        const given = fields.token.value.trim();
-        if (given !== "") {
-          if (!isSendable(given)) throw inputError("body", "A token has visible ASCII characters only.");
-          setToken("issuer", given);
-        }
-        const answer = await call("POST", "/issue", { body: request(fields), token: token("issuer") });
-        present(result, issued(answer));
-        say(answer.credential === undefined ? "Issued." : `Issued. ${ONCE}`);
-        fields.credential.value = "";
-        fields.metadata.value = "";
-        fields.token.value = "";
-        form.querySelector("[data-spaces]").textContent = "";
-        issuer.hidden = true;
-        fields.token.required = false;
-      } catch (error) {
-        present(result, errorNotice(error));
-        if (error.status === 401) {
-          setToken("issuer", null);
-          askForToken();
-          fields.token.focus();
-        }
+    if (form.hasAttribute("aria-busy") || !list.mayDrop()) return;
+    const typed = ["credential", "lines", "metadata"].map((name) => [fields[name], fields[name].value]);
+    const clear = () => {
+      for (const [field, value] of typed) {
+        // While a list is issued, the next one may be typed in.
+        if (field.value !== value) continue;
+        field.value = "";
+        field.dispatchEvent(new Event("input"));
       }
-    });
+    };
+    let items, common;
+    try {
+      items = listed(fields);
+      common = terms(fields);
+    } catch (error) {
+      fail(error);
+      return;
+    }
+    if (items !== null) {
+      list.start(items, common, clear);
+      return;
+    }
+    act(async () => {
+      wait(result, "Issuing…");
+      const own = fields.source.value === "own";
+      const credential = own ? `"credential":${JSON.stringify(fields.credential.value)}` : '"generate":true';
+      const answer = await call("POST", "/issue", { body: `{${credential}${common}}`, token: token("issuer") });
+      present(result, issued(answer));
+      say(answer.credential === undefined ? "Issued." : `Issued. ${ONCE}`);
+      clear();
+    }, fail);
   });
 
   return arrange;
 }
 
-/** The request's JSON text. Metadata goes into it as it was typed, so that its numbers keep their digits. */
-function request(fields) {
-  const members = fields.source.value === "own" ? { credential: fields.credential.value } : { generate: true };
-  if (fields.expiry.value === "at") members.expires_at = utc(fields.expires_at.value);
-  else if (fields.expiry.value !== "") members.ttl_seconds = Number(fields.expiry.value);
-  const text = JSON.stringify(members);
+/** How many credentials these lines are, and what cannot be seen in them. */
+function description(text) {
+  if (text === "") return "";
+  const items = lines(text);
+  const ignored = text.replace(/\n$/, "").split("\n").length - items.length;
+  const spaced = items.filter(({ credential }) => credential !== credential.trim()).length;
+  const parts = [`${plural(items.length, "credential")}.`];
+  if (ignored > 0) parts.push(`${plural(ignored, "empty line")} left out.`);
+  if (spaced > 0) parts.push(`White space before or after ${plural(spaced, "credential")} counts as part of it.`);
+  return parts.join(" ");
+}
+
+/** What is to be issued as a list, or null for a single credential. */
+function listed(fields) {
+  if (fields.source.value === "several") return generated(Number(fields.count.value));
+  if (fields.source.value !== "lines") return null;
+  const items = lines(fields.lines.value);
+  if (items.length === 0) throw inputError("lines", "All lines are empty.");
+  return items;
+}
+
+/**
+ * The JSON text of the members besides the credential, each after a comma. Metadata goes into it as it was typed, so
+ * that its numbers keep their digits.
+ */
+function terms(fields) {
+  let text = "";
+  if (fields.expiry.value === "at") text = `,"expires_at":${JSON.stringify(utc(fields.expires_at.value))}`;
+  else if (fields.expiry.value !== "") text = `,"ttl_seconds":${fields.expiry.value}`;
   const metadata = fields.metadata.value.trim();
   if (metadata === "") return text;
   let value;
@@ -82,7 +148,7 @@ function request(fields) {
   if (value === null || typeof value !== "object" || Array.isArray(value)) {
     throw inputError("metadata", "The metadata must be a JSON object, such as {\"owner\": \"ops\"}.");
   }
-  return `${text.slice(0, -1)},"metadata":${metadata}}`;
+  return `${text},"metadata":${metadata}`;
 }
 
 function inputError(location, message) {

@@ -1,8 +1,9 @@
-// What History and Credentials share: the token, the filters, the table and its pages.
+// What History and Credentials share: the token, the filters, the chart, the table and its pages.
 
 import { ApiError, call } from "./api.js";
 import { busy, copyButton, el, errorNotice, say, utc, wait } from "./dom.js";
 import { isSendable, setToken, token } from "./session.js";
+import { statistics } from "./statistics.js";
 
 const PAGE_SIZE = 20;
 
@@ -12,13 +13,13 @@ const locks = [];
 /**
  * Sets up a list in a section.
  *
- * `path` is the route, `member` the name of its rows, `statuses` the choices of the filter; `columns` are pairs of a name
- * and a function from a row to a cell. `shown` is called after each load of the first page, with its filters and a signal
- * that is aborted by the next such load.
+ * `path` is the route, `member` the name of its rows, `statuses` the choices of the filter, `counts` what the chart is
+ * of; `columns` are a name and a function from a row to a cell each, and one that tells which rows have it if not all do.
+ * `shown` is called after each load of the first page, with the element above the table.
  *
  * Returns `load` to reload the page, `call` to call an admin route, and `part` to find the section's elements.
  */
-export function list(section, { path, member, statuses, columns, empty, shown = () => {} }) {
+export function list(section, { path, member, statuses, columns, empty, counts, shown = () => {} }) {
   section.append(document.getElementById("list").content.cloneNode(true));
   const part = (name) => section.querySelector(`[data-${name}]`);
   const [tokenForm, unlocked, filters] = [part("token"), part("unlocked"), part("filters")];
@@ -30,11 +31,10 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
   let cursors = [null];
   let next = null;
   let request = null;
-  let extra = null;
 
   const lock = (error = null) => {
     request?.abort();
-    extra?.abort();
+    figures.clear();
     setToken("admin", null);
     rows.replaceChildren();
     part("above").replaceChildren();
@@ -56,6 +56,8 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
       throw error;
     }
   };
+
+  const figures = statistics(part("statistics"), counts, admin);
 
   /** The filters as filled in. They apply once submitted: a cursor is bound to the filters it was made for. */
   const query = () => {
@@ -110,9 +112,8 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
       }
     }
     if (cursor !== null) return;
-    extra?.abort();
-    extra = new AbortController();
-    shown({ filters: new URLSearchParams(applied), call: admin, signal: extra.signal, above: part("above") });
+    shown(part("above"));
+    figures.draw(applied);
   };
 
   const first = () => {
@@ -177,7 +178,8 @@ export function list(section, { path, member, statuses, columns, empty, shown = 
 }
 
 /** A table. Its roles keep it a table for screen readers where the style shows its rows as cards. */
-function table(name, rows, columns) {
+function table(name, rows, all) {
+  const columns = all.filter(([, , has]) => has === undefined || rows.some(has));
   return el(
     "table",
     { role: "table", "aria-label": name },

@@ -59,6 +59,11 @@ async fn the_page_works_in_a_browser() {
     let guarded =
         Setup::new().variable("issuer_token", ISSUER_TOKEN).variable("admin_token", "").start().await;
     let broken = Setup::new().variable("issuance_url", "http://127.0.0.1:1").start().await;
+    let limited = Setup::new()
+        .variable("verify_failures_per_minute", "2")
+        .variable("audit_client_address", "true")
+        .start()
+        .await;
     let pictured = Setup::new().start().await;
     let files = static_copy(&app.base_url);
     friend.serve(files.path());
@@ -70,7 +75,7 @@ async fn the_page_works_in_a_browser() {
     let mut scripts: Vec<_> = fs::read_dir(&tests).unwrap().map(|file| file.unwrap().path()).collect();
     scripts.retain(|file| file.to_string_lossy().ends_with(".test.mjs"));
     scripts.sort();
-    assert!(scripts.len() >= 5, "{scripts:?}");
+    assert!(scripts.len() >= 7, "{scripts:?}");
     let mut command = Command::new(node);
     command
         .arg("--test")
@@ -82,6 +87,7 @@ async fn the_page_works_in_a_browser() {
         .env("APP_URL", &app.base_url)
         .env("GUARDED_APP_URL", &guarded.base_url)
         .env("BROKEN_APP_URL", &broken.base_url)
+        .env("LIMITED_APP_URL", &limited.base_url)
         .env("FRIEND_URL", &friend_url)
         .env("STRANGER_URL", &stranger_url)
         .env("PICTURE_APP_URL", &pictured.base_url)

@@ -1,0 +1,346 @@
+// Issuing a list: what is sent, what becomes of it, and that nothing is lost without a warning.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { APP, GUARDED_APP, ISSUER_TOKEN, api, open, said, unique, view, words } from "./harness.mjs";
+
+const STATUS = /the server responded with a status of/;
+const HEADER = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at"];
+
+/** Chooses a list of these lines. */
+async function fill(page, lines) {
+  const section = await view(page, "Issue");
+  await section.getByLabel("I have a list").check();
+  await section.getByLabel("Credentials, one per line").fill(lines.join("\n"));
+  return section;
+}
+
+/** Chooses a list of generated credentials. */
+async function several(page, count) {
+  const section = await view(page, "Issue");
+  await section.getByLabel("Generate a list for me").check();
+  await section.getByLabel("How many").fill(String(count));
+  return section;
+}
+
+async function submit(section) {
+  await section.getByRole("button", { name: "Issue", exact: true }).click();
+}
+
+/** Waits for the outcome of a list, and returns its notice. */
+async function outcome(section, heading) {
+  await section.getByRole("heading", { name: heading, exact: true }).waitFor();
+  return section.locator("[data-result] > .notice");
+}
+
+/** Saves the file, and returns its rows without the header. */
+async function save(page) {
+  const downloading = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Save as CSV file" }).click();
+  const download = await downloading;
+  assert.match(download.suggestedFilename(), /^credentials-[0-9T-]+\.csv$/);
+  const text = await readFile(await download.path(), "utf8");
+  assert(text.startsWith('\u{feff}"line",'), "the file has no byte order mark");
+  const [header, ...rows] = parse(text.slice(1));
+  assert.deepEqual(header, HEADER);
+  await page.locator("[data-file]", { hasText: "This page does not have the credentials any more" }).waitFor();
+  return rows.map((row) => Object.fromEntries(row.map((cell, index) => [HEADER[index], cell])));
+}
+
+/** Parses CSV as RFC 4180 has it, with all cells in quotes. */
+function parse(text) {
+  const rows = [[]];
+  for (const [, quoted, end] of text.matchAll(/"((?:[^"]|"")*)"(,|\r\n)/g)) {
+    rows.at(-1).push(quoted.replaceAll('""', '"'));
+    if (end === "\r\n") rows.push([]);
+  }
+  assert.deepEqual(rows.pop(), []);
+  assert(rows.every((row) => row.length === HEADER.length), "a row is too short or too long");
+  return rows;
+}
+
+/** Remembers the requests that issue a list. */
+function requests(page) {
+  const sent = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith("/issue/batch")) sent.push(request.postData());
+  });
+  return sent;
+}
+
+/** Lets the service do what the second request asks for, and then answers with `answer` instead. */
+async function loseSecond(page, answer) {
+  let count = 0;
+  await page.route("**/issue/batch", async (route) => {
+    count += 1;
+    if (count !== 2) return route.continue();
+    await route.fetch();
+    return answer(route);
+  });
+}
+
+test("each line of a list is issued as it is, and the file says what became of it", async (t) => {
+  const page = await open(t, APP);
+  const [plain, spaced, quoted, known] = ["plain", " spaced ", 'quo"ted, ', "known"].map(unique);
+  // What a spreadsheet may take for formulas, the last one after splitting the cell.
+  const [signed, wide, split] = ["=signed", "＠wide", 'split;"-'].map(unique);
+  await api("/issue", { credential: known });
+  const long = "x".repeat(65_536);
+  const section = await fill(page, [plain, spaced, "", quoted, known, signed, plain, long, wide, split, ""]);
+  await section.getByText("9 credentials. 1 empty line left out. White space before or after 1 credential").waitFor();
+  await section.getByRole("combobox", { name: "Expires" }).selectOption("In an hour");
+  await section.getByText("Metadata").click();
+  await section.getByLabel("A JSON object").fill('{"serial": 12345678901234567890}');
+  await submit(section);
+  const notice = await words(await outcome(section, "Issued 6 of 9 credentials"));
+  assert.match(notice, /Already issued\n2\nRefused\n1\n/);
+  assert.match(notice, /already issued: lines 5, 7/);
+  assert.match(notice, /too long: a request has at most 64 KiB: line 8/);
+  assert.match(notice, /3 credentials that a spreadsheet would take for a formula have an apostrophe/);
+  assert.equal(await section.getByLabel("Credentials, one per line").inputValue(), "");
+
+  const rows = await save(page);
+  assert.deepEqual(rows.map(({ line, credential, status }) => [line, credential, status]), [
+    ["1", plain, "issued"],
+    ["2", spaced, "issued"],
+    ["4", quoted, "issued"],
+    ["5", known, "already issued"],
+    ["6", `'${signed}`, "issued"],
+    ["7", plain, "already issued"],
+    ["8", long, "too long: a request has at most 64 KiB"],
+    ["9", `'${wide}`, "issued"],
+    ["10", split.replace("-", "'-"), "issued"],
+  ]);
+  for (const row of rows) {
+    const issued = row.status === "issued";
+    assert.equal(/^[0-9a-f]{64}$/.test(row.credential_hash), issued);
+    assert.equal(Date.parse(row.expires_at) - Date.parse(row.issued_at) === 3_600_000, issued);
+  }
+  assert.equal(await section.getByRole("button", { name: "Save as CSV file" }).count(), 0);
+  const checked = await fetch(`${APP}/verify`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ credential: spaced }),
+  });
+  assert.match(await checked.text(), /"status":"valid".*"metadata":\{"serial": ?12345678901234567890\}/);
+});
+
+test("generated credentials are issued by the hundred, saved once, and count", async (t) => {
+  const page = await open(t, APP);
+  const sent = requests(page);
+  const section = await several(page, 250);
+  await submit(section);
+  const notice = await outcome(section, "Issued 250 of 250 credentials");
+  assert.match(await words(notice), /in the memory of this page only/);
+  assert.deepEqual(sent.map((body) => JSON.parse(body).credentials.length), [100, 100, 50]);
+  const rows = await save(page);
+  assert.equal(new Set(rows.map(({ credential }) => credential)).size, 250);
+  assert.deepEqual(rows.map(({ line }) => Number(line)), Array.from({ length: 250 }, (_, index) => index + 1));
+  for (const { credential, status } of [rows[0], rows[249]]) {
+    assert.match(credential, /^kc_[0-9A-Za-z]{49}$/);
+    assert.equal(status, "issued");
+    assert.equal((await api("/verify", { credential })).status, "valid");
+  }
+  assert.equal(await notice.getByRole("button").count(), 0);
+  assert(!(await page.content()).includes(rows[0].credential));
+});
+
+test("the number of generated credentials is at least 1 and at most 10,000", async (t) => {
+  const page = await open(t, APP);
+  const sent = requests(page);
+  for (const count of ["0", "10001", "1.5", ""]) {
+    const section = await several(page, count);
+    await submit(section);
+    assert.equal(await section.getByLabel("How many").evaluate((field) => field.validity.valid), false, count);
+  }
+  assert.deepEqual(sent, []);
+});
+
+test("a list of empty lines is not sent", async (t) => {
+  const page = await open(t, APP);
+  const sent = requests(page);
+  const section = await fill(page, ["", "", ""]);
+  await submit(section);
+  assert.match(await words(section.getByRole("alert")), /^Not sent\nAll lines are empty/);
+  assert.deepEqual(sent, []);
+});
+
+test("a request has at most 64 KiB, and as many credentials as that allows", async (t) => {
+  const page = await open(t, APP);
+  const sent = requests(page);
+  // Each takes 3,000 bytes and more in the request: é has two, and a quotation mark is escaped.
+  const lines = Array.from({ length: 50 }, () => unique('é"'.repeat(740)));
+  const section = await fill(page, lines);
+  await submit(section);
+  await outcome(section, "Issued 50 of 50 credentials");
+  assert.deepEqual(sent.map((body) => JSON.parse(body).credentials.length), [21, 21, 8]);
+  assert(sent.every((body) => Buffer.byteLength(body) <= 65_536));
+  assert.deepEqual(sent.flatMap((body) => JSON.parse(body).credentials.map(({ credential }) => credential)), lines);
+});
+
+test("equal reasons are told once, with their lines", async (t) => {
+  const page = await open(t, APP);
+  const section = await fill(page, Array.from({ length: 12 }, () => unique("late")));
+  await section.getByRole("combobox", { name: "Expires" }).selectOption("At a time of your choice");
+  await section.getByLabel("Expires at").fill("2001-02-03T04:05");
+  await submit(section);
+  const notice = await outcome(section, "Issued 0 of 12 credentials");
+  const reason = "expires_at must be in the future: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more";
+  assert((await words(notice)).includes(`Refused\n12\n${reason}`));
+  // A credential that is not generated is not in the file.
+  await submit(await several(page, 1));
+  await outcome(section, "Issued 0 of 1 credential");
+  const [{ credential, status }] = await save(page);
+  assert.deepEqual([credential, status], ["", "expires_at must be in the future"]);
+});
+
+test("a list can be stopped and continued, and each part is saved once", async (t) => {
+  const page = await open(t, APP);
+  await page.route("**/issue/batch", async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await route.continue();
+  });
+  const section = await several(page, 250);
+  await submit(section);
+  const progress = section.getByRole("progressbar", { name: "Credentials done" });
+  assert.deepEqual(await progress.evaluate(({ value, max }) => [value, max]), [0, 250]);
+  await section.getByText("0 of 250 credentials done").waitFor();
+  await section.getByText("100 of 250 credentials done").waitFor();
+  assert.equal(await progress.evaluate(({ value }) => value), 100);
+  await section.getByRole("button", { name: "Stop" }).click();
+  assert.match(await words(await outcome(section, "Stopped: issued 200 of 250 credentials")), /Not done\n50\n/);
+  const first = await save(page);
+  await section.getByRole("button", { name: "Go on" }).click();
+  await outcome(section, "Issued 50 of 50 credentials");
+  const second = await save(page);
+  assert.deepEqual([first.length, second.length], [200, 50]);
+  assert.equal(new Set([...first, ...second].map(({ credential }) => credential)).size, 250);
+  assert.equal(second[0].line, "201");
+});
+
+test("after a request without an answer, a list goes on, and what may have been issued is told", async (t) => {
+  const page = await open(t, APP, { expected: /ERR_FAILED/ });
+  await loseSecond(page, (route) => route.abort());
+  const lines = Array.from({ length: 250 }, () => unique("lost"));
+  const section = await fill(page, lines);
+  await submit(section);
+  const notice = await words(await outcome(section, "Interrupted: issued 100 of 250 credentials"));
+  assert.match(notice, /The service cannot be reached/);
+  assert.match(notice, /100 credentials of a request that failed may have been issued/);
+  const field = section.getByLabel("Credentials, one per line");
+  assert.equal(await field.inputValue(), lines.join("\n"));
+  await field.fill("the next list");
+  await section.getByRole("button", { name: "Go on" }).click();
+  await outcome(section, "Issued 150 of 250 credentials");
+  assert.equal(await field.inputValue(), "the next list");
+  const rows = await save(page);
+  const maybe = "already issued, maybe by a request that failed";
+  assert.deepEqual(rows.map(({ credential }) => credential), lines);
+  const expected = lines.map((_, index) => (index >= 100 && index < 200 ? maybe : "issued"));
+  assert.deepEqual(rows.map(({ status }) => status), expected);
+});
+
+test("generated credentials of a request that fails are lost, and others take their place", async (t) => {
+  const page = await open(t, APP, { expected: STATUS });
+  const problem = { title: "Service unavailable", status: 503, detail: "It may have been done.", request_id: "r-503" };
+  const contentType = "application/problem+json";
+  await loseSecond(page, (route) => route.fulfill({ status: 503, contentType, body: JSON.stringify(problem) }));
+  const section = await several(page, 150);
+  await submit(section);
+  const notice = await words(await outcome(section, "Interrupted: issued 100 of 150 credentials"));
+  assert.match(notice, /It may have been done\.[^]*r-503/);
+  assert.match(notice, /50 generated credentials of a request that failed may have been issued, and nobody knows them/);
+  await section.getByRole("button", { name: "Go on" }).click();
+  const after = await words(await outcome(section, "Issued 150 of 150 credentials"));
+  assert.match(after, /50 generated credentials .* nobody knows/);
+  const rows = await save(page);
+  assert.equal(new Set(rows.map(({ credential }) => credential)).size, 150);
+});
+
+test("the issuer token is asked for, and the list goes on", async (t) => {
+  const page = await open(t, GUARDED_APP, { expected: STATUS });
+  const section = await several(page, 2);
+  await submit(section);
+  const notice = await words(await outcome(section, "Interrupted: issued 0 of 2 credentials"));
+  assert.match(notice, /Unauthorized/);
+  assert.doesNotMatch(notice, /may have been issued/);
+  const field = section.getByLabel("Issuer token");
+  assert(await field.evaluate((element) => element === document.activeElement));
+  await field.fill(ISSUER_TOKEN);
+  await section.getByRole("button", { name: "Go on" }).click();
+  await outcome(section, "Issued 2 of 2 credentials");
+  assert(await field.isHidden());
+  assert.equal((await save(page)).length, 2);
+});
+
+test("generated credentials that are not saved are not lost without a warning", async (t) => {
+  const page = await open(t, APP);
+  const asked = [];
+  let answer = "dismiss";
+  page.on("dialog", (dialog) => {
+    asked.push(dialog.type());
+    return dialog[answer]();
+  });
+  const reload = () => page.evaluate(() => location.reload());
+  const section = await several(page, 3);
+  await submit(section);
+  await outcome(section, "Issued 3 of 3 credentials");
+  const reminder = page.getByText("Generated credentials are not saved yet");
+  assert(await reminder.isHidden());
+  await view(page, "Verify");
+  await reminder.waitFor();
+  await page.getByRole("link", { name: "Go to them" }).click();
+  await outcome(section, "Issued 3 of 3 credentials");
+  await reminder.waitFor({ state: "hidden" });
+
+  await reload();
+  await section.getByLabel("I have one").check();
+  await section.getByRole("textbox", { name: "Credential", exact: true }).fill(unique("next"));
+  await submit(section);
+  assert.deepEqual(asked, ["beforeunload", "confirm"]);
+  await outcome(section, "Issued 3 of 3 credentials");
+  answer = "accept";
+  await submit(section);
+  await section.getByRole("heading", { name: "Issued", exact: true }).waitFor();
+  assert.deepEqual(asked, ["beforeunload", "confirm", "confirm"]);
+
+  await submit(await several(page, 4));
+  await outcome(section, "Issued 4 of 4 credentials");
+  await save(page);
+  await view(page, "Verify");
+  assert(await reminder.isHidden());
+  await submit(await several(page, 5));
+  await outcome(section, "Issued 5 of 5 credentials");
+  await save(page);
+  await Promise.all([page.waitForEvent("load"), reload()]);
+  assert.equal(asked.length, 3);
+});
+
+test("a list can be issued and saved by keyboard alone, and is announced sparingly", async (t) => {
+  const page = await open(t, APP);
+  await page.evaluate(() => {
+    globalThis.heard = [];
+    const region = document.querySelector("[data-said]");
+    const listen = () => region.textContent && globalThis.heard.push(region.textContent);
+    new MutationObserver(listen).observe(region, { childList: true });
+  });
+  const press = (key) => page.keyboard.press(key);
+  await page.getByLabel("I have one").focus();
+  await press("ArrowUp");
+  assert(await page.getByLabel("Generate a list for me").isChecked());
+  await press("Tab");
+  await press("Control+A");
+  await page.keyboard.type("450");
+  await press("Enter");
+  await said(page, "Issued 450 of 450 credentials");
+  const heard = await page.evaluate(() => globalThis.heard);
+  assert.deepEqual(heard, ["Issuing 450 credentials.", "Issued 450 of 450 credentials"]);
+  const save = page.getByRole("button", { name: "Save as CSV file" });
+  const reached = () => save.evaluate((button) => button === document.activeElement);
+  for (let tabs = 0; tabs < 6 && !(await reached()); tabs += 1) await press("Tab");
+  const downloading = page.waitForEvent("download");
+  await press("Enter");
+  await downloading;
+  assert.match(await page.evaluate(() => document.activeElement.textContent), /^The file is on its way/);
+});

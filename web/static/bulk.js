@@ -1,0 +1,172 @@
+// Issues a list: its progress, its outcome, and a file of it that can be saved once.
+
+import { Batch } from "./batch.js";
+import { save, withoutFormula } from "./csv.js";
+import { el, errorNotice, facts, notice, number, plural, present, say } from "./dom.js";
+import { token } from "./session.js";
+
+const COLUMNS = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at"];
+
+/** How often progress is announced to screen readers, in milliseconds. */
+const ANNOUNCED = 10_000;
+
+/** How many lines are named for each reason. */
+const NAMED = 10;
+
+const SAVED = "The file is on its way. This page does not have the credentials any more.";
+
+/**
+ * Sets up a place for lists. `act` runs a task with the form busy, and calls its second argument with what it throws.
+ *
+ * Returns `start` to issue a list, whose last argument is called once all of it is done, and `mayDrop` to ask the user
+ * if the last list may be forgotten.
+ */
+export function bulk(place, act) {
+  const reminder = document.querySelector("[data-unsaved]");
+  let batch = null;
+  let completed = null;
+  let running = false;
+
+  /** Whether there are credentials that nobody else has. */
+  const unsaved = () => batch !== null && batch.generates && batch.done.some(({ kind }) => kind === "issued");
+  const warn = (event) => event.preventDefault();
+  /** Warns of what would be lost: when the page is left, and on its other views. */
+  const guard = () => {
+    if (running || unsaved()) addEventListener("beforeunload", warn);
+    else removeEventListener("beforeunload", warn);
+    const remind = unsaved() && place.closest("section").hidden;
+    if (remind === (reminder.childElementCount > 0)) return;
+    reminder.replaceChildren(...(remind
+      ? ["Generated credentials are not saved yet. ", el("a", { href: "#/issue" }, "Go to them")]
+      : []));
+  };
+  // The views change after this event.
+  addEventListener("hashchange", () => setTimeout(guard));
+
+  const send = () => act(async () => {
+    const bar = el("progress", { "aria-label": "Credentials done", max: batch.total });
+    const text = el("p", {});
+    let stopping = false;
+    const stop = el("button", {
+      type: "button",
+      onclick: () => {
+        stopping = true;
+        stop.textContent = "Stopping…";
+      },
+    }, "Stop");
+    const show = () => {
+      bar.value = batch.done.length;
+      text.textContent = `${number(batch.done.length)} of ${plural(batch.total, "credential")} done`;
+    };
+    show();
+    present(place, el("div", { class: "card" }, el("h2", {}, "Issuing the list"), bar, text, stop));
+    say(`Issuing ${plural(batch.total, "credential")}.`);
+    let announced = Date.now();
+    running = true;
+    try {
+      while (batch.pending.length > 0 && !stopping) {
+        guard();
+        await batch.next(token("issuer"));
+        show();
+        if (Date.now() - announced > ANNOUNCED) {
+          announced = Date.now();
+          say(text.textContent);
+        }
+      }
+    } finally {
+      running = false;
+    }
+    finish(null);
+    if (batch.pending.length === 0) completed();
+  }, finish);
+
+  const finish = (error) => {
+    guard();
+    const card = summary(batch, error, { download, send });
+    present(place, card);
+    say(card.querySelector("h2").textContent);
+    // The button that had the focus is disabled or gone.
+    if (document.activeElement === document.body) card.querySelector("button")?.focus();
+  };
+
+  const download = () => {
+    const rows = batch.take().map((row) => COLUMNS.map((column) => row[column] ?? ""));
+    save(`credentials-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.csv`, [COLUMNS, ...rows]);
+    guard();
+    const after = el("p", { tabindex: -1 }, SAVED);
+    place.querySelector("[data-file]").replaceChildren(after);
+    after.focus();
+  };
+
+  return {
+    start: (items, terms, whenCompleted) => {
+      batch = new Batch(items, terms);
+      completed = whenCompleted;
+      send();
+    },
+    mayDrop: () => {
+      if (unsaved() && !confirm("Generated credentials are not saved yet. Forget them?")) return false;
+      batch = null;
+      guard();
+      return true;
+    },
+  };
+}
+
+/** What became of a list so far. */
+function summary({ generates, pending, done, lost, total }, error, { download, send }) {
+  const count = (kind) => done.filter((row) => row.kind === kind).length;
+  const issued = count("issued");
+  const state = error !== null ? "Interrupted: issued" : pending.length > 0 ? "Stopped: issued" : "Issued";
+  const others = [["Already issued", count("known")], ["Refused", count("refused")], ["Not done", pending.length]];
+  return notice(
+    issued === total && lost === 0 ? "good" : "warn",
+    `${state} ${number(issued)} of ${plural(total, "credential")}`,
+    error === null ? null : errorNotice(error),
+    facts(others.map(([name, rows]) => [name, rows > 0 ? number(rows) : null])),
+    reasons(done),
+    generates ? aboutLost(lost) : aboutUncertain(pending.filter((item) => item.uncertain).length),
+    done.length > 0 ? file(done, generates, download) : null,
+    pending.length > 0 ? el("p", {}, el("button", { type: "button", onclick: send }, "Go on")) : null,
+  );
+}
+
+/** Why lines were not issued, and which. */
+function reasons(done) {
+  const groups = Map.groupBy(done.filter(({ kind }) => kind !== "issued"), ({ status }) => status);
+  if (groups.size === 0) return null;
+  return el("ul", {}, [...groups].map(([status, rows]) => {
+    const named = rows.slice(0, NAMED).map(({ line }) => line).join(", ");
+    const more = rows.length > NAMED ? ` and ${number(rows.length - NAMED)} more` : "";
+    return el("li", {}, `${status}: ${rows.length === 1 ? "line" : "lines"} ${named}${more}`);
+  }));
+}
+
+function aboutLost(lost) {
+  if (lost === 0) return null;
+  const some = `${plural(lost, "generated credential")} of a request that failed may have been issued`;
+  return el("p", {}, `${some}, and nobody knows ${lost === 1 ? "it" : "them"}. Others take the place.`);
+}
+
+function aboutUncertain(uncertain) {
+  if (uncertain === 0) return null;
+  const some = `${plural(uncertain, "credential")} of a request that failed may have been issued`;
+  return el("p", {}, `${some}. “Go on” sends them again, and tells which were issued already.`);
+}
+
+function file(done, generates, download) {
+  const known = done.map(({ credential }) => credential).filter((credential) => credential !== null);
+  const changed = known.filter((credential) => credential !== withoutFormula(credential)).length;
+  const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula`;
+  return el(
+    "div",
+    { "data-file": "" },
+    el("p", {}, generates
+      ? "The credentials are in the memory of this page only. Save them before you close it: the file can be had once."
+      : "The file has the credentials as plain text. It can be had once."),
+    changed > 0
+      ? el("p", {}, `In the file, ${some} ${changed === 1 ? "has" : "have"} an apostrophe added to prevent that.`)
+      : null,
+    el("button", { type: "button", class: "primary", onclick: download }, "Save as CSV file"),
+  );
+}
