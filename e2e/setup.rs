@@ -22,6 +22,7 @@ use crate::{
 pub struct Setup {
     application: Application,
     components: Vec<&'static str>,
+    host_arguments: Vec<&'static str>,
     variables: Vec<(String, String)>,
     address: String,
     log_is_full: bool,
@@ -43,6 +44,7 @@ impl Setup {
         Self {
             application,
             components: Vec::new(),
+            host_arguments: Vec::new(),
             variables: Vec::new(),
             address: "127.0.0.1:0".to_owned(),
             log_is_full: false,
@@ -63,6 +65,12 @@ impl Setup {
     /// Starts only this component, and any others added like this.
     pub fn component(mut self, id: &'static str) -> Self {
         self.components.push(id);
+        self
+    }
+
+    /// Starts the host with another argument.
+    pub fn host_argument(mut self, argument: &'static str) -> Self {
+        self.host_arguments.push(argument);
         self
     }
 
@@ -152,6 +160,7 @@ impl Setup {
         let mut command = host.command(folder, Path::new("spin.toml"), &self.address).unwrap();
         command
             .args(self.components.iter().flat_map(|id| ["--component-id", id]))
+            .args(&self.host_arguments)
             .envs(self.variables.clone())
             .stderr(Stdio::piped());
         if self.log_is_full && on_spin() {

@@ -9,17 +9,18 @@ use serde::Serialize;
 
 use crate::{
     load::Load,
-    target::{Running, Target, TargetPid},
+    target::{Components, Running, Target, TargetPid},
 };
 
 /// Measures the services and compares them with a native server.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Takes less than two minutes: fewer loads, 64 connections, two short rounds, WASI 0.3 only. Other options override
+    /// Takes some two minutes: fewer loads, 64 connections, two short rounds, WASI 0.3 only. Other options override
     /// this.
     #[arg(long)]
     quick: bool,
-    /// Measures only these targets: embedded, embedded-wasi-0.2, spin, spin-wasi-0.2, baseline, or the name of a --target.
+    /// Measures only these targets: baseline, embedded, embedded-wasi-0.2, embedded-bare, spin, spin-wasi-0.2, spin-bare,
+    /// or the name of a --target.
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     only: Vec<String>,
     /// Also measures a running server that has the original's API. May be repeated.
@@ -101,8 +102,9 @@ impl Plan {
 pub(crate) fn targets(options: &Options) -> Result<Vec<Target>> {
     let embedded_arguments = known_to_embedded_host(&options.spin_arg)?;
     let mut targets = vec![Target::Baseline];
-    targets.extend(Wasi::ALL.map(|wasi| Target::Embedded(wasi, embedded_arguments.clone())));
-    targets.extend(Wasi::ALL.map(|wasi| Target::Spin(wasi, options.spin_arg.clone())));
+    let all = Components::ALL;
+    targets.extend(all.map(|components| Target::Embedded(components, embedded_arguments.clone())));
+    targets.extend(all.map(|components| Target::Spin(components, options.spin_arg.clone())));
     let has = |targets: &[Target], name: &str| targets.iter().any(|target| target.name() == name);
     for running in &options.target {
         ensure!(!has(&targets, &running.name), "there are two targets {}", running.name);

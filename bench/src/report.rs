@@ -1,4 +1,4 @@
-//! From measurements to one line per target: medians over rounds, and ratios to the baseline.
+//! From measurements to one line per target: medians over rounds, and ratios to the baseline and to the bare component.
 
 use std::fmt;
 
@@ -18,6 +18,8 @@ pub(crate) struct Cell {
     pub(crate) load: Load,
     pub(crate) connections: usize,
     pub(crate) target: String,
+    /// The target with the bare component on the same host, if it has a host.
+    pub(crate) bare: Option<&'static str>,
     pub(crate) rounds: Vec<Measurement>,
 }
 
@@ -32,6 +34,9 @@ pub(crate) struct Summary {
     /// The median ratio of throughput and p99 to the baseline's in the same round; `None` without a baseline.
     pub(crate) throughput_ratio: Option<f64>,
     pub(crate) p99_ratio: Option<f64>,
+    /// The same of throughput and CPU time to the bare component's on the same host.
+    pub(crate) throughput_to_bare: Option<f64>,
+    pub(crate) cpu_to_bare: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -48,11 +53,11 @@ impl fmt::Display for Cell {
 }
 
 impl Cell {
-    /// Summarises the rounds, compared with those of the baseline under the same load.
-    pub(crate) fn summary(&self, baseline: Option<&Self>) -> Summary {
+    /// Summarises the rounds, compared with those of the baseline and of the bare component under the same load.
+    pub(crate) fn summary(&self, baseline: Option<&Self>, bare: Option<&Self>) -> Summary {
         let of = |value: fn(&Measurement) -> f64| median(self.rounds.iter().map(value));
-        let ratio = |value: fn(&Measurement) -> f64| {
-            let rounds = self.rounds.iter().zip(&baseline?.rounds);
+        let ratio = |other: Option<&Self>, value: fn(&Measurement) -> f64| {
+            let rounds = self.rounds.iter().zip(&other?.rounds);
             median(rounds.map(|(own, other)| value(own) / value(other)).filter(|ratio| ratio.is_finite()))
         };
         Summary {
@@ -67,8 +72,10 @@ impl Cell {
             cpu_seconds_per_1000: median(self.rounds.iter().filter_map(|round| round.cpu_seconds_per_1000)),
             resident: median(self.rounds.iter().filter_map(|round| Some(round.resident? as f64)))
                 .map(|bytes| bytes as u64),
-            throughput_ratio: ratio(|round| round.throughput),
-            p99_ratio: ratio(|round| round.latency.p99),
+            throughput_ratio: ratio(baseline, |round| round.throughput),
+            p99_ratio: ratio(baseline, |round| round.latency.p99),
+            throughput_to_bare: ratio(bare, |round| round.throughput),
+            cpu_to_bare: ratio(bare, |round| round.cpu_seconds_per_1000.unwrap_or(f64::NAN)),
         }
     }
 }
@@ -89,21 +96,22 @@ pub(crate) fn rows<'a>(cells: &'a [Cell], baseline: &str) -> Vec<Row<'a>> {
             (other.load, other.connections) == (cell.load, cell.connections)
                 && (cell.rows.is_none() || other.rows == cell.rows)
         };
-        let baseline = cells.iter().filter(|other| other.target == baseline).find(same);
-        Row { cell, summary: cell.summary(baseline) }
+        let of_target = |name: &str| cells.iter().filter(|other| other.target == name).find(same);
+        Row { cell, summary: cell.summary(of_target(baseline), cell.bare.and_then(of_target)) }
     };
     cells.iter().map(row).collect()
 }
 
 /// The rows as a Markdown table.
 pub(crate) fn table(rows: &[Row<'_>]) -> Table {
-    const HEAD: [&str; 14] = [
+    const HEAD: [&str; 16] = [
         "rows",
         "load",
         "conns",
         "target",
         "req/s",
         "ratio",
+        "to bare",
         "p50 ms",
         "p99 ms",
         "p99 ratio",
@@ -111,6 +119,7 @@ pub(crate) fn table(rows: &[Row<'_>]) -> Table {
         "max ms",
         "errors",
         "CPU s/1000",
+        "to bare",
         "RSS MiB",
     ];
     let dash = || "-".to_owned();
@@ -125,6 +134,7 @@ pub(crate) fn table(rows: &[Row<'_>]) -> Table {
             cell.target.clone(),
             grouped(summary.throughput),
             ratio(summary.throughput_ratio),
+            ratio(summary.throughput_to_bare),
             milliseconds(summary.latency.p50),
             milliseconds(summary.latency.p99),
             ratio(summary.p99_ratio),
@@ -132,6 +142,7 @@ pub(crate) fn table(rows: &[Row<'_>]) -> Table {
             milliseconds(summary.latency.max),
             summary.errors.to_string(),
             summary.cpu_seconds_per_1000.map_or_else(dash, |seconds| format!("{seconds:.3}")),
+            ratio(summary.cpu_to_bare),
             summary.resident.map_or_else(dash, |bytes| grouped(bytes as f64 / f64::from(1 << 20))),
         ]
     }));
@@ -165,14 +176,15 @@ mod tests {
             throughput,
             latency: Latency { p50: 1.0, p99, p999: 3.0, max: p99 * 10.0 },
             errors: Errors { verdict: 1, ..Errors::default() },
-            cpu_seconds_per_1000: None,
+            cpu_seconds_per_1000: target.starts_with("embedded").then_some(10.0 / throughput),
             resident: Some(1 << 20),
             own_cpu_seconds_per_1000: None,
             issued: 0,
             verified: 0,
         };
         let rounds = rounds.iter().map(round).collect();
-        Cell { rows, load: Load::Issue, connections: 64, target: target.to_owned(), rounds }
+        let bare = target.starts_with("embedded").then_some("embedded-bare");
+        Cell { rows, load: Load::Issue, connections: 64, target: target.to_owned(), bare, rounds }
     }
 
     #[test]
@@ -188,13 +200,18 @@ mod tests {
     fn ratios_are_taken_within_a_round_so_that_drift_cancels_out() {
         let baseline = cell("baseline", Some(10), &[(100.0, 1.0), (10.0, 10.0), (50.0, 2.0)]);
         let own = cell("embedded", Some(10), &[(50.0, 2.0), (5.0, 20.0), (25.0, 4.0)]);
-        let summary = own.summary(Some(&baseline));
+        let bare = cell("embedded-bare", Some(10), &[(100.0, 1.0), (40.0, 1.0), (30.0, 1.0)]);
+        let summary = own.summary(Some(&baseline), Some(&bare));
         assert_eq!((summary.throughput, summary.throughput_ratio), (25.0, Some(0.5)));
         assert_eq!((summary.latency.p99, summary.p99_ratio), (4.0, Some(2.0)));
         assert_eq!((summary.latency.max, summary.errors), (200.0, 3));
-        assert_eq!((summary.cpu_seconds_per_1000, summary.resident), (None, Some(1 << 20)));
-        let alone = own.summary(None);
+        assert_eq!((summary.cpu_seconds_per_1000, summary.resident), (Some(0.4), Some(1 << 20)));
+        assert_eq!((summary.throughput_to_bare, summary.cpu_to_bare), (Some(0.5), Some(2.0)));
+        let alone = own.summary(None, None);
         assert_eq!((alone.throughput_ratio, alone.p99_ratio), (None, None));
+        assert_eq!((alone.throughput_to_bare, alone.cpu_to_bare), (None, None));
+        // The baseline's CPU time is not known here.
+        assert_eq!(own.summary(None, Some(&baseline)).cpu_to_bare, None);
     }
 
     #[test]
@@ -211,6 +228,18 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_is_compared_with_the_bare_component_on_the_same_host() {
+        let cells = [
+            cell("embedded-bare", Some(10), &[(100.0, 1.0)]),
+            cell("embedded", Some(10), &[(80.0, 1.0)]),
+            cell("spin", Some(10), &[(50.0, 1.0)]),
+        ];
+        let ratios: Vec<_> =
+            rows(&cells, "baseline").iter().map(|row| row.summary.throughput_to_bare).collect();
+        assert_eq!(ratios, [Some(1.0), Some(0.8), None]);
+    }
+
+    #[test]
     fn unknown_values_are_dashes() {
         let cells = [cell("node", None, &[(12345.6, 1.0)])];
         let table = table(&rows(&cells, "baseline")).to_string();
@@ -218,7 +247,10 @@ mod tests {
         let fields: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(
             fields,
-            ["-", "issue", "64", "node", "12,346", "-", "1.00", "1.00", "-", "3.00", "10.00", "1", "-", "1"]
+            [
+                "-", "issue", "64", "node", "12,346", "-", "-", "1.00", "1.00", "-", "3.00", "10.00", "1",
+                "-", "-", "1"
+            ]
         );
     }
 }

@@ -94,6 +94,7 @@ impl Bench<'_> {
                     load,
                     connections: *connections,
                     target: target.name().to_owned(),
+                    bare: target.bare(),
                     rounds: Vec::new(),
                 })
                 .collect();

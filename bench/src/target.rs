@@ -9,21 +9,59 @@ use std::{
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use http::Uri;
-use launch::{Application, Host, SpinVersion, Wasi};
+use launch::{Application, Host, Manifest, SpinVersion, Wasi};
 
 use crate::{database, interrupt, load::SECRET};
 
 /// A server to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The embedded host with this build of the components, and additional arguments.
-    Embedded(Wasi, Vec<String>),
-    /// The `spin` on PATH with this build of the components, and additional arguments.
-    Spin(Wasi, Vec<String>),
+    /// The embedded host with these components, and additional arguments.
+    Embedded(Components, Vec<String>),
+    /// The `spin` on PATH with these components, and additional arguments.
+    Spin(Components, Vec<String>),
     /// The native server.
     Baseline,
     /// A running server.
     Running(Running),
+}
+
+/// What a host runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Components {
+    /// This build of the project's.
+    Project(Wasi),
+    /// Those in `bench/bare`.
+    Bare,
+}
+
+impl Components {
+    pub(crate) const ALL: [Self; 3] = [Self::Bare, Self::Project(Wasi::V0_2), Self::Project(Wasi::V0_3)];
+
+    /// The version of WASI that they are built for.
+    fn wasi(self) -> Wasi {
+        match self {
+            Self::Project(wasi) => wasi,
+            Self::Bare => Wasi::V0_3,
+        }
+    }
+
+    /// Writes what a host needs to serve them from a folder.
+    fn write(self, folder: &Path) -> Result<()> {
+        match self {
+            Self::Project(wasi) => Application::read(wasi)?.write(folder),
+            Self::Bare => {
+                let mut manifest = Manifest::read(Path::new("bench/bare/spin.toml"))?;
+                manifest.set_sources(|_| Wasi::V0_3.built("bare").display().to_string());
+                fs::write(folder.join("spin.toml"), manifest.to_string())?;
+                fs::copy(
+                    launch::workspace().join("runtime-config.toml"),
+                    folder.join("runtime-config.toml"),
+                )?;
+                Ok(())
+            }
+        }
+    }
 }
 
 /// A server that is running already.
@@ -36,34 +74,60 @@ pub(crate) struct Running {
 }
 
 impl Target {
+    /// Of those that are started here.
+    const NAMES: [&str; 7] = [
+        Self::BASELINE,
+        Self::EMBEDDED_BARE,
+        Self::EMBEDDED_WASI_0_2,
+        Self::EMBEDDED,
+        Self::SPIN_BARE,
+        Self::SPIN_WASI_0_2,
+        Self::SPIN,
+    ];
     const EMBEDDED: &str = "embedded";
+    const EMBEDDED_BARE: &str = "embedded-bare";
     const EMBEDDED_WASI_0_2: &str = "embedded-wasi-0.2";
     const SPIN: &str = "spin";
+    const SPIN_BARE: &str = "spin-bare";
     const SPIN_WASI_0_2: &str = "spin-wasi-0.2";
     pub(crate) const BASELINE: &str = "baseline";
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Embedded(Wasi::V0_3, _) => Self::EMBEDDED,
-            Self::Embedded(Wasi::V0_2, _) => Self::EMBEDDED_WASI_0_2,
-            Self::Spin(Wasi::V0_3, _) => Self::SPIN,
-            Self::Spin(Wasi::V0_2, _) => Self::SPIN_WASI_0_2,
+            Self::Embedded(Components::Bare, _) => Self::EMBEDDED_BARE,
+            Self::Embedded(Components::Project(Wasi::V0_2), _) => Self::EMBEDDED_WASI_0_2,
+            Self::Embedded(Components::Project(Wasi::V0_3), _) => Self::EMBEDDED,
+            Self::Spin(Components::Bare, _) => Self::SPIN_BARE,
+            Self::Spin(Components::Project(Wasi::V0_2), _) => Self::SPIN_WASI_0_2,
+            Self::Spin(Components::Project(Wasi::V0_3), _) => Self::SPIN,
             Self::Baseline => Self::BASELINE,
             Self::Running(running) => &running.name,
         }
     }
 
-    /// The build of the components that it runs, if it runs any.
+    /// The name of the target that has the bare component on the same host, if it has a host.
+    pub(crate) fn bare(&self) -> Option<&'static str> {
+        match self {
+            Self::Embedded(..) => Some(Self::EMBEDDED_BARE),
+            Self::Spin(..) => Some(Self::SPIN_BARE),
+            Self::Baseline | Self::Running(_) => None,
+        }
+    }
+
+    /// The version of WASI of the components that it runs, if it runs any.
     pub(crate) fn wasi(&self) -> Option<Wasi> {
         match self {
-            Self::Embedded(wasi, _) | Self::Spin(wasi, _) => Some(*wasi),
+            Self::Embedded(components, _) | Self::Spin(components, _) => Some(components.wasi()),
             Self::Baseline | Self::Running(_) => None,
         }
     }
 
     /// Fails if it needs a Spin that is not on PATH.
     pub(crate) fn check(&self) -> Result<()> {
-        if let Self::Spin(wasi, _) = self { SpinVersion::on_path()?.check(*wasi) } else { Ok(()) }
+        match self {
+            Self::Spin(components, _) => SpinVersion::on_path()?.check(components.wasi()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it is started here.
@@ -84,17 +148,7 @@ impl FromStr for Running {
         };
         let (name, issuance, verification) =
             parts().context("expected NAME=ISSUANCE_URL,VERIFICATION_URL")?;
-        ensure!(
-            ![
-                Target::EMBEDDED,
-                Target::EMBEDDED_WASI_0_2,
-                Target::SPIN,
-                Target::SPIN_WASI_0_2,
-                Target::BASELINE
-            ]
-            .contains(&name),
-            "{name} is the name of one of the bench's own targets"
-        );
+        ensure!(!Target::NAMES.contains(&name), "{name} is the name of one of the bench's own targets");
         Ok(Self {
             name: name.to_owned(),
             issuance: url(issuance)?,
@@ -189,17 +243,17 @@ impl Server {
 fn command(target: &Target, folder: &Path) -> Result<Command> {
     const LISTEN: &str = "127.0.0.1:0";
 
-    let (host, wasi, arguments) = match target {
+    let (host, components, arguments) = match target {
         Target::Baseline => {
             let mut baseline = Command::new(launch::program("release", Target::BASELINE)?);
             baseline.current_dir(folder).args(["--listen", LISTEN]);
             return Ok(baseline);
         }
-        Target::Embedded(wasi, arguments) => (Host::Embedded("release"), wasi, arguments),
-        Target::Spin(wasi, arguments) => (Host::Spin, wasi, arguments),
+        Target::Embedded(components, arguments) => (Host::Embedded("release"), components, arguments),
+        Target::Spin(components, arguments) => (Host::Spin, components, arguments),
         Target::Running(running) => bail!("{} is running already", running.name),
     };
-    Application::read(*wasi)?.write(folder)?;
+    components.write(folder)?;
     let mut command = host.command(folder, Path::new("spin.toml"), LISTEN)?;
     command.args(arguments);
     Ok(command)

@@ -52,12 +52,12 @@ impl App {
     /// # Errors
     /// One line that names the component and what is missing.
     pub(crate) fn load(
+        loader: &Loader,
         manifest: &Manifest,
         folder: &Path,
         runtime_config: &RuntimeConfig,
         variables: &Variables,
     ) -> Result<Arc<Self>> {
-        let loader = Loader::new()?;
         let databases = Arc::new(configured_databases(manifest, folder, runtime_config)?);
         let routes = Routes::new(&manifest.trigger.http)?;
 

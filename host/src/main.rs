@@ -15,10 +15,14 @@ use std::{
 use anyhow::Result;
 use clap::Parser;
 
-use crate::{app::App, log::log, manifest::Manifest, runtime_config::RuntimeConfig, variables::Variables};
+use crate::{
+    app::App, component::Loader, log::log, manifest::Manifest, runtime_config::RuntimeConfig,
+    variables::Variables,
+};
 
 mod allowed_hosts;
 mod app;
+mod calls;
 mod component;
 mod guest;
 mod log;
@@ -37,7 +41,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "wit",
         world: "host",
-        imports: { default: async | trappable },
+        imports: { default: async | tracing | trappable },
         with: {
             "fermyon:spin/sqlite.connection": crate::sqlite::Connection,
             "spin:sqlite/sqlite.connection": crate::sqlite::Connection,
@@ -66,6 +70,14 @@ struct Arguments {
     /// Runs only this component; may be given several times.
     #[arg(short, long, value_name = "ID")]
     component_id: Vec<String>,
+
+    /// Writes a line to stderr for each call of a component: for tests that count them.
+    #[arg(long)]
+    trace_calls: bool,
+
+    /// Writes the addresses of the components' functions to /tmp/perf-PID.map, where `perf report` looks for them.
+    #[arg(long)]
+    perf_map: bool,
 }
 
 fn main() -> ExitCode {
@@ -90,7 +102,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variables =
         Variables::resolve(&manifest.variables, |key| std::env::var(key).ok(), Path::new(".env"))?;
     let folder = arguments.from.parent().unwrap_or(Path::new(""));
-    let app = App::load(&manifest, folder, &runtime_config, &variables)?;
+    if arguments.trace_calls {
+        calls::trace();
+    }
+    let loader = Loader::new(arguments.perf_map)?;
+    let app = App::load(&loader, &manifest, folder, &runtime_config, &variables)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server::serve(app, arguments.listen));

@@ -1,6 +1,6 @@
 //! Manifests made from the project's `spin.toml`.
 
-use std::{fmt, fs};
+use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, Result};
 use toml_edit::{DocumentMut, InlineTable, Table, Value};
@@ -14,8 +14,13 @@ pub struct Manifest(DocumentMut);
 impl Manifest {
     /// The project's own.
     pub fn of_project() -> Result<Self> {
-        let text = fs::read_to_string(workspace().join("spin.toml")).context("cannot read spin.toml")?;
-        Self::parse(&text)
+        Self::read(Path::new("spin.toml"))
+    }
+
+    /// Reads a file of the workspace.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(workspace().join(path));
+        Self::parse(&text.with_context(|| format!("cannot read {}", path.display()))?)
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self> {

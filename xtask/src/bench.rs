@@ -6,7 +6,7 @@ use anyhow::{Error, Result};
 use launch::{Host, Wasi, target_folder};
 
 use crate::{
-    build::{build_components, cargo},
+    build::{build_bare, build_components, cargo},
     run, step,
 };
 
@@ -19,6 +19,7 @@ pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
         for wasi in Wasi::ALL {
             build_components(wasi)?;
         }
+        build_bare()?;
         step("building the embedded host, the baseline and the bench (several minutes the first time)");
         build(&[Host::EMBEDDED, "baseline", "bench"])?;
     }

@@ -18,7 +18,13 @@ pub(crate) const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
 /// Compiles the components to wasm, where `spin.toml` or a manifest made from it expects them.
 pub(crate) fn build_components(wasi: Wasi) -> Result<()> {
     step(&format!("building the components ({}) for WASI {wasi}", COMPONENTS.join(", ")));
-    run(&mut component_build(wasi)?)
+    run(&mut wasm_build(wasi, &COMPONENTS)?)
+}
+
+/// Compiles the component that the bench compares them with.
+pub(crate) fn build_bare() -> Result<()> {
+    step("building the bare component");
+    run(&mut wasm_build(Wasi::V0_3, &["bare"])?)
 }
 
 /// Compiles the components so that the same source gives the same bytes, on every machine with the same Rust. Returns the
@@ -27,7 +33,7 @@ pub(crate) fn build_components_reproducibly(wasi: Wasi, database: DatabaseChoice
     step(&format!("building the components ({}) for WASI {wasi}, reproducibly", COMPONENTS.join(", ")));
     // Apart, as other flags would make Cargo compile everything again each time.
     let folder = target_folder().join("reproducible");
-    let mut build = component_build(wasi)?;
+    let mut build = wasm_build(wasi, &COMPONENTS)?;
     if database == DatabaseChoice::LibsqlHttp {
         // Its host may have no SQLite interface, and would refuse a component that imports it.
         build.arg("--no-default-features");
@@ -44,11 +50,11 @@ pub(crate) fn build_components_reproducibly(wasi: Wasi, database: DatabaseChoice
     Ok(folder.join(wasi.target()).join("release"))
 }
 
-fn component_build(wasi: Wasi) -> Result<Command> {
+fn wasm_build(wasi: Wasi, packages: &[&str]) -> Result<Command> {
     add_target(wasi)?;
     let mut build = cargo();
     build.args(["build", "--release", "--target", wasi.target()]);
-    build.args(COMPONENTS.iter().flat_map(|component| ["--package", component]));
+    build.args(packages.iter().flat_map(|package| ["--package", package]));
     Ok(build)
 }
 

@@ -13,6 +13,7 @@ mod balancer;
 mod batch;
 mod browser;
 mod builds;
+mod calls;
 mod check;
 mod concurrency;
 mod contract;

@@ -7,7 +7,7 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wasmtime::{
-    Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ProfilingStrategy,
     component::{Component, Linker},
 };
 use wasmtime_wasi_http::{handler::ProxyPre, p2, p3};
@@ -31,8 +31,9 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    pub(crate) fn new() -> Result<Self> {
-        let engine = engine()?;
+    /// With a map for perf, if it is wanted.
+    pub(crate) fn new(perf_map: bool) -> Result<Self> {
+        let engine = engine(perf_map)?;
         let linker = linker(&engine).map_err(one_line)?;
         Ok(Self { engine, linker })
     }
@@ -61,7 +62,7 @@ impl Loader {
     }
 }
 
-fn engine() -> Result<Engine> {
+fn engine(perf_map: bool) -> Result<Engine> {
     let mut pooling = PoolingAllocationConfig::default();
     // As many instances as in Spin. A component consists of several core instances, and may have two tables.
     pooling
@@ -72,6 +73,9 @@ fn engine() -> Result<Engine> {
         .total_core_instances(4 * MAX_INSTANCES);
     let mut config = Config::new();
     config.wasm_component_model_async(true).allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    if perf_map {
+        config.profiler(ProfilingStrategy::PerfMap);
+    }
     // Compiling takes seconds. The result is kept in the user's cache folder, if there is one.
     match Cache::from_file(None) {
         Ok(cache) => drop(config.cache(Some(cache))),

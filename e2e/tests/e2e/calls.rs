@@ -1,0 +1,132 @@
+//! What a request costs its host: the calls that it makes, each of which takes time.
+
+use std::{
+    collections::BTreeMap,
+    io::{Write, stderr},
+    time::Duration,
+};
+
+use e2e::{Databases, Setup, TestApp, Wasi, needs_own_host, on_spin};
+use serde_json::{Value, json};
+
+/// The calls of one request, by interface or by what is done to a stream or future. With WASI 0.3 the instances are
+/// warm, with 0.2 each request has new ones. Those of /verify include issuance's. More calls need a reason.
+const EXPECTED: [(Wasi, &str, &str); 6] = [
+    (
+        Wasi::V0_3,
+        "/check",
+        "drop-readable 6, drop-writable 4, monotonic-clock 4, random 2, read 4, sqlite 1, types 13, wall-clock 1, \
+         write 3",
+    ),
+    (
+        Wasi::V0_3,
+        "/issue",
+        "drop-readable 6, drop-writable 4, monotonic-clock 4, random 2, read 4, sqlite 1, types 13, wall-clock 1, \
+         write 3",
+    ),
+    (
+        Wasi::V0_3,
+        "/verify",
+        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 12, random 4, read 10, sqlite 2, types 38, \
+         wall-clock 3, write 9",
+    ),
+    (
+        Wasi::V0_2,
+        "/check",
+        "monotonic-clock 7, random 3, sqlite 3, streams 3, types 14, variables 8, wall-clock 1",
+    ),
+    (
+        Wasi::V0_2,
+        "/issue",
+        "monotonic-clock 7, random 3, sqlite 5, streams 3, types 14, variables 8, wall-clock 1",
+    ),
+    (
+        Wasi::V0_2,
+        "/verify",
+        "monotonic-clock 20, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 13, types 46, variables 17, \
+         wall-clock 3",
+    ),
+];
+
+#[tokio::test]
+async fn a_request_makes_no_more_calls_than_these() {
+    needs_own_host!();
+    if on_spin() {
+        let _ = writeln!(stderr(), "skipped a test: only the embedded host shows the calls");
+        return;
+    }
+    for wasi in Wasi::ALL {
+        let app =
+            Setup::of_build(wasi).databases(Databases::Files).host_argument("--trace-calls").start().await;
+        let hash = app.issued(json!({ "credential": "a" })).await["credential_hash"].clone();
+        let expected = EXPECTED.iter().filter(|(build, ..)| *build == wasi);
+        for (_, path, calls) in expected {
+            let mut number = 0;
+            let mut body = || {
+                number += 1;
+                match *path {
+                    "/check" => json!({ "credential_hash": hash }),
+                    "/issue" => json!({ "credential": format!("new-{number}") }),
+                    _ => json!({ "credential": "a" }),
+                }
+            };
+            let fewest = fewest_calls(&app, path, &mut body).await;
+            assert_eq!(by_interface(&fewest), *calls, "WASI {wasi}, {path}: {fewest:#?}");
+        }
+    }
+}
+
+/// The calls of one request, the fewest of several: the host may be slow, and then a request starts a timer.
+async fn fewest_calls(
+    app: &TestApp,
+    path: &str,
+    body: &mut impl FnMut() -> Value,
+) -> BTreeMap<String, usize> {
+    // The first makes the instance.
+    calls(app, path, &body()).await;
+    let mut fewest = calls(app, path, &body()).await;
+    for _ in 0..7 {
+        let calls = calls(app, path, &body()).await;
+        fewest.retain(|name, _| calls.contains_key(name));
+        for (name, number) in &mut fewest {
+            *number = calls[name].min(*number);
+        }
+    }
+    fewest
+}
+
+/// The calls of one request.
+async fn calls(app: &TestApp, path: &str, body: &Value) -> BTreeMap<String, usize> {
+    let before = app.log().len();
+    let answer = app.post(path, body).await;
+    assert!([200, 201].contains(&answer.status), "{}", answer.text());
+    // Some come after the answer.
+    let mut length = 0;
+    while app.log().len() > length {
+        length = app.log().len();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut calls = BTreeMap::new();
+    for call in app.log()[before..].lines().filter_map(|line| line.strip_prefix("call: ")) {
+        *calls.entry(call.to_owned()).or_default() += 1;
+    }
+    // How often an instance goes to sleep is a matter of chance. When it does, it reads the stream by which its other
+    // requests could wake it, and cancels that once it is woken.
+    let sleeps = calls.remove("cancel-read").unwrap_or_default();
+    if let Some(reads) = calls.get_mut("read") {
+        *reads -= sleeps;
+    }
+    calls.retain(|name, _| !["event", "subtask.drop"].contains(&name.as_str()));
+    calls
+}
+
+/// In one line.
+fn by_interface(calls: &BTreeMap<String, usize>) -> String {
+    let mut interfaces: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, number) in calls {
+        let interface = name.split(' ').next().unwrap_or_default();
+        *interfaces.entry(interface).or_default() += number;
+    }
+    let interfaces: Vec<_> = interfaces.iter().map(|(name, number)| format!("{name} {number}")).collect();
+    interfaces.join(", ")
+}
