@@ -27,23 +27,23 @@ const EXPECTED: [(Wasi, &str, &str); 6] = [
     (
         Wasi::V0_3,
         "/verify",
-        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 12, random 4, read 10, sqlite 2, types 38, \
+        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 12, random 4, read 11, sqlite 2, types 38, \
          wall-clock 3, write 9",
     ),
     (
         Wasi::V0_2,
         "/check",
-        "monotonic-clock 7, random 3, sqlite 3, streams 3, types 14, variables 8, wall-clock 1",
+        "monotonic-clock 7, random 3, sqlite 3, streams 3, types 14, variables 9, wall-clock 1",
     ),
     (
         Wasi::V0_2,
         "/issue",
-        "monotonic-clock 7, random 3, sqlite 5, streams 3, types 14, variables 8, wall-clock 1",
+        "monotonic-clock 7, random 3, sqlite 5, streams 3, types 14, variables 9, wall-clock 1",
     ),
     (
         Wasi::V0_2,
         "/verify",
-        "monotonic-clock 20, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 13, types 46, variables 17, \
+        "monotonic-clock 20, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 13, types 46, variables 22, \
          wall-clock 3",
     ),
 ];
