@@ -214,7 +214,8 @@ fn complete_uri(request: &mut Request<RequestBody>) -> Result<()> {
     Ok(())
 }
 
-/// The headers in which Spin tells a component how its request was routed.
+/// The headers in which Spin tells a component how its request was routed. Like Spin's, they come after those of the same
+/// name that a client has sent.
 fn add_spin_headers(request: &mut Request<RequestBody>, target: &Match, client: Option<SocketAddr>) {
     let client = client.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let prefix = target.route.strip_suffix("/...").unwrap_or(&target.route);
@@ -232,7 +233,7 @@ fn add_spin_headers(request: &mut Request<RequestBody>, target: &Match, client: 
         ("spin-client-addr", &client.to_string()),
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
-            request.headers_mut().insert(HeaderName::from_static(name), value);
+            request.headers_mut().append(HeaderName::from_static(name), value);
         }
     }
 }

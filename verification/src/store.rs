@@ -141,12 +141,10 @@ impl Store {
         list_query(listing, after).page(&self.database, StoredVerification::from_row).await
     }
 
-    /// Checks that the database can be read and written, without changing anything.
+    /// Checks that the database can be read and written, by forgetting the failures of past minutes.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database
-            .query(Access::Write, "UPDATE verifications SET status = status WHERE false", [])
-            .await
-            .map(drop)
+        let statement = "DELETE FROM failures WHERE minute < unixepoch() / 60";
+        self.database.query(Access::Write, statement, []).await.map(drop)
     }
 }
 
