@@ -27,7 +27,7 @@ const EXPECTED: [(Wasi, &str, &str); 6] = [
     (
         Wasi::V0_3,
         "/verify",
-        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 12, random 4, read 11, sqlite 2, types 38, \
+        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 12, random 4, read 9, sqlite 2, types 38, \
          wall-clock 3, write 9",
     ),
     (
@@ -43,7 +43,7 @@ const EXPECTED: [(Wasi, &str, &str); 6] = [
     (
         Wasi::V0_2,
         "/verify",
-        "monotonic-clock 20, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 13, types 46, variables 22, \
+        "monotonic-clock 20, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 12, types 46, variables 22, \
          wall-clock 3",
     ),
 ];
