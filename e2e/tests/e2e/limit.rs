@@ -15,7 +15,7 @@ fn left() -> Duration {
     Duration::from_secs(60) - Duration::from_millis((now.as_millis() % 60_000) as u64)
 }
 
-/// Waits, if need be, until a minute begins of which at least this much is left, so that a test does not run into the next one.
+/// Waits for the next minute if less than this is left of the current one, so that a test does not run into it.
 pub(crate) async fn at_least(time: Duration) {
     if left() < time {
         tokio::time::sleep(left() + Duration::from_millis(100)).await;
