@@ -9,7 +9,7 @@ use axum::extract::State;
 use credentials::{CheckAnswer, CheckList, CredentialHash, IssueRecord};
 use platform::{
     clock,
-    edge::{Items, Json, Problem, given},
+    edge::{Items, Json, Outcome, Problem, given},
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,14 +29,7 @@ pub(crate) struct CheckRequest {
 #[serde(untagged)]
 pub(crate) enum CheckResponse {
     One(CheckAnswer),
-    Many(CheckList<Item>),
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(crate) enum Item {
-    Answer(CheckAnswer),
-    Error { error: Problem },
+    Many(CheckList<Outcome<CheckAnswer>>),
 }
 
 pub(crate) async fn check(
@@ -54,11 +47,8 @@ pub(crate) async fn check(
             refuse_repeated(&texts)?;
             let mut found = find(&app, texts.iter().flatten()).await?;
             let now = clock::now()?;
-            let item = |text| match text {
-                Ok(text) => Item::Answer(CheckAnswer::new(found.remove(&text), now).about(text)),
-                Err(error) => Item::Error { error },
-            };
-            let results = texts.into_iter().map(item).collect();
+            let mut answer = |text: String| CheckAnswer::new(found.remove(&text), now).about(text);
+            let results = texts.into_iter().map(|text| text.map(&mut answer).into()).collect();
             Ok(Json(CheckResponse::Many(CheckList { key_ids: app.keys.key_ids(), results })))
         }
         (Some(_), Some(_)) => {

@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use platform::{
-    Family, Kinds, Metrics, Range, Statistics,
+    Family, Metrics, Range, Statistics,
     edge::{Json, Problem, Query},
 };
 
 use crate::routes::App;
 
 /// What the triggers of the schema count.
-const KINDS: Kinds = &["issued", "revoked"];
-
 const FAMILIES: &[Family] = &[
     Family {
         name: "kube_credentials_issued_total",
@@ -32,10 +30,10 @@ pub(crate) async fn statistics(
     State(app): State<Arc<App>>,
     Query(range): Query<Range>,
 ) -> Result<Json<Statistics>, Problem> {
-    range.read(app.store.database(), KINDS).await.map(Json)
+    range.read(app.store.database(), FAMILIES).await.map(Json)
 }
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Result<Metrics, Problem> {
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Metrics::read("issuance", version, app.store.database(), KINDS, FAMILIES).await?)
+    Ok(Metrics::read("issuance", version, app.store.database(), FAMILIES).await?)
 }

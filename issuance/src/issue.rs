@@ -8,7 +8,7 @@ use credentials::{
 };
 use platform::{
     clock,
-    edge::{Items, Json, Problem, given},
+    edge::{Items, Json, Outcome, Problem, given},
     random,
 };
 use serde::{Deserialize, Serialize};
@@ -55,14 +55,7 @@ pub(crate) struct BatchRequest {
 
 #[derive(Serialize)]
 pub(crate) struct BatchResponse {
-    results: Vec<Item>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Item {
-    Issued(IssueResponse),
-    Error { error: Problem },
+    results: Vec<Outcome<IssueResponse>>,
 }
 
 pub(crate) async fn issue(
@@ -91,12 +84,11 @@ pub(crate) async fn issue_batch(
         }));
     }
     let mut inserted = app.store.insert(credentials).await?.into_iter();
-    let item = |item: Result<IssueResponse, Problem>| match item {
-        Ok(response) if inserted.next() == Some(true) => Item::Issued(response),
-        Ok(_) => Item::Error { error: Problem::already_issued() },
-        Err(error) => Item::Error { error },
+    let mut issued = |response| {
+        if inserted.next() == Some(true) { Ok(response) } else { Err(Problem::already_issued()) }
     };
-    Ok(Json(BatchResponse { results: prepared.into_iter().map(item).collect() }))
+    let results = prepared.into_iter().map(|item| item.and_then(&mut issued).into()).collect();
+    Ok(Json(BatchResponse { results }))
 }
 
 /// What to store, and what to answer once it is stored. Errors are located below `root`.

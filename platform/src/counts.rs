@@ -12,9 +12,6 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Access, Database, DatabaseError, clock, edge::Problem};
 
-/// The kinds of things that a service counts.
-pub type Kinds = &'static [&'static str];
-
 /// The parameters of `GET /statistics/…`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,10 +53,7 @@ struct Bucket {
 
 /// A number for each kind.
 #[derive(Clone, Debug)]
-pub(crate) struct Counts {
-    kinds: Kinds,
-    numbers: Vec<u64>,
-}
+pub(crate) struct Counts(Vec<(&'static str, u64)>);
 
 impl Step {
     fn length(self) -> Duration {
@@ -87,7 +81,7 @@ impl Range {
     ///
     /// # Errors
     /// 400 if it is empty, or too long for its step; 503 if the database cannot be used.
-    pub async fn read(self, database: &Database, kinds: Kinds) -> Result<Statistics, Problem> {
+    pub async fn read(self, database: &Database, families: &[Family]) -> Result<Statistics, Problem> {
         let length = i64::try_from(self.by.length().as_millis()).map_err(Problem::internal)?;
         let bucket = |time: Timestamp| time.as_millis().div_euclid(length);
         let last = match self.until {
@@ -116,12 +110,12 @@ impl Range {
                 [length.into(), since.into(), until.into()],
             )
             .await?;
-        let (mut buckets, mut totals) = (Vec::<Bucket>::new(), Counts::none(kinds));
+        let (mut buckets, mut totals) = (Vec::<Bucket>::new(), Counts::none(families));
         for row in &rows {
             let (start, kind) = (time(row.get("bucket")?)?, row.get::<String>("kind")?);
             let count = row.get("count")?;
             if buckets.last().is_none_or(|bucket| bucket.start != start) {
-                buckets.push(Bucket { start, counts: Counts::none(kinds) });
+                buckets.push(Bucket { start, counts: Counts::none(families) });
             }
             totals.add(&kind, count);
             buckets.last_mut().into_iter().for_each(|bucket| bucket.counts.add(&kind, count));
@@ -131,14 +125,14 @@ impl Range {
 }
 
 impl Counts {
-    fn none(kinds: Kinds) -> Self {
-        Self { kinds, numbers: vec![0; kinds.len()] }
+    fn none(families: &[Family]) -> Self {
+        Self(families.iter().flat_map(|family| family.kinds).map(|kind| (*kind, 0)).collect())
     }
 
     /// Reads the sums over all time.
-    async fn total(database: &Database, kinds: Kinds) -> Result<Self, DatabaseError> {
+    async fn total(database: &Database, families: &[Family]) -> Result<Self, DatabaseError> {
         let statement = "SELECT kind, sum(count) AS count FROM counts GROUP BY kind";
-        let mut totals = Self::none(kinds);
+        let mut totals = Self::none(families);
         for row in database.query(Access::Read, statement, []).await? {
             totals.add(&row.get::<String>("kind")?, row.get("count")?);
         }
@@ -146,18 +140,14 @@ impl Counts {
     }
 
     fn add(&mut self, kind: &str, count: u64) {
-        let known = self.kinds.iter().position(|known| *known == kind);
-        known.and_then(|known| self.numbers.get_mut(known)).into_iter().for_each(|number| *number += count);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.kinds.iter().copied().zip(self.numbers.iter().copied())
+        let known = self.0.iter_mut().find(|(known, _)| *known == kind);
+        known.into_iter().for_each(|(_, number)| *number += count);
     }
 }
 
 impl Serialize for Counts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
+        serializer.collect_map(self.0.iter().copied())
     }
 }
 
@@ -171,7 +161,7 @@ pub struct Family {
     /// The label that tells its kinds apart, if it has more than one.
     pub label: Option<&'static str>,
     /// The kinds that belong to it.
-    pub kinds: Kinds,
+    pub kinds: &'static [&'static str],
 }
 
 /// The answer to `GET /metrics/…`, in the text format of Prometheus, version 0.0.4.
@@ -187,10 +177,9 @@ impl Metrics {
         service: &'static str,
         version: &'static str,
         database: &Database,
-        kinds: Kinds,
         families: &[Family],
     ) -> Result<Self, DatabaseError> {
-        let totals = Counts::total(database, kinds).await?;
+        let totals = Counts::total(database, families).await?;
         let statement = "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()";
         let size = database.query_now(Access::Read, statement, []).await;
         let bytes = size.and_then(|rows| rows.first().map(|row| row.get::<u64>("bytes")).transpose());
@@ -214,7 +203,7 @@ fn write(
     };
     for Family { name, help, label, kinds } in families {
         head(text, name, "counter", help)?;
-        for (kind, number) in totals.iter().filter(|(kind, _)| kinds.contains(kind)) {
+        for (kind, number) in totals.0.iter().filter(|(kind, _)| kinds.contains(kind)) {
             let labels = label.map(|label| format!(r#"{{{label}="{kind}"}}"#)).unwrap_or_default();
             writeln!(text, "{name}{labels} {number}")?;
         }
@@ -241,11 +230,14 @@ impl IntoResponse for Metrics {
 mod tests {
     use super::*;
 
-    const KINDS: Kinds = &["good", "bad", "other"];
+    const FAMILIES: [Family; 2] = [
+        Family { name: "a_total", help: "As.", label: Some("status"), kinds: &["good", "bad"] },
+        Family { name: "b_total", help: "Bs.", label: None, kinds: &["other"] },
+    ];
 
     #[test]
     fn counts_are_members_by_kind_and_unknown_kinds_are_left_out() {
-        let mut counts = Counts::none(KINDS);
+        let mut counts = Counts::none(&FAMILIES);
         counts.add("bad", 2);
         counts.add("bad", 3);
         counts.add("of a later version", 7);
@@ -258,15 +250,11 @@ mod tests {
 
     #[test]
     fn metrics_are_in_the_text_format_of_prometheus() {
-        let mut totals = Counts::none(KINDS);
+        let mut totals = Counts::none(&FAMILIES);
         totals.add("good", 1);
         totals.add("other", 4);
-        let families = [
-            Family { name: "a_total", help: "As.", label: Some("status"), kinds: &["good", "bad"] },
-            Family { name: "b_total", help: "Bs.", label: None, kinds: &["other"] },
-        ];
         let mut text = String::new();
-        write(&mut text, "s", "1.2", &totals, &families, Some(4096)).unwrap();
+        write(&mut text, "s", "1.2", &totals, &FAMILIES, Some(4096)).unwrap();
         assert_eq!(
             text,
             "# HELP a_total As.\n# TYPE a_total counter\na_total{status=\"good\"} 1\na_total{status=\"bad\"} 0\n\

@@ -18,9 +18,9 @@ pub mod spin;
 
 pub use batch::{Batch, Batcher, Interrupted};
 pub use clock::Deadline;
-pub use counts::{Family, Kinds, Metrics, Range, Statistics};
+pub use counts::{Family, Metrics, Range, Statistics};
 pub use database::{
     Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value, insert_all,
-    to_json,
+    members, to_json,
 };
 pub use settings::{Settings, SettingsError, flag, keys, start_log, variable, whole_number};

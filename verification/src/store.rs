@@ -12,7 +12,7 @@ use platform::{
     Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page, Row,
     Value,
     edge::{Listing, RequestId},
-    migrations, to_json,
+    members, migrations, to_json,
 };
 use serde::Serialize;
 
@@ -197,7 +197,6 @@ impl Batch for Record {
     ) -> Result<Vec<Option<Failures>>, DatabaseError> {
         // The failures are those before the statement: SQLite reads all rows before it fires a trigger.
         static INSERT: LazyLock<String> = LazyLock::new(|| {
-            let values: Vec<_> = COLUMNS.split(", ").map(|column| format!("value ->> '{column}'")).collect();
             format!(
                 "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
                  SELECT {}, value ->> 'client', failures, failures >= ?2 FROM \
@@ -205,7 +204,7 @@ impl Batch for Record {
                  AND client = value ->> 'client'), 0) AS failures FROM json_each(?1)) \
                  RETURNING client, failures, \
                  60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
-                values.join(", ")
+                members(COLUMNS)
             )
         });
         let verifications: Vec<_> = requests.iter().flatten().collect();

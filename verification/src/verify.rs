@@ -11,7 +11,7 @@ use credentials::{
 };
 use platform::{
     clock,
-    edge::{Client, Items, Json, Problem, RequestId},
+    edge::{Client, Items, Json, Outcome, Problem, RequestId},
     random,
 };
 use serde::{Deserialize, Serialize};
@@ -60,14 +60,7 @@ pub(crate) struct VerifyResponse {
 
 #[derive(Serialize)]
 pub(crate) struct BatchResponse {
-    results: Vec<Item>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Item {
-    Verdict(VerifyResponse),
-    Error { error: Problem },
+    results: Vec<Outcome<VerifyResponse>>,
 }
 
 /// Who asks.
@@ -117,9 +110,9 @@ pub(crate) async fn verify_batch(
     let hashes: Vec<_> = items.iter().flatten().cloned().collect();
     let mut verdicts = verdicts(&app, &caller, &hashes).await?.into_iter();
     let results = items.into_iter().map(|item| match item {
-        Err(error) => Ok(Item::Error { error }),
+        Err(error) => Ok(Outcome::Error { error }),
         Ok(_) => {
-            let verdict = verdicts.next().map(Item::Verdict);
+            let verdict = verdicts.next().map(Outcome::Answer);
             verdict.ok_or_else(|| Problem::internal("a verification had no verdict"))
         }
     });

@@ -170,8 +170,13 @@ async fn pause(least: Duration) {
 /// Its text, and so the prepared statement, is the same for every number.
 #[must_use]
 pub fn insert_all(table: &str, columns: &str) -> String {
-    let values: Vec<_> = columns.split(", ").map(|column| format!("value ->> '{column}'")).collect();
-    format!("INSERT INTO {table} ({columns}) SELECT {} FROM json_each(?) AS new", values.join(", "))
+    format!("INSERT INTO {table} ({columns}) SELECT {} FROM json_each(?) AS new", members(columns))
+}
+
+/// The members with the names of these columns, of each `value` of `json_each`.
+#[must_use]
+pub fn members(columns: &str) -> String {
+    columns.split(", ").map(|column| format!("value ->> '{column}'")).collect::<Vec<_>>().join(", ")
 }
 
 /// Any number of values as one parameter, for `json_each(?)`.

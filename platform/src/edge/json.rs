@@ -69,6 +69,25 @@ pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) ->
     T::deserialize(deserializer).map(Some)
 }
 
+/// What stands in the place of an item of a list: its answer, or `{"error": {…}}`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Outcome<T> {
+    /// The item's answer.
+    Answer(T),
+    /// Why it has none.
+    Error {
+        /// The problem document.
+        error: Problem,
+    },
+}
+
+impl<T> From<Result<T, Problem>> for Outcome<T> {
+    fn from(result: Result<T, Problem>) -> Self {
+        result.map_or_else(|error| Self::Error { error }, Self::Answer)
+    }
+}
+
 /// The items of a list, parsed one by one so that a bad one does not fail the others.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]

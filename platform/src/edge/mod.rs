@@ -34,7 +34,7 @@ pub use client::Client;
 pub use cursor::Cursors;
 pub use export::{Export, List};
 pub use health::{Check, Health};
-pub use json::{Items, Json, given};
+pub use json::{Items, Json, Outcome, given};
 pub use problem::Problem;
 pub use query::{Listing, Query};
 pub use request_id::RequestId;
