@@ -46,11 +46,12 @@ impl Prometheus {
                 &format!("http://{}/api/v1/query", self.address),
                 [("query", query)],
             );
-            if let Ok(answer) = reqwest::get(url.unwrap()).await {
-                let answer: Value = answer.json().await.unwrap();
-                if let Some(value) = answer["data"]["result"][0]["value"][1].as_str() {
-                    return value.to_owned();
-                }
+            // It does not listen at first, and then says in plain text that it is starting.
+            if let Ok(answer) = reqwest::get(url.unwrap()).await
+                && let Ok(answer) = answer.json::<Value>().await
+                && let Some(value) = answer["data"]["result"][0]["value"][1].as_str()
+            {
+                return value.to_owned();
             }
             assert!(started.elapsed() < Duration::from_secs(30), "Prometheus has no answer to {query}");
             tokio::time::sleep(Duration::from_millis(200)).await;
