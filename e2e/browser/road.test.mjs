@@ -48,8 +48,9 @@ test("a credential is issued, verified, revoked and refused, and the history sho
 
   const history = await view(page, "History");
   await history.getByLabel("Credential hash").fill(hash);
-  await history.getByRole("button", { name: "Show" }).click();
-  await history.locator("tbody tr").nth(2).waitFor();
+  const show = history.getByRole("button", { name: "Show" });
+  await show.click();
+  await show.and(page.locator(":enabled")).waitFor();
   const verdicts = await history.locator("tbody tr td:nth-child(2)").allInnerTexts();
   assert.deepEqual(verdicts.map((text) => text.trim()), ["revoked", "valid", "valid"]);
   const chart = history.getByRole("img", { name: / valid, \d+ not valid/ });
