@@ -11,7 +11,7 @@ use axum::{
 use credentials::{KeyRing, WorkerId};
 use platform::{
     Location, Settings, SettingsError, clock,
-    edge::{self, Check, Guard, Health, Problem, RequestId, require},
+    edge::{self, Check, Edge, Guard, Health, Problem, RequestId, require},
     keys, variable,
 };
 
@@ -65,14 +65,14 @@ impl Config {
 ///
 /// # Errors
 /// [`SettingsError`] when one that every answer needs cannot be read or used.
-pub async fn start() -> Result<Router, SettingsError> {
+pub async fn start() -> Result<Edge, SettingsError> {
     let settings = Settings::load("issuance", "worker").await?;
     let database = Location::load("issuance").await?;
     Ok(router(settings, Config::load().await, database))
 }
 
 /// All routes of the service. The first request that needs the database opens it.
-pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Router {
+pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Edge {
     let store = Arc::new(Store::new(database));
     let error = config.as_ref().err().cloned();
     let actions = match config {
@@ -97,7 +97,7 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>, databas
         .route("/health", get(health))
         .route("/health/issuance", get(health))
         .with_state(Arc::new((settings.clone(), error, store)));
-    edge::wrap(actions.merge(health), &settings)
+    Edge::new(actions.merge(health), &settings)
 }
 
 /// The settings, why the configuration cannot be used (if so), and the database.
@@ -118,9 +118,7 @@ async fn health(
 #[cfg(test)]
 pub(crate) mod tests {
     use axum::{body::Body, http::Request};
-    use http_body_util::BodyExt;
     use serde_json::{Value, json};
-    use tower::ServiceExt;
 
     use super::*;
 
@@ -146,9 +144,9 @@ pub(crate) mod tests {
             .header("content-type", "application/json")
             .body(Body::from(body.to_owned()))
             .unwrap();
-        let response = router(settings, config, Location::spin("issuance")).oneshot(request).await.unwrap();
+        let response = router(settings, config, Location::spin("issuance")).answer(request).await;
         let status = response.status().as_u16();
-        (status, serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap())
+        (status, serde_json::from_slice(response.body()).unwrap())
     }
 
     /// Status and body of an answer that needs no database, and so no host.

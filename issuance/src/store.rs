@@ -20,7 +20,10 @@ pub const MIGRATIONS: &[Migration] = migrations!["0001_credentials", "0002_lifec
 /// The columns of an inserted credential.
 const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, metadata";
 
-/// The columns of a selected credential.
+/// The columns of a credential that a check needs.
+const RECORD: &str = "credential_hash, worker_id, issued_at, expires_at, revoked_at, metadata";
+
+/// The columns of a credential in a list.
 const STORED: &str =
     "id, credential_hash, key_id, worker_id, issued_at, expires_at, revoked_at, revocation_reason, metadata";
 
@@ -99,7 +102,7 @@ impl Store {
         let rows = self
             .database
             .query(
-                Access::Write,
+                Access::Write(hashes.len()),
                 "UPDATE credentials SET \
                  revoked_at = coalesce(revoked_at, CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), \
                  revocation_reason = CASE WHEN revoked_at IS NULL THEN ?1 ELSE revocation_reason END \
@@ -136,7 +139,10 @@ impl Store {
 
     /// Checks that the database can be read and written, without changing anything.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database.query(Access::Write, "UPDATE credentials SET id = id WHERE false", []).await.map(drop)
+        self.database
+            .query(Access::Write(0), "UPDATE credentials SET id = id WHERE false", [])
+            .await
+            .map(drop)
     }
 }
 
@@ -164,16 +170,21 @@ impl StoredCredential {
         Ok(Self {
             credential_hash: row.get("credential_hash")?,
             key_id: row.get("key_id")?,
-            record: IssueRecord {
-                worker_id: row.get("worker_id")?,
-                issued_at: row.get("issued_at")?,
-                expires_at: row.get("expires_at")?,
-                revoked_at: row.get("revoked_at")?,
-                metadata: row.get("metadata")?,
-            },
+            record: record(row)?,
             reason: row.get("revocation_reason")?,
         })
     }
+}
+
+/// Reads what a check needs, but for the hash.
+fn record(row: &Row) -> Result<IssueRecord, DatabaseError> {
+    Ok(IssueRecord {
+        worker_id: row.get("worker_id")?,
+        issued_at: row.get("issued_at")?,
+        expires_at: row.get("expires_at")?,
+        revoked_at: row.get("revoked_at")?,
+        metadata: row.get("metadata")?,
+    })
 }
 
 /// A new credential as JSON for the insert, with the columns [`NEW`].
@@ -226,7 +237,8 @@ impl Batch for Insert {
                    ON CONFLICT (credential_hash) DO NOTHING RETURNING credential_hash"
         });
         let rows: Vec<_> = requests.iter().flatten().map(NewRow::from).collect();
-        let inserted = self.0.attempt(Access::Write, &INSERT, [to_json(&rows)?], deadline).await?;
+        let inserted =
+            self.0.attempt(Access::Write(rows.len()), &INSERT, [to_json(&rows)?], deadline).await?;
         let hashes = inserted.iter().map(|row| row.get("credential_hash"));
         let mut hashes = hashes.collect::<Result<HashSet<CredentialHash>, DatabaseError>>()?;
         // Of several for the same credential, the first one gets the row.
@@ -251,16 +263,16 @@ impl Batch for Lookup {
     ) -> Result<Vec<HashMap<String, IssueRecord>>, DatabaseError> {
         static SELECT: LazyLock<String> = LazyLock::new(|| {
             format!(
-                "SELECT {STORED} FROM credentials WHERE credential_hash IN (SELECT value FROM json_each(?))"
+                "SELECT {RECORD} FROM credentials WHERE credential_hash IN (SELECT value FROM json_each(?))"
             )
         });
         let hashes: Vec<_> = requests.iter().flatten().collect();
         let mut found = HashMap::new();
         // A libSQL server sends 10 MB of rows at most.
         for hashes in hashes.chunks(CheckList::MAX_HASHES) {
-            for row in self.0.attempt(Access::Read, &SELECT, [to_json(&hashes)?], deadline).await? {
-                let stored = StoredCredential::from_row(&row)?;
-                found.insert(stored.credential_hash, stored.record);
+            let access = Access::Read(hashes.len());
+            for row in self.0.attempt(access, &SELECT, [to_json(&hashes)?], deadline).await? {
+                found.insert(row.get::<CredentialHash>("credential_hash")?, record(&row)?);
             }
         }
         let of_request = |hashes: &Vec<CredentialHash>| {

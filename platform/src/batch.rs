@@ -11,7 +11,7 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::{Deadline, clock::Instant};
+use crate::Deadline;
 
 /// An operation that handles several items at once.
 pub trait Batch: Send + Sync {
@@ -103,10 +103,11 @@ impl<B: Batch> Batcher<B> {
 
     /// Runs all queued items.
     async fn run_queued(&self, deadline: Deadline) {
-        let started = Instant::now();
         let (mut items, mut outputs) = (Vec::new(), Vec::new());
+        // The end of the time in which a batch that is being retried admits items.
+        let mut admission = None;
         let result = loop {
-            if items.is_empty() || started.elapsed() < ADMISSION {
+            if admission.is_none_or(|end: Deadline| !end.has_passed()) {
                 for Entry { item, output } in self.queue().take() {
                     items.push(item);
                     outputs.push(output);
@@ -116,7 +117,9 @@ impl<B: Batch> Batcher<B> {
                 return;
             }
             match self.batch.run(&items, deadline).await {
-                Err(error) if B::is_transient(&error) && !deadline.has_passed() => {}
+                Err(error) if B::is_transient(&error) && !deadline.has_passed() => {
+                    admission.get_or_insert_with(|| Deadline::after(ADMISSION));
+                }
                 result => break result,
             }
         };
@@ -159,6 +162,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::clock::Instant;
 
     /// Doubles numbers in 10 ms per batch; fails for 13.
     #[derive(Default)]
@@ -244,7 +248,7 @@ mod tests {
         let first = batcher.run(1);
         pause(850).await;
         let admitted = batcher.run(2);
-        pause(200).await;
+        pause(300).await;
         let late = batcher.run(3);
         for (call, output) in [(first, 2), (admitted, 4), (late, 6)] {
             assert_eq!(call.await.unwrap(), Ok(output));

@@ -42,12 +42,22 @@ impl Deadline {
 
     /// Waits for `future` until the deadline; `None` if that passes first, and the future is dropped.
     pub async fn within<T>(self, future: impl Future<Output = T>) -> Option<T> {
-        // Lazy: a future that is ready costs neither a look at the clock nor a timer of the host.
-        let timer = pin!(async { sleep(self.0.saturating_duration_since(Instant::now())).await });
-        match select(pin!(future), timer).await {
-            Either::Left((value, _)) => Some(value),
-            Either::Right(((), _)) => None,
-        }
+        before(async { sleep(self.0.saturating_duration_since(Instant::now())).await }, future).await
+    }
+}
+
+/// Waits for `future` for this long, once it turns out not to be ready; `None` if that passes first, and the future is
+/// dropped.
+pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    before(sleep(limit), future).await
+}
+
+/// Waits for `future` until `timer` ends; `None` if that is first.
+async fn before<T>(timer: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
+    // The future comes first: one that is ready costs neither a look at the clock nor a timer of the host.
+    match select(pin!(future), pin!(timer)).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(((), _)) => None,
     }
 }
 

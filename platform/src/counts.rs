@@ -10,7 +10,7 @@ use credentials::Timestamp;
 use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Access, Database, DatabaseError, clock, edge::Problem};
+use crate::{ANY, Access, Database, DatabaseError, clock, edge::Problem};
 
 /// The parameters of `GET /statistics/…`.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -104,7 +104,7 @@ impl Range {
         // An hour never spans two buckets.
         let rows = database
             .query(
-                Access::Read,
+                Access::Read(ANY),
                 "SELECT hour / ?1 AS bucket, kind, sum(count) AS count FROM counts \
                  WHERE hour >= ?2 AND hour < ?3 GROUP BY bucket, kind ORDER BY bucket",
                 [length.into(), since.into(), until.into()],
@@ -133,7 +133,7 @@ impl Counts {
     async fn total(database: &Database, families: &[Family]) -> Result<Self, DatabaseError> {
         let statement = "SELECT kind, sum(count) AS count FROM counts GROUP BY kind";
         let mut totals = Self::none(families);
-        for row in database.query(Access::Read, statement, []).await? {
+        for row in database.query(Access::Read(ANY), statement, []).await? {
             totals.add(&row.get::<String>("kind")?, row.get("count")?);
         }
         Ok(totals)
@@ -181,7 +181,7 @@ impl Metrics {
     ) -> Result<Self, DatabaseError> {
         let totals = Counts::total(database, families).await?;
         let statement = "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()";
-        let size = database.query_now(Access::Read, statement, []).await;
+        let size = database.query_now(Access::Read(1), statement, []).await;
         let bytes = size.and_then(|rows| rows.first().map(|row| row.get::<u64>("bytes")).transpose());
         let mut text = String::new();
         // Writing to a string cannot fail.

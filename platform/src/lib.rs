@@ -1,6 +1,6 @@
 //! What the components share: the HTTP edge, database access, batching and the bindings to Spin.
 //!
-//! A component is an axum [`Router`](axum::Router) of its own routes, wrapped by [`edge::wrap`] (problems, CORS,
+//! A component is an axum [`Router`](axum::Router) of its own routes, completed by [`edge::Edge`] (problems, CORS,
 //! request ids, headers, log lines) and served to Spin by [`component!`]. Its handlers read [`Settings`], query their
 //! [`Database`] and call the other service through [`outbound`]. Only `spin/` uses Spin's SDK.
 
@@ -20,7 +20,7 @@ pub use batch::{Batch, Batcher, Interrupted};
 pub use clock::Deadline;
 pub use counts::{Family, Metrics, Range, Statistics};
 pub use database::{
-    Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value, insert_all,
-    members, to_json,
+    ANY, Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value,
+    insert_all, members, to_json,
 };
 pub use settings::{Settings, SettingsError, flag, keys, start_log, variable, whole_number};

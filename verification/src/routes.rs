@@ -11,7 +11,7 @@ use axum::{
 use credentials::{KeyRing, WorkerId};
 use platform::{
     Location, Settings, SettingsError, clock,
-    edge::{self, Check, Guard, Health, Problem, RequestId, require},
+    edge::{self, Check, Edge, Guard, Health, Problem, RequestId, require},
     flag, keys, variable, whole_number,
 };
 
@@ -86,14 +86,14 @@ impl Config {
 ///
 /// # Errors
 /// [`SettingsError`] when one that every answer needs cannot be read or used.
-pub async fn start() -> Result<Router, SettingsError> {
+pub async fn start() -> Result<Edge, SettingsError> {
     let settings = Settings::load("verification", "verification-worker").await?;
     let database = Location::load("verification").await?;
     Ok(router(settings, Config::load().await, database))
 }
 
 /// All routes of the service. The first request that needs the database opens it.
-pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Router {
+pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Edge {
     let (actions, health) = match config {
         Ok(config) => {
             let Config { keys, issuance_url, admins, monitors, .. } = config;
@@ -124,7 +124,7 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>, databas
     let health = Router::new()
         .route("/health/verification", get(report_health))
         .with_state(Arc::new((settings.clone(), health)));
-    edge::wrap(actions.merge(health), &settings)
+    Edge::new(actions.merge(health), &settings)
 }
 
 /// The settings, and the service, or why its configuration cannot be used and its database.
@@ -153,9 +153,7 @@ async fn report_health(
 #[cfg(test)]
 pub(crate) mod tests {
     use axum::{body::Body, http::Request};
-    use http_body_util::BodyExt;
     use serde_json::Value;
-    use tower::ServiceExt;
 
     use super::*;
 
@@ -178,10 +176,9 @@ pub(crate) mod tests {
             worker_id: WorkerId::named("verification-worker-1"),
             cors_origin: "*".to_owned(),
         };
-        let response =
-            router(settings, config, Location::spin("verification")).oneshot(request).await.unwrap();
+        let response = router(settings, config, Location::spin("verification")).answer(request).await;
         let status = response.status().as_u16();
-        (status, serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap())
+        (status, serde_json::from_slice(response.body()).unwrap())
     }
 
     fn post_request(path: &str, body: &str) -> Request<Body> {

@@ -123,7 +123,7 @@ impl Store {
     pub(crate) async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<(), DatabaseError> {
         self.database
             .query_now(
-                Access::Write,
+                Access::Write(0),
                 "DELETE FROM verifications WHERE id IN \
                  (SELECT id FROM verifications WHERE id < ? ORDER BY id LIMIT ?)",
                 [first_at(time), i64::try_from(limit).unwrap_or(i64::MAX).into()],
@@ -144,7 +144,7 @@ impl Store {
     /// Checks that the database can be read and written, by forgetting the failures of past minutes.
     pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
         let statement = "DELETE FROM failures WHERE minute < unixepoch() / 60";
-        self.database.query(Access::Write, statement, []).await.map(drop)
+        self.database.query(Access::Write(0), statement, []).await.map(drop)
     }
 }
 
@@ -209,7 +209,8 @@ impl Batch for Record {
         });
         let verifications: Vec<_> = requests.iter().flatten().collect();
         let parameters = [to_json(&verifications)?, i64::from(self.limit).into()];
-        let rows = self.database.attempt(Access::Write, &INSERT, parameters, deadline).await?;
+        let rows =
+            self.database.attempt(Access::Write(verifications.len()), &INSERT, parameters, deadline).await?;
 
         let mut failures = HashMap::new();
         for row in &rows {
@@ -242,7 +243,7 @@ impl Batch for Refuse {
         let statement = "INSERT INTO counts (hour, kind, count) \
                          SELECT value ->> 'hour', 'refused', value ->> 'count' FROM json_each(?) WHERE true \
                          ON CONFLICT DO UPDATE SET count = count + excluded.count";
-        self.0.attempt(Access::Write, statement, [to_json(&refusals)?], deadline).await?;
+        self.0.attempt(Access::Write(0), statement, [to_json(&refusals)?], deadline).await?;
         Ok(vec![(); refusals.len()])
     }
 }

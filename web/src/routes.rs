@@ -12,7 +12,7 @@ use axum::{
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use platform::{
     SettingsError,
-    edge::{self, Problem},
+    edge::{Edge, Problem},
     variable,
 };
 use sha2::{Digest, Sha256};
@@ -83,13 +83,13 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 ///
 /// # Errors
 /// [`SettingsError`] when a variable cannot be read.
-pub async fn start() -> Result<Router, SettingsError> {
+pub async fn start() -> Result<Edge, SettingsError> {
     platform::start_log().await?;
     Ok(router(&variable("cors_origin").await?))
 }
 
 /// Every path of the page; all others are 404. `cors_origin` is whose pages may read `openapi.yaml`.
-pub fn router(cors_origin: &str) -> Router {
+pub fn router(cors_origin: &str) -> Edge {
     let mut routes = Router::new().route("/{*path}", any(not_found));
     for asset in ASSETS.iter().chain([&OPENAPI]) {
         routes = routes.route(asset.path, serve(asset));
@@ -107,7 +107,7 @@ pub fn router(cors_origin: &str) -> Router {
     let routes = fixed.into_iter().fold(routes, |routes, (name, value)| {
         routes.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
     });
-    edge::wrap_unnamed(routes, "web", cors_origin)
+    Edge::unnamed(routes, "web", cors_origin)
 }
 
 /// Serves a file to GET, or 304 if the client already has it (RFC 9110, section 13.1.2).

@@ -18,13 +18,16 @@ pub(crate) const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
 /// Compiles the components to wasm, where `spin.toml` or a manifest made from it expects them.
 pub(crate) fn build_components(wasi: Wasi) -> Result<()> {
     step(&format!("building the components ({}) for WASI {wasi}", COMPONENTS.join(", ")));
-    run(&mut wasm_build(wasi, &COMPONENTS)?)
+    for component in COMPONENTS {
+        run(&mut wasm_build(wasi, component)?)?;
+    }
+    Ok(())
 }
 
 /// Compiles the component that the bench compares them with.
 pub(crate) fn build_bare() -> Result<()> {
     step("building the bare component");
-    run(&mut wasm_build(Wasi::V0_3, &["bare"])?)
+    run(&mut wasm_build(Wasi::V0_3, "bare")?)
 }
 
 /// Compiles the components so that the same source gives the same bytes, on every machine with the same Rust. Returns the
@@ -33,28 +36,33 @@ pub(crate) fn build_components_reproducibly(wasi: Wasi, database: DatabaseChoice
     step(&format!("building the components ({}) for WASI {wasi}, reproducibly", COMPONENTS.join(", ")));
     // Apart, as other flags would make Cargo compile everything again each time.
     let folder = target_folder().join("reproducible");
-    let mut build = wasm_build(wasi, &COMPONENTS)?;
-    if database == DatabaseChoice::LibsqlHttp {
-        // Its host may have no SQLite interface, and would refuse a component that imports it.
-        build.arg("--no-default-features");
-    }
-    build.arg("--locked").env("CARGO_TARGET_DIR", &folder);
     // Panics name the file they come from, in a dependency by its path on this machine.
     let mut flags = OsString::from("--remap-path-prefix=");
     flags.push(cargo_home()?);
     flags.push("=/cargo");
-    build.env("CARGO_ENCODED_RUSTFLAGS", flags);
-    // spin-sdk 5 exports a symbol with the commit of the git repository around it, which is whose folder it happens to be in.
-    build.env("GIT_DIR", "/nonexistent");
-    run(&mut build)?;
+    for component in COMPONENTS {
+        let mut build = wasm_build(wasi, component)?;
+        if database == DatabaseChoice::LibsqlHttp {
+            // Its host may have no SQLite interface, and would refuse a component that imports it.
+            build.arg("--no-default-features");
+        }
+        build.arg("--locked").env("CARGO_TARGET_DIR", &folder);
+        build.env("CARGO_ENCODED_RUSTFLAGS", &flags);
+        // spin-sdk 5 exports a symbol with the commit of the git repository around it, which is whose folder it happens to
+        // be in.
+        build.env("GIT_DIR", "/nonexistent");
+        run(&mut build)?;
+    }
     Ok(folder.join(wasi.target()).join("release"))
 }
 
-fn wasm_build(wasi: Wasi, packages: &[&str]) -> Result<Command> {
+/// As `spin.toml` has it. Link-time optimisation needs `--crate-type`: Cargo leaves it out of a crate that is also a
+/// library for other crates.
+fn wasm_build(wasi: Wasi, package: &str) -> Result<Command> {
     add_target(wasi)?;
     let mut build = cargo();
-    build.args(["build", "--release", "--target", wasi.target()]);
-    build.args(packages.iter().flat_map(|package| ["--package", package]));
+    build.args(["rustc", "--release", "--target", wasi.target()]);
+    build.args(["--package", package, "--crate-type", "cdylib"]);
     Ok(build)
 }
 

@@ -15,35 +15,35 @@ const EXPECTED: [(Wasi, &str, &str); 6] = [
     (
         Wasi::V0_3,
         "/check",
-        "drop-readable 6, drop-writable 4, monotonic-clock 4, random 2, read 4, sqlite 1, types 13, wall-clock 1, \
+        "drop-readable 6, drop-writable 4, monotonic-clock 1, random 2, read 3, sqlite 1, types 13, wall-clock 1, \
          write 3",
     ),
     (
         Wasi::V0_3,
         "/issue",
-        "drop-readable 6, drop-writable 4, monotonic-clock 4, random 2, read 4, sqlite 1, types 13, wall-clock 1, \
+        "drop-readable 6, drop-writable 4, monotonic-clock 1, random 2, read 3, sqlite 1, types 13, wall-clock 1, \
          write 3",
     ),
     (
         Wasi::V0_3,
         "/verify",
-        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 12, random 4, read 9, sqlite 2, types 38, \
+        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 5, random 4, read 7, sqlite 2, types 38, \
          wall-clock 3, write 9",
     ),
     (
         Wasi::V0_2,
         "/check",
-        "monotonic-clock 7, random 3, sqlite 3, streams 3, types 14, variables 9, wall-clock 1",
+        "monotonic-clock 4, random 3, sqlite 3, streams 3, types 14, variables 9, wall-clock 1",
     ),
     (
         Wasi::V0_2,
         "/issue",
-        "monotonic-clock 7, random 3, sqlite 5, streams 3, types 14, variables 9, wall-clock 1",
+        "monotonic-clock 4, random 3, sqlite 5, streams 3, types 14, variables 9, wall-clock 1",
     ),
     (
         Wasi::V0_2,
         "/verify",
-        "monotonic-clock 20, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 12, types 46, variables 22, \
+        "monotonic-clock 13, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 12, types 46, variables 22, \
          wall-clock 3",
     ),
 ];

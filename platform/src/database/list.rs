@@ -95,16 +95,16 @@ impl ListQuery {
         // A row added between the two statements is looked at too, which does no harm.
         let mut end = None;
         if let Some((statement, parameters)) = self.end_of_scan() {
-            let rows = database.query(Access::Read, &statement, parameters).await?;
+            let rows = database.query(Access::Read(1), &statement, parameters).await?;
             end = rows.first().map(|row| self.key_of(row)).transpose()?;
             if let Some(end) = &end {
                 self.scanned.add(self.compared_with_key(">="), end.clone());
             }
         }
         let (statement, parameters) = self.statement();
-        let mut rows = database.query(Access::Read, &statement, parameters).await?;
         // The extra row says that there is a next page.
         let limit = usize::from(self.limit);
+        let mut rows = database.query(Access::Read(limit + 1), &statement, parameters).await?;
         if rows.len() > limit {
             rows.truncate(limit);
             end = rows.last().map(|row| self.key_of(row)).transpose()?;

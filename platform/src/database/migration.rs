@@ -114,7 +114,7 @@ async fn apply(
 async fn schema_version(connection: &Connection) -> Result<u64, DatabaseError> {
     let statement = "SELECT coalesce(max(version), 0) AS version FROM schema_migrations";
     let limits = Limits { turn: Deadline::after(MAX_WAIT), statement: MAX_WAIT };
-    match connection.execute(Access::Read, statement, vec![], limits).await {
+    match connection.execute(Access::Read(1), statement, vec![], limits).await {
         Ok(rows) => rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?.get("version"),
         Err(DatabaseError::Statement(reason)) if reason.contains("no such table: schema_migrations") => Ok(0),
         Err(error) => Err(error),

@@ -43,14 +43,17 @@ pub struct Database {
     failure: Mutex<Option<(Instant, DatabaseError)>>,
 }
 
-/// What a statement does.
+/// What a statement does, and at most how many rows it returns: once they are there, no more are waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// It only reads.
-    Read,
+    Read(usize),
     /// It may write.
-    Write,
+    Write(usize),
 }
+
+/// Any number of rows, for [`Access`].
+pub const ANY: usize = usize::MAX;
 
 impl Database {
     /// The database at a location, with its schema's migrations in order.

@@ -2,7 +2,7 @@
 
 use tokio::sync::Mutex;
 
-use super::{Access, DatabaseError, Row, TRANSIENT_PAUSE, Value, connection::Statement, pause};
+use super::{ANY, Access, DatabaseError, Row, TRANSIENT_PAUSE, Value, connection::Statement, pause};
 use crate::{Deadline, spin::Connection};
 
 /// How long SQLite waits for a lock before the statement is retried here, in milliseconds.
@@ -91,10 +91,10 @@ impl Opened {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        if access == Access::Write && self.waits.is_none() {
+        if matches!(access, Access::Write(_)) && self.waits.is_none() {
             self.prepare_for_writes().await?;
         }
-        self.run(statement, parameters).await
+        self.rows(access, statement, parameters).await
     }
 
     /// Sets what only writes need.
@@ -115,7 +115,16 @@ impl Opened {
         Ok(())
     }
 
-    async fn run(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
-        self.connection.execute(statement, parameters).await.map_err(DatabaseError::of_statement)
+    async fn run(&mut self, statement: &str, parameters: Vec<Value>) -> Result<(), DatabaseError> {
+        self.rows(Access::Write(ANY), statement, parameters).await.map(drop)
+    }
+
+    async fn rows(
+        &mut self,
+        access: Access,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        self.connection.execute(access, statement, parameters).await.map_err(DatabaseError::of_statement)
     }
 }

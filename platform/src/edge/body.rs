@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 
 use super::Problem;
-use crate::Deadline;
+use crate::clock;
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -22,7 +22,7 @@ const MAX_BODY_TIME: Duration = Duration::from_secs(30);
 /// 408, 413 and 415.
 pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     // Even if the content type is wrong, the body is read: a connection with an unread body cannot be reused.
-    let body = Deadline::after(MAX_BODY_TIME).within(read(headers, body)).await;
+    let body = clock::within(MAX_BODY_TIME, read(headers, body)).await;
     let body = body.unwrap_or_else(|| Err(Problem::request_timeout()))?;
     if is_json(headers) { Ok(body) } else { Err(Problem::unsupported_media_type()) }
 }
@@ -89,7 +89,7 @@ async fn linger(headers: &HeaderMap, mut body: Body) {
             }
         }
     };
-    Deadline::after(MAX_TIME).within(discard).await;
+    clock::within(MAX_TIME, discard).await;
 }
 
 #[cfg(test)]

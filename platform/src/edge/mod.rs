@@ -14,17 +14,22 @@ mod query;
 mod request_id;
 mod service;
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
+    body::Body,
+    extract::{MatchedPath, Request},
     middleware::{self, Next},
     response::Response,
     routing,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use http_body_util::{BodyExt, Collected};
+use tower::ServiceExt;
+use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
+use tracing::Level;
 
 use crate::{Settings, SettingsError};
 
@@ -40,17 +45,17 @@ pub use query::{Listing, Query};
 pub use request_id::RequestId;
 pub use service::Service;
 
-/// Completes a service's routes: every path and method gets an answer, with everything that this module adds.
+/// A service's routes, completed: every path and method gets an answer, with everything that this module adds.
+///
+/// That is added around the router, once for each request. Layers of axum's router would be a copy in each route.
 ///
 /// Handlers find the request's [`RequestId`] among its extensions.
-pub fn wrap(routes: Router, settings: &Settings) -> Router {
-    let edge = Edge { service: settings.service, worker: settings.worker_id.to_string() };
-    edge.wrap(routes, &settings.cors_origin)
-}
-
-/// Like [`wrap`], for a component without a worker id.
-pub fn wrap_unnamed(routes: Router, service: &'static str, cors_origin: &str) -> Router {
-    Edge { service, worker: "none".to_owned() }.wrap(routes, cors_origin)
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// What log lines say about the component.
+    service: &'static str,
+    worker: String,
+    routes: Cors<Router>,
 }
 
 /// The routes of a service whose settings cannot be used: all answer 503, and the log says why.
@@ -60,65 +65,95 @@ pub fn unavailable(error: &SettingsError) -> Router {
     Router::new().route("/", answer.clone()).route("/{*path}", answer)
 }
 
-/// What log lines say about the component.
-struct Edge {
-    service: &'static str,
-    worker: String,
-}
-
-/// The method that the client sent, if the router is given another.
-#[derive(Clone, Debug)]
-struct SentMethod(Method);
-
 impl Edge {
-    fn wrap(self, routes: Router, cors_origin: &str) -> Router {
-        routes
-            .fallback(async || Problem::no_such_path())
-            .method_not_allowed_fallback(async || Problem::method_not_allowed())
-            .layer(cors(cors_origin))
-            .layer(middleware::from_fn_with_state(Arc::new(self), complete))
+    /// Completes the routes of a service with these settings.
+    #[must_use]
+    pub fn new(routes: Router, settings: &Settings) -> Self {
+        Self::of(routes, settings.service, settings.worker_id.to_string(), &settings.cors_origin)
     }
-}
 
-/// Gives the request its id, and the answer its problem document, headers and log line.
-async fn complete(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let request_id = RequestId::of(request.headers());
-    let sent = request.extensions_mut().remove::<SentMethod>();
-    let method = sent.map_or_else(|| request.method().clone(), |SentMethod(method)| method);
-    // The route, not the path: an unmatched path may contain anything, even a credential.
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    request.extensions_mut().insert(request_id.clone());
+    /// Completes the routes of a component without a worker id.
+    #[must_use]
+    pub fn unnamed(routes: Router, service: &'static str, cors_origin: &str) -> Self {
+        Self::of(routes, service, "none".to_owned(), cors_origin)
+    }
 
-    let mut response = next.run(request).await;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        if let Some(reason) = problem.reason() {
-            tracing::error!(
-                service = edge.service,
-                worker = edge.worker,
+    fn of(routes: Router, service: &'static str, worker: String, cors_origin: &str) -> Self {
+        let mut routes = routes
+            .fallback(async || Problem::no_such_path())
+            .method_not_allowed_fallback(async || Problem::method_not_allowed());
+        if tracing::enabled!(Level::INFO) {
+            routes = routes.layer(middleware::from_fn(name_route));
+        }
+        Self { service, worker, routes: tower::Layer::layer(&cors(cors_origin), routes) }
+    }
+
+    /// Answers one request: gives it its id, and the answer its problem document, headers and log line.
+    pub async fn answer(&self, mut request: Request) -> http::Response<Bytes> {
+        let started = tracing::enabled!(Level::INFO).then(Instant::now);
+        let request_id = RequestId::of(request.headers());
+        request.extensions_mut().insert(request_id.clone());
+        let method = request.method().clone();
+        // Answered like a GET: the host's HTTP server drops the body and keeps its length.
+        if method == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
+
+        let Ok(response) = self.routes.clone().oneshot(request).await;
+        let mut response = response.map(Body::new);
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            if let Some(reason) = problem.reason() {
+                tracing::error!(
+                    service = self.service,
+                    worker = self.worker,
+                    request_id = request_id.as_str(),
+                    status = response.status().as_u16(),
+                    reason,
+                    "request failed"
+                );
+            }
+            response = with_document(response, problem, &request_id);
+        }
+        if method == Method::OPTIONS && response.status() == StatusCode::OK {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+        }
+        add_headers(response.headers_mut(), &request_id);
+        if let Some(started) = started {
+            tracing::info!(
+                service = self.service,
+                worker = self.worker,
                 request_id = request_id.as_str(),
+                method = method.as_str(),
+                route = response.extensions().get().map_or("none", MatchedPath::as_str),
                 status = response.status().as_u16(),
-                reason,
-                "request failed"
+                micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+                "request"
             );
         }
-        response = with_document(response, problem, &request_id);
+        with_length(response).await
     }
-    if method == Method::OPTIONS && response.status() == StatusCode::OK {
-        *response.status_mut() = StatusCode::NO_CONTENT;
-    }
-    add_headers(response.headers_mut(), &request_id);
-    tracing::info!(
-        service = edge.service,
-        worker = edge.worker,
-        request_id = request_id.as_str(),
-        method = method.as_str(),
-        route = route.as_ref().map_or("none", MatchedPath::as_str),
-        status = response.status().as_u16(),
-        micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
+}
+
+/// Leaves the route in the answer, for the log line: not the path, as one that matches no route may contain anything,
+/// even a credential.
+async fn name_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    route.map(|route| response.extensions_mut().insert(route));
     response
+}
+
+/// The answer with its whole body and the length of it.
+async fn with_length(response: Response) -> http::Response<Bytes> {
+    let (mut head, body) = response.into_parts();
+    // All bodies are in memory, so this neither waits nor fails.
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    // Without a length Spin sends chunks, whose second segment waits for a delayed ACK.
+    if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status) {
+        head.headers.remove(header::CONTENT_LENGTH);
+    } else {
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    http::Response::from_parts(head, body)
 }
 
 /// The problem document, with the headers (CORS, `Allow`) that the empty response gathered on its way.
@@ -182,15 +217,12 @@ pub(crate) fn is_origin(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
     use credentials::WorkerId;
-    use http_body_util::BodyExt;
     use serde_json::Value;
-    use tower::ServiceExt;
 
     use super::*;
 
-    fn app(cors_origin: &str) -> Router {
+    fn app(cors_origin: &str) -> Edge {
         let settings = Settings {
             service: "test",
             worker_id: WorkerId::named("worker-1"),
@@ -201,11 +233,11 @@ mod tests {
             .route("/write", routing::post(async || "written"))
             .route("/fault", routing::get(async || Problem::internal("disk on fire")))
             .route("/down", routing::get(async || Problem::unavailable("Not now.", "lock held by pid 7")));
-        wrap(routes, &settings)
+        Edge::new(routes, &settings)
     }
 
     async fn send(
-        app: Router,
+        app: Edge,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
@@ -214,8 +246,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (head, body) = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
+        let (head, body) = app.answer(request.body(Body::empty()).unwrap()).await.into_parts();
         (head, String::from_utf8(body.to_vec()).unwrap())
     }
 

@@ -1,6 +1,6 @@
 //! In place of a connection to SQLite, for hosts without its interface.
 
-use crate::database::{Row, Value};
+use crate::database::{Access, Row, Value};
 
 /// There is none.
 pub(crate) enum Connection {}
@@ -12,7 +12,7 @@ impl Connection {
     }
 
     #[allow(clippy::unused_async, reason = "the same as with SQLite")]
-    pub(crate) async fn execute(&self, _: &str, _: Vec<Value>) -> Result<Vec<Row>, String> {
+    pub(crate) async fn execute(&mut self, _: Access, _: &str, _: Vec<Value>) -> Result<Vec<Row>, String> {
         match *self {}
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Body};
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{
     SinkExt, StreamExt,
@@ -27,9 +27,12 @@ use spin_sdk::http::{
 pub use spin_sdk::http::{IncomingRequest, ResponseOutparam};
 use wasi::{clocks::monotonic_clock::subscribe_duration, io::streams::Error as StreamError};
 
-use crate::{SettingsError, edge::Service};
+use crate::{
+    SettingsError,
+    edge::{Edge, Service},
+};
 
-/// Makes the crate a component whose requests go to the router that `$start`, an async function, returns.
+/// Makes the crate a component whose requests go to the `Edge` that `$start`, an async function, returns.
 #[macro_export]
 macro_rules! component {
     ($name:literal, $start:path) => {
@@ -59,7 +62,7 @@ pub async fn serve<F>(
     answer: ResponseOutparam,
     start: impl FnOnce() -> F,
 ) where
-    F: Future<Output = Result<Router, SettingsError>>,
+    F: Future<Output = Result<Edge, SettingsError>>,
 {
     let response = match incoming(request) {
         Ok(request) => service.answer(request, start).await,
@@ -200,7 +203,8 @@ impl Connection {
 
     /// Runs one statement to completion. Its writes are durable once this returns `Ok`.
     pub(crate) async fn execute(
-        &self,
+        &mut self,
+        _: crate::Access,
         statement: &str,
         parameters: Vec<crate::Value>,
     ) -> Result<Vec<crate::Row>, String> {

@@ -2,17 +2,25 @@
 
 use std::{future::Future, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::Full;
 pub use spin_sdk::http::Request;
+#[cfg(feature = "spin-sqlite")]
+use spin_sdk::sqlite;
 
-use crate::{SettingsError, edge::Service};
+#[cfg(feature = "spin-sqlite")]
+use crate::Access;
+
+use crate::{
+    SettingsError,
+    edge::{Edge, Service},
+};
 
 /// A complete answer.
 pub type Response = http::Response<Full<Bytes>>;
 
-/// Makes the crate a component whose requests go to the router that `$start`, an async function, returns.
+/// Makes the crate a component whose requests go to the `Edge` that `$start`, an async function, returns.
 #[macro_export]
 macro_rules! component {
     ($name:literal, $start:path) => {
@@ -32,7 +40,7 @@ macro_rules! component {
 /// Answers one request.
 pub async fn serve<F>(service: &Service, request: Request, start: impl FnOnce() -> F) -> Response
 where
-    F: Future<Output = Result<Router, SettingsError>>,
+    F: Future<Output = Result<Edge, SettingsError>>,
 {
     service.answer(request.map(Body::new), start).await.map(Full::new)
 }
@@ -58,27 +66,51 @@ pub(crate) async fn sleep(duration: Duration) {
 
 #[cfg(feature = "spin-sqlite")]
 /// A connection to one of the component's databases.
-pub(crate) struct Connection(spin_sdk::sqlite::Connection);
+pub(crate) struct Connection {
+    connection: sqlite::Connection,
+    /// What has not been read of the last result.
+    rest: Option<sqlite::QueryResult>,
+}
 
 #[cfg(feature = "spin-sqlite")]
 impl Connection {
     /// Opens the database with this label, or says why it cannot.
     pub(crate) async fn open(label: &str) -> Result<Self, String> {
-        spin_sdk::sqlite::Connection::open(label).await.map(Self).map_err(|error| error.to_string())
+        let connection = sqlite::Connection::open(label).await.map_err(|error| error.to_string())?;
+        Ok(Self { connection, rest: None })
     }
 
-    /// Runs one statement to completion. Its writes are durable once this returns `Ok`.
+    /// Runs one statement, to completion if it may write. Its writes are durable once this returns `Ok`.
+    ///
+    /// Each look at a result that is not there yet is a turn of the host's event loop, so none is taken in vain.
     pub(crate) async fn execute(
-        &self,
+        &mut self,
+        access: Access,
         statement: &str,
         parameters: Vec<crate::Value>,
     ) -> Result<Vec<crate::Row>, String> {
-        let text = |error: spin_sdk::sqlite::Error| error.to_string();
-        let result = self.0.execute(statement, parameters.into_iter().map(Into::into)).await.map_err(text)?;
+        let text = |error: sqlite::Error| error.to_string();
+        if let Some(mut rest) = self.rest.take() {
+            // The end of the last statement, which a libSQL server wants before the next one. By now it is there.
+            while rest.next().await.is_some() {}
+        }
+        let parameters = parameters.into_iter().map(Into::into);
+        let mut result = self.connection.execute(statement, parameters).await.map_err(text)?;
         let columns = std::sync::Arc::from(result.columns());
-        // `collect` awaits the outcome after the rows: that is where errors arrive, and when a write is done.
-        let rows = result.collect().await.map_err(text)?;
-        let row = |row: spin_sdk::sqlite::RowResult| {
+        let (Access::Read(most) | Access::Write(most)) = access;
+        let mut rows = Vec::new();
+        while rows.len() < most
+            && let Some(row) = result.next().await
+        {
+            rows.push(row);
+        }
+        if rows.len() == most && matches!(access, Access::Read(_)) {
+            self.rest = Some(result);
+        } else {
+            // Errors arrive after the rows, and so does the word that a write is done.
+            result.result().await.map_err(text)?;
+        }
+        let row = |row: sqlite::RowResult| {
             crate::Row::new(std::sync::Arc::clone(&columns), row.values.into_iter().map(Into::into).collect())
         };
         Ok(rows.into_iter().map(row).collect())
