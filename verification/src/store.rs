@@ -195,11 +195,13 @@ impl Batch for Record {
         requests: &[Vec<Verification>],
         deadline: Deadline,
     ) -> Result<Vec<Option<Failures>>, DatabaseError> {
-        // The failures are those before the statement: SQLite reads all rows before it fires a trigger.
+        // The failures are those before the statement: SQLite reads all rows before it fires a trigger. Without a client
+        // nothing is limited, and without a limit there is no client.
         static INSERT: LazyLock<String> = LazyLock::new(|| {
             format!(
                 "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
-                 SELECT {}, value ->> 'client', failures, failures >= ?2 FROM \
+                 SELECT {}, value ->> 'client', failures, \
+                 value ->> 'client' IS NOT NULL AND failures >= ?2 FROM \
                  (SELECT value, coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 \
                  AND client = value ->> 'client'), 0) AS failures FROM json_each(?1)) \
                  RETURNING client, failures, \

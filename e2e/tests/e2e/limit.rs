@@ -86,6 +86,22 @@ async fn a_batch_counts_each_of_its_items() {
 }
 
 #[tokio::test]
+async fn without_a_limit_every_verdict_has_its_audit_row() {
+    needs_own_host!();
+    let app = limited(0, &[]).await;
+    app.issue("right").await;
+    for guess in ["right", "a", "a", "b"] {
+        assert_eq!(app.verify(guess).await.status, 200);
+    }
+    let batch = app.post("/verify/batch", &json!({ "credentials": ["right", "c"] })).await;
+    assert_eq!(batch.status, 200);
+    assert_eq!(app.count("verification", "verifications"), 6);
+    let totals = app.admin_get("/statistics/verification").await.json()["totals"].clone();
+    assert_eq!(totals, json!({ "valid": 2, "expired": 0, "revoked": 0, "not_found": 4, "refused": 0 }));
+    assert_counted(&app, "verification");
+}
+
+#[tokio::test]
 async fn forged_addresses_change_nothing_and_the_log_says_that_there_may_be_a_proxy() {
     needs_own_host!();
     let app = limited(3, &[]).await;
