@@ -101,6 +101,7 @@ impl Edge {
 
         let Ok(response) = self.routes.clone().oneshot(request).await;
         let mut response = response.map(Body::new);
+        let route = response.extensions_mut().remove::<MatchedPath>();
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             if let Some(reason) = problem.reason() {
                 tracing::error!(
@@ -124,7 +125,7 @@ impl Edge {
                 worker = self.worker,
                 request_id = request_id.as_str(),
                 method = method.as_str(),
-                route = response.extensions().get().map_or("none", MatchedPath::as_str),
+                route = route.as_ref().map_or("none", MatchedPath::as_str),
                 status = response.status().as_u16(),
                 micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
                 "request"
