@@ -18,7 +18,6 @@ use std::time::Instant;
 
 use axum::{
     Router,
-    body::Body,
     extract::{MatchedPath, Request},
     middleware::{self, Next},
     response::Response,
@@ -99,8 +98,7 @@ impl Edge {
             *request.method_mut() = Method::GET;
         }
 
-        let Ok(response) = self.routes.clone().oneshot(request).await;
-        let mut response = response.map(Body::new);
+        let Ok(mut response) = self.routes.clone().oneshot(request).await;
         let route = response.extensions_mut().remove::<MatchedPath>();
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             if let Some(reason) = problem.reason() {
@@ -218,6 +216,7 @@ pub(crate) fn is_origin(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use credentials::WorkerId;
     use serde_json::Value;
 

@@ -9,9 +9,6 @@ pub use spin_sdk::http::Request;
 #[cfg(feature = "spin-sqlite")]
 use spin_sdk::sqlite;
 
-#[cfg(feature = "spin-sqlite")]
-use crate::Access;
-
 use crate::{
     SettingsError,
     edge::{Edge, Service},
@@ -85,7 +82,7 @@ impl Connection {
     /// Each look at a result that is not there yet is a turn of the host's event loop, so none is taken in vain.
     pub(crate) async fn execute(
         &mut self,
-        access: Access,
+        access: crate::Access,
         statement: &str,
         parameters: Vec<crate::Value>,
     ) -> Result<Vec<crate::Row>, String> {
@@ -97,14 +94,14 @@ impl Connection {
         let parameters = parameters.into_iter().map(Into::into);
         let mut result = self.connection.execute(statement, parameters).await.map_err(text)?;
         let columns = std::sync::Arc::from(result.columns());
-        let (Access::Read(most) | Access::Write(most)) = access;
+        let (crate::Access::Read(most) | crate::Access::Write(most)) = access;
         let mut rows = Vec::new();
         while rows.len() < most
             && let Some(row) = result.next().await
         {
             rows.push(row);
         }
-        if rows.len() == most && matches!(access, Access::Read(_)) {
+        if rows.len() == most && matches!(access, crate::Access::Read(_)) {
             self.rest = Some(result);
         } else {
             // Errors arrive after the rows, and so does the word that a write is done.
