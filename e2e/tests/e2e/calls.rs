@@ -15,19 +15,19 @@ const EXPECTED: [(Wasi, &str, &str); 6] = [
     (
         Wasi::V0_3,
         "/check",
-        "drop-readable 6, drop-writable 4, monotonic-clock 1, random 2, read 3, sqlite 1, types 13, wall-clock 1, \
+        "drop-readable 6, drop-writable 4, monotonic-clock 1, random 2, read 3, sqlite 1, types 8, wall-clock 1, \
          write 3",
     ),
     (
         Wasi::V0_3,
         "/issue",
-        "drop-readable 6, drop-writable 4, monotonic-clock 1, random 2, read 3, sqlite 1, types 13, wall-clock 1, \
+        "drop-readable 6, drop-writable 4, monotonic-clock 1, random 2, read 3, sqlite 1, types 8, wall-clock 1, \
          write 3",
     ),
     (
         Wasi::V0_3,
         "/verify",
-        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 5, random 4, read 7, sqlite 2, types 38, \
+        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 5, random 4, read 7, sqlite 2, types 26, \
          wall-clock 3, write 9",
     ),
     (

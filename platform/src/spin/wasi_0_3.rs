@@ -4,42 +4,92 @@ use std::{future::Future, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
 use http_body_util::Full;
-pub use spin_sdk::http::Request;
 #[cfg(feature = "spin-sqlite")]
 use spin_sdk::sqlite;
+pub use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
+use spin_sdk::wasip3::{
+    http::client,
+    http_compat::{IncomingMessage, http_into_wasi_request, http_into_wasi_response},
+    wit_bindgen::StreamResult,
+    wit_future,
+};
 
 use crate::{
     SettingsError,
     edge::{Edge, Service},
 };
 
-/// A complete answer.
-pub type Response = http::Response<Full<Bytes>>;
-
 /// Makes the crate a component whose requests go to the `Edge` that `$start`, an async function, returns.
 #[macro_export]
 macro_rules! component {
     ($name:literal, $start:path) => {
         #[cfg(target_family = "wasm")]
-        #[allow(unsafe_code, missing_docs, unreachable_pub, reason = "what the SDK's macro generates")]
+        #[allow(unsafe_code, reason = "what wit-bindgen's macro generates")]
         mod entry {
+            use spin_sdk::wasip3::{exports::http::handler::Guest, http::service};
+            use $crate::spin::{ErrorCode, Request, Response};
+
             static SERVICE: $crate::edge::Service = $crate::edge::Service::new($name);
 
-            #[spin_sdk::http_service]
-            async fn handle(request: $crate::spin::Request) -> $crate::spin::Response {
-                $crate::spin::serve(&SERVICE, request, $start).await
+            struct Component;
+
+            service::export!(Component);
+
+            impl Guest for Component {
+                async fn handle(request: Request) -> Result<Response, ErrorCode> {
+                    $crate::spin::serve(&SERVICE, request, $start).await
+                }
             }
         }
     };
 }
 
 /// Answers one request.
-pub async fn serve<F>(service: &Service, request: Request, start: impl FnOnce() -> F) -> Response
+///
+/// # Errors
+/// If the request is none that an HTTP server should let pass.
+pub async fn serve<F>(
+    service: &Service,
+    request: Request,
+    start: impl FnOnce() -> F,
+) -> Result<Response, ErrorCode>
 where
     F: Future<Output = Result<Edge, SettingsError>>,
 {
-    service.answer(request.map(Body::new), start).await.map(Full::new)
+    let answer = service.answer(incoming(request)?, start).await;
+    http_into_wasi_response(answer.map(Full::new))
+}
+
+/// The request in the types of axum. The SDK's own conversion makes five more calls of the host, for what nobody reads.
+fn incoming(request: Request) -> Result<http::Request<Body>, ErrorCode> {
+    let mut incoming = http::Request::new(());
+    *incoming.method_mut() =
+        request.get_method().try_into().map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
+    let path = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
+    *incoming.uri_mut() = path.try_into().map_err(|_| ErrorCode::HttpRequestUriInvalid)?;
+    *incoming.headers_mut() = request.get_headers().try_into()?;
+    Ok(incoming.map(|()| body(request)))
+}
+
+/// The body of a request or of an answer, as it arrives.
+fn body(message: impl IncomingMessage + Send + 'static) -> Body {
+    /// The most that one read returns, in bytes.
+    const CHUNK: usize = 16 * 1024;
+
+    let (received, result) = wit_future::new(|| Ok(()));
+    let (content, trailers) = message.consume_body(result);
+    Body::from_stream(stream::try_unfold(
+        (content, trailers, received),
+        |(mut content, trailers, received)| async {
+            match content.read(Vec::with_capacity(CHUNK)).await {
+                (StreamResult::Dropped, _) => trailers.await.map(|_| None),
+                (_, chunk) => Ok(Some((Bytes::from(chunk), (content, trailers, received)))),
+            }
+        },
+    ))
 }
 
 /// The value of a variable, or why there is none.
@@ -49,8 +99,15 @@ pub(crate) async fn variable(name: &str) -> Result<String, String> {
 
 /// Sends a request. The answer's body is streamed.
 pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<http::Response<Body>, String> {
-    let response = spin_sdk::http::send(request).await.map_err(|error| error.to_string())?;
-    Ok(response.map(Body::new))
+    let exchange = async {
+        let response = client::send(http_into_wasi_request(request)?).await?;
+        let mut answer = http::Response::new(());
+        *answer.status_mut() =
+            StatusCode::from_u16(response.get_status_code()).map_err(|_| ErrorCode::HttpProtocolError)?;
+        *answer.headers_mut() = response.get_headers().try_into()?;
+        Ok(answer.map(|()| body(response)))
+    };
+    exchange.await.map_err(|error: ErrorCode| error.to_string())
 }
 
 /// Waits. Outside a component, where only tests run this crate, Tokio provides the clock.
