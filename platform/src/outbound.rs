@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 
@@ -86,24 +86,22 @@ async fn send(
 /// Sends a request and reads the whole answer.
 pub(crate) async fn exchange(request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, OutboundError> {
     let exchange = async {
-        let response = spin::send(request).await.map_err(OutboundError::Failed)?;
-        let (head, body) = response.into_parts();
-        let body = read(&head.headers, body, limits.max_bytes).await?;
-        Ok(Answer { status: head.status, body })
+        let spin::Incoming { status, length, body } =
+            spin::send(request).await.map_err(OutboundError::Failed)?;
+        Ok(Answer { status, body: read(length, body, limits.max_bytes).await? })
     };
     limits.deadline.within(exchange).await.unwrap_or(Err(OutboundError::TimedOut))
 }
 
 /// Reads a body, up to its length if that is declared: to wait for its end would cost two more turns of the host's event
 /// loop.
-async fn read(headers: &HeaderMap, mut body: Body, max_bytes: usize) -> Result<Bytes, OutboundError> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+async fn read(length: Option<usize>, mut body: Body, max_bytes: usize) -> Result<Bytes, OutboundError> {
     let mut received = BytesMut::new();
-    while declared != Some(received.len()) {
+    while length != Some(received.len()) {
         match body.frame().await {
             Some(Ok(frame)) => received.extend_from_slice(&frame.into_data().unwrap_or_default()),
             Some(Err(error)) => return Err(OutboundError::Failed(error.to_string())),
-            None if declared.is_some() => {
+            None if length.is_some() => {
                 return Err(OutboundError::Failed("the answer ended early".to_owned()));
             }
             None => break,
@@ -125,11 +123,9 @@ mod tests {
 
     /// Reads parts, after which the body goes on for ever or ends.
     async fn read_parts(length: Option<usize>, parts: &[&'static str], ends: bool) -> Result<Bytes, String> {
-        let mut headers = HeaderMap::new();
-        headers.extend(length.map(|length| (header::CONTENT_LENGTH, length.into())));
         let parts = stream::iter(parts.to_vec()).map(|part| Ok::<_, Infallible>(Bytes::from(part)));
         let rest = stream::pending().take(usize::from(!ends));
-        let read = read(&headers, Body::from_stream(parts.chain(rest)), 8);
+        let read = read(length, Body::from_stream(parts.chain(rest)), 8);
         let read = tokio::time::timeout(std::time::Duration::from_secs(1), read).await;
         read.unwrap_or(Err(OutboundError::TimedOut)).map_err(|error| error.to_string())
     }

@@ -23,8 +23,28 @@ pub(crate) use wasi::Connection;
 pub use wasi::*;
 pub(crate) use wasi::{send, sleep, variable};
 
+use axum::body::Body;
+use http::StatusCode;
+
 #[cfg(feature = "spin-sqlite")]
 use crate::Value;
+
+/// The answer to a request that was sent, its body on its way.
+pub(crate) struct Incoming {
+    pub(crate) status: StatusCode,
+    /// The length of the body in bytes, if that is declared. Of the headers nobody needs another.
+    pub(crate) length: Option<usize>,
+    pub(crate) body: Body,
+}
+
+impl Incoming {
+    /// `lengths` are the values of `Content-Length`.
+    fn new(status: u16, lengths: &[Vec<u8>], body: Body) -> Result<Self, String> {
+        let status = StatusCode::from_u16(status).map_err(|error| error.to_string())?;
+        let length = lengths.first().and_then(|length| str::from_utf8(length).ok()?.parse().ok());
+        Ok(Self { status, length, body })
+    }
+}
 
 #[cfg(feature = "spin-sqlite")]
 impl From<Value> for spin_sdk::sqlite::Value {

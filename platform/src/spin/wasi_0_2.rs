@@ -17,7 +17,7 @@ use futures_util::{
     SinkExt, StreamExt,
     future::{Either, select},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use send_wrapper::SendWrapper;
 use spin_executor::{CancelOnDropToken, push_waker_and_get_token};
@@ -27,6 +27,7 @@ use spin_sdk::http::{
 pub use spin_sdk::http::{IncomingRequest, ResponseOutparam};
 use wasi::{clocks::monotonic_clock::subscribe_duration, io::streams::Error as StreamError};
 
+use super::Incoming;
 use crate::{
     SettingsError,
     edge::{Edge, Service},
@@ -135,13 +136,13 @@ pub(crate) async fn variable(name: &str) -> Result<String, String> {
     spin_sdk::variables::get(name).map_err(|error| error.to_string())
 }
 
-/// Sends a request. The answer's body is streamed.
-pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<http::Response<Body>, String> {
+/// Sends a request.
+pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<Incoming, String> {
     // The SDK's futures are not `Send`, as handlers have to be. There is one thread.
     SendWrapper::new(exchange(request)).await
 }
 
-async fn exchange(request: http::Request<Full<Bytes>>) -> Result<http::Response<Body>, String> {
+async fn exchange(request: http::Request<Full<Bytes>>) -> Result<Incoming, String> {
     let (head, content) = request.into_parts();
     let Ok(content) = content.collect().await;
     let request = http::Request::from_parts(head, Vec::from(content.to_bytes()));
@@ -158,17 +159,15 @@ async fn exchange(request: http::Request<Full<Bytes>>) -> Result<http::Response<
     let Either::Left((response, _)) = select(sent, pin!(write)).await;
     let response = response.map_err(|error| error.to_string())?;
 
-    let mut answer = http::Response::new(());
-    *answer.status_mut() = StatusCode::from_u16(response.status()).map_err(|error| error.to_string())?;
-    *answer.headers_mut() = headers(&response.headers()).map_err(|error| error.to_string())?;
+    let lengths = response.headers().get(header::CONTENT_LENGTH.as_str());
+    let status = response.status();
     let chunks = response.take_body_stream();
-    Ok(answer.map(|()| {
-        Body::from_stream(chunks.map(move |chunk| {
-            // Dropping the response would cancel the request.
-            let _kept = &response;
-            text_error(chunk)
-        }))
-    }))
+    let body = Body::from_stream(chunks.map(move |chunk| {
+        // Dropping the response would cancel the request.
+        let _kept = &response;
+        text_error(chunk)
+    }));
+    Incoming::new(status, &lengths, body)
 }
 
 /// Waits.

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use http::StatusCode;
+use http::header;
 use http_body_util::Full;
 #[cfg(feature = "spin-sqlite")]
 use spin_sdk::sqlite;
@@ -17,6 +17,7 @@ use spin_sdk::wasip3::{
     wit_future,
 };
 
+use super::Incoming;
 use crate::{
     SettingsError,
     edge::{Edge, Service},
@@ -97,17 +98,12 @@ pub(crate) async fn variable(name: &str) -> Result<String, String> {
     spin_sdk::variables::get(name).await.map_err(|error| error.to_string())
 }
 
-/// Sends a request. The answer's body is streamed.
-pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<http::Response<Body>, String> {
-    let exchange = async {
-        let response = client::send(http_into_wasi_request(request)?).await?;
-        let mut answer = http::Response::new(());
-        *answer.status_mut() =
-            StatusCode::from_u16(response.get_status_code()).map_err(|_| ErrorCode::HttpProtocolError)?;
-        *answer.headers_mut() = response.get_headers().try_into()?;
-        Ok(answer.map(|()| body(response)))
-    };
-    exchange.await.map_err(|error: ErrorCode| error.to_string())
+/// Sends a request.
+pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<Incoming, String> {
+    let text = |error: ErrorCode| error.to_string();
+    let response = client::send(http_into_wasi_request(request).map_err(text)?).await.map_err(text)?;
+    let lengths = response.get_headers().get(header::CONTENT_LENGTH.as_str());
+    Incoming::new(response.get_status_code(), &lengths, body(response))
 }
 
 /// Waits. Outside a component, where only tests run this crate, Tokio provides the clock.
