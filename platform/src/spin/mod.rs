@@ -24,7 +24,7 @@ pub use wasi::*;
 pub(crate) use wasi::{send, sleep, variable};
 
 use axum::body::Body;
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 #[cfg(feature = "spin-sqlite")]
 use crate::Value;
@@ -44,6 +44,15 @@ impl Incoming {
         let length = lengths.first().and_then(|length| str::from_utf8(length).ok()?.parse().ok());
         Ok(Self { status, length, body })
     }
+}
+
+/// The fields of a request as a header map.
+fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, http::Error> {
+    let mut headers = HeaderMap::try_with_capacity(fields.len())?;
+    for (name, value) in fields {
+        headers.try_append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?)?;
+    }
+    Ok(headers)
 }
 
 #[cfg(feature = "spin-sqlite")]

@@ -17,7 +17,7 @@ use futures_util::{
     SinkExt, StreamExt,
     future::{Either, select},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use send_wrapper::SendWrapper;
 use spin_executor::{CancelOnDropToken, push_waker_and_get_token};
@@ -27,7 +27,7 @@ use spin_sdk::http::{
 pub use spin_sdk::http::{IncomingRequest, ResponseOutparam};
 use wasi::{clocks::monotonic_clock::subscribe_duration, io::streams::Error as StreamError};
 
-use super::Incoming;
+use super::{Incoming, headers};
 use crate::{
     SettingsError,
     edge::{Edge, Service},
@@ -82,17 +82,8 @@ fn incoming(request: IncomingRequest) -> Result<http::Request<Body>, http::Error
         .method(request.method().to_string().as_str())
         .uri(request.path_with_query().unwrap_or_default())
         .body(())?;
-    *incoming.headers_mut() = headers(&request.headers())?;
+    *incoming.headers_mut() = headers(request.headers().entries())?;
     Ok(incoming.map(|()| Body::from_stream(request.into_body_stream().map(text_error))))
-}
-
-/// The resource's fields as a header map.
-fn headers(fields: &Headers) -> Result<HeaderMap, http::Error> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields.entries() {
-        headers.try_append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?)?;
-    }
-    Ok(headers)
 }
 
 fn fields(headers: &HeaderMap) -> Result<Headers, String> {

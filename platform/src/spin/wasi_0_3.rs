@@ -17,7 +17,7 @@ use spin_sdk::wasip3::{
     wit_future,
 };
 
-use super::Incoming;
+use super::{Incoming, headers};
 use crate::{
     SettingsError,
     edge::{Edge, Service},
@@ -71,7 +71,8 @@ fn incoming(request: Request) -> Result<http::Request<Body>, ErrorCode> {
         request.get_method().try_into().map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
     let path = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
     *incoming.uri_mut() = path.try_into().map_err(|_| ErrorCode::HttpRequestUriInvalid)?;
-    *incoming.headers_mut() = request.get_headers().try_into()?;
+    *incoming.headers_mut() =
+        headers(request.get_headers().copy_all()).map_err(|_| ErrorCode::HttpProtocolError)?;
     Ok(incoming.map(|()| body(request)))
 }
 
