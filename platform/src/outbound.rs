@@ -86,7 +86,7 @@ async fn send(
 /// Sends a request and reads the whole answer.
 pub(crate) async fn exchange(request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, OutboundError> {
     let exchange = async {
-        let spin::Incoming { status, length, body } =
+        let spin::Reply { status, length, body } =
             spin::send(request).await.map_err(OutboundError::Failed)?;
         Ok(Answer { status, body: read(length, body, limits.max_bytes).await? })
     };

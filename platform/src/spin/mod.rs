@@ -30,14 +30,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::Value;
 
 /// The answer to a request that was sent, its body on its way.
-pub(crate) struct Incoming {
+pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     /// The length of the body in bytes, if that is declared. Of the headers nobody needs another.
     pub(crate) length: Option<usize>,
     pub(crate) body: Body,
 }
 
-impl Incoming {
+impl Reply {
     /// `lengths` are the values of `Content-Length`.
     fn new(status: u16, lengths: &[Vec<u8>], body: Body) -> Result<Self, String> {
         let status = StatusCode::from_u16(status).map_err(|error| error.to_string())?;

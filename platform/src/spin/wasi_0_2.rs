@@ -27,7 +27,7 @@ use spin_sdk::http::{
 pub use spin_sdk::http::{IncomingRequest, ResponseOutparam};
 use wasi::{clocks::monotonic_clock::subscribe_duration, io::streams::Error as StreamError};
 
-use super::{Incoming, headers};
+use super::{Reply, headers};
 use crate::{
     SettingsError,
     edge::{Edge, Service},
@@ -128,12 +128,12 @@ pub(crate) async fn variable(name: &str) -> Result<String, String> {
 }
 
 /// Sends a request.
-pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<Incoming, String> {
+pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<Reply, String> {
     // The SDK's futures are not `Send`, as handlers have to be. There is one thread.
     SendWrapper::new(exchange(request)).await
 }
 
-async fn exchange(request: http::Request<Full<Bytes>>) -> Result<Incoming, String> {
+async fn exchange(request: http::Request<Full<Bytes>>) -> Result<Reply, String> {
     let (head, content) = request.into_parts();
     let Ok(content) = content.collect().await;
     let request = http::Request::from_parts(head, Vec::from(content.to_bytes()));
@@ -158,7 +158,7 @@ async fn exchange(request: http::Request<Full<Bytes>>) -> Result<Incoming, Strin
         let _kept = &response;
         text_error(chunk)
     }));
-    Incoming::new(status, &lengths, body)
+    Reply::new(status, &lengths, body)
 }
 
 /// Waits.

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use http::header;
 use http_body_util::Full;
 #[cfg(feature = "spin-sqlite")]
@@ -17,7 +17,7 @@ use spin_sdk::wasip3::{
     wit_future,
 };
 
-use super::{Incoming, headers};
+use super::{Reply, headers};
 use crate::{
     SettingsError,
     edge::{Edge, Service},
@@ -76,22 +76,23 @@ fn incoming(request: Request) -> Result<http::Request<Body>, ErrorCode> {
     Ok(incoming.map(|()| body(request)))
 }
 
-/// The body of a request or of an answer, as it arrives.
+/// The body of a request or of a reply, as it arrives. One that nobody reads is not asked for.
 fn body(message: impl IncomingMessage + Send + 'static) -> Body {
+    Body::from_stream(stream::once(async { chunks(message) }).flatten())
+}
+
+fn chunks(message: impl IncomingMessage) -> impl Stream<Item = Result<Bytes, ErrorCode>> + Send {
     /// The most that one read returns, in bytes.
     const CHUNK: usize = 16 * 1024;
 
     let (received, result) = wit_future::new(|| Ok(()));
     let (content, trailers) = message.consume_body(result);
-    Body::from_stream(stream::try_unfold(
-        (content, trailers, received),
-        |(mut content, trailers, received)| async {
-            match content.read(Vec::with_capacity(CHUNK)).await {
-                (StreamResult::Dropped, _) => trailers.await.map(|_| None),
-                (_, chunk) => Ok(Some((Bytes::from(chunk), (content, trailers, received)))),
-            }
-        },
-    ))
+    stream::try_unfold((content, trailers, received), |(mut content, trailers, received)| async {
+        match content.read(Vec::with_capacity(CHUNK)).await {
+            (StreamResult::Dropped, _) => trailers.await.map(|_| None),
+            (_, chunk) => Ok(Some((Bytes::from(chunk), (content, trailers, received)))),
+        }
+    })
 }
 
 /// The value of a variable, or why there is none.
@@ -100,11 +101,11 @@ pub(crate) async fn variable(name: &str) -> Result<String, String> {
 }
 
 /// Sends a request.
-pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<Incoming, String> {
+pub(crate) async fn send(request: http::Request<Full<Bytes>>) -> Result<Reply, String> {
     let text = |error: ErrorCode| error.to_string();
     let response = client::send(http_into_wasi_request(request).map_err(text)?).await.map_err(text)?;
     let lengths = response.get_headers().get(header::CONTENT_LENGTH.as_str());
-    Incoming::new(response.get_status_code(), &lengths, body(response))
+    Reply::new(response.get_status_code(), &lengths, body(response))
 }
 
 /// Waits. Outside a component, where only tests run this crate, Tokio provides the clock.
