@@ -122,7 +122,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    const ADMIN_TOKEN: &str = "an-admin-token-of-32-characters!";
+    const ADMIN_TOKEN: &str = "an-admin-token-of-32-characters-";
 
     fn config() -> Result<Config, SettingsError> {
         Ok(Config {

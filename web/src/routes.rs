@@ -10,9 +10,13 @@ use axum::{
     routing::{any, get},
 };
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use mediatype::{
+    MediaType, Name,
+    names::{self, APPLICATION, JSON, TEXT},
+};
 use platform::{
     SettingsError,
-    edge::{Edge, Problem},
+    edge::{Edge, Problem, negotiate},
     variable,
 };
 use sha2::{Digest, Sha256};
@@ -149,21 +153,15 @@ impl Asset {
 
 /// 404: a page for clients that prefer HTML, as browsers do, and a problem document for all others.
 async fn not_found(request: Request) -> Response {
-    let weight = |media_type| weight(request.headers(), media_type);
-    let wants_page = weight("text/html") > weight("application/json").max(weight("application/problem+json"));
+    let available = [
+        (MediaType::from_parts(APPLICATION, Name::new_unchecked("problem"), Some(JSON), &[]), false),
+        (MediaType::new(APPLICATION, JSON), false),
+        (MediaType::new(TEXT, names::HTML), true),
+    ];
+    let wants_page = negotiate(request.headers(), &available).unwrap_or(false);
     let vary = [(header::VARY, "accept")];
     match ASSETS.iter().find(|asset| asset.path == NOT_FOUND) {
         Some(page) if wants_page => (StatusCode::NOT_FOUND, vary, page.response()).into_response(),
         _ => (vary, Problem::no_such_path()).into_response(),
     }
-}
-
-/// The weight that a client gives to a media type by name (RFC 9110, sections 12.4.2 and 12.5.1), or 0.
-fn weight(headers: &HeaderMap, media_type: &str) -> f32 {
-    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges = accepts.flat_map(|accept| accept.split(',')).filter_map(|range| range.trim().parse().ok());
-    ranges
-        .filter(|range: &mime::Mime| range.essence_str() == media_type)
-        .map(|range| range.get_param("q").map_or(1.0, |q| q.as_str().parse().unwrap_or(0.0)))
-        .fold(0.0, f32::max)
 }

@@ -5,7 +5,7 @@ use http::HeaderValue;
 use crate::{
     SettingsError,
     database::{Access, DatabaseError, Limits, Row, Value, libsql::Libsql, spin::SpinDatabase},
-    edge::is_origin,
+    edge::{is_origin, is_token68},
     settings::variable,
 };
 
@@ -72,8 +72,8 @@ fn bearer(token: &str) -> Result<Option<HeaderValue>, &'static str> {
     if token.is_empty() {
         return Ok(None);
     }
-    let value = HeaderValue::from_str(&format!("Bearer {token}"));
-    let mut value = value.map_err(|_| "has characters that no token has")?;
+    let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| is_token68(token));
+    let mut value = value.ok_or("has characters that no token has")?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
@@ -158,6 +158,8 @@ mod tests {
         let value = bearer("a-secret").unwrap().unwrap();
         assert_eq!(value, "Bearer a-secret");
         assert!(!format!("{value:?}").contains("a-secret"));
-        assert!(bearer("a\nb").is_err());
+        for token in ["a\nb", "a b", "ä", "\"a\""] {
+            assert!(bearer(token).is_err(), "{token:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP edge: what all answers have in common (problem documents, CORS, request ids, headers, a log line), and the
 //! types that handlers are written with.
 
+mod accept;
 mod access;
 mod body;
 mod client;
@@ -32,6 +33,8 @@ use tracing::Level;
 
 use crate::{Settings, SettingsError};
 
+pub use accept::negotiate;
+pub(crate) use access::is_token68;
 pub use access::{Guard, require};
 pub use body::MAX_BODY_BYTES;
 pub use client::Client;

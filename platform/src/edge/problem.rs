@@ -150,6 +150,15 @@ impl Problem {
         Self::new(Kind::UnsupportedMediaType, "The body must be sent as content-type: application/json.")
     }
 
+    /// 415: the body has a content coding (RFC 9110, section 15.5.16).
+    pub(crate) fn unsupported_content_encoding() -> Self {
+        Self::new(
+            Kind::UnsupportedMediaType,
+            "The body must be sent without compression, so without content-encoding or as identity.",
+        )
+        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+    }
+
     /// 429: the client has had `limit` verdicts other than valid within a minute, of which this time is left.
     pub fn too_many_failures(limit: u32, left: Duration) -> Self {
         let seconds = left.as_millis().div_ceil(1000);
