@@ -10,6 +10,7 @@ mod counts;
 mod database;
 pub mod edge;
 mod log;
+mod origin;
 pub mod outbound;
 pub mod random;
 mod settings;
@@ -23,4 +24,5 @@ pub use database::{
     ANY, Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value,
     insert_all, members, to_json,
 };
-pub use settings::{Settings, SettingsError, flag, keys, start_log, variable, whole_number};
+pub use origin::{Origin, Origins, service_url};
+pub use settings::{Settings, SettingsError, flag, keys, origins, start_log, variable, whole_number};

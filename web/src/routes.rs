@@ -15,9 +15,8 @@ use mediatype::{
     names::{self, APPLICATION, JSON, TEXT},
 };
 use platform::{
-    SettingsError,
+    Origins, SettingsError,
     edge::{Edge, Problem, negotiate},
-    variable,
 };
 use sha2::{Digest, Sha256};
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
@@ -86,14 +85,14 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// The component, configured from its variables.
 ///
 /// # Errors
-/// [`SettingsError`] when a variable cannot be read.
+/// [`SettingsError`] when a variable cannot be read or used.
 pub async fn start() -> Result<Edge, SettingsError> {
     platform::start_log().await?;
-    Ok(router(&variable("cors_origin").await?))
+    Ok(router(&platform::origins().await?))
 }
 
-/// Every path of the page; all others are 404. `cors_origin` is whose pages may read `openapi.yaml`.
-pub fn router(cors_origin: &str) -> Edge {
+/// Every path of the page; all others are 404. `origins` is whose pages may read `openapi.yaml`.
+pub fn router(origins: &Origins) -> Edge {
     let mut routes = Router::new().route("/{*path}", any(not_found));
     for asset in ASSETS.iter().chain([&OPENAPI]) {
         routes = routes.route(asset.path, serve(asset));
@@ -111,7 +110,7 @@ pub fn router(cors_origin: &str) -> Edge {
     let routes = fixed.into_iter().fold(routes, |routes, (name, value)| {
         routes.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
     });
-    Edge::unnamed(routes, "web", cors_origin)
+    Edge::unnamed(routes, "web", origins)
 }
 
 /// Serves a file to GET, or 304 if the client already has it (RFC 9110, section 13.1.2).

@@ -5,7 +5,8 @@ use http::HeaderValue;
 use crate::{
     SettingsError,
     database::{Access, DatabaseError, Limits, Row, Value, libsql::Libsql, spin::SpinDatabase},
-    edge::{is_origin, is_token68},
+    edge::is_token68,
+    service_url,
     settings::variable,
 };
 
@@ -44,7 +45,7 @@ impl Location {
         }
         let token = variable(token_name.clone()).await?;
         let server = Server {
-            url: origin(&url).map_err(|rule| SettingsError::value(url_name, rule))?,
+            url: service_url(&url).map_err(|rule| SettingsError::value(url_name, rule))?,
             authorization: bearer(&token).map_err(|rule| SettingsError::value(token_name, rule))?,
         };
         Ok(Self { label: service, server: Some(server) })
@@ -53,17 +54,6 @@ impl Location {
     /// The label in `spin.toml`, or the service's name.
     pub(super) fn label(&self) -> &'static str {
         self.label
-    }
-}
-
-/// A URL of scheme, host and port, without a slash at its end, or the rule that it breaks.
-fn origin(url: &str) -> Result<String, &'static str> {
-    let origin = url.strip_suffix('/').unwrap_or(url);
-    let is_http = ["http://", "https://"].iter().any(|scheme| origin.starts_with(scheme));
-    if is_http && is_origin(origin) && !origin.ends_with('/') && !origin.contains(['@', '#']) {
-        Ok(origin.to_owned())
-    } else {
-        Err("must be https:// or http:// with a host, and no user, path or fragment")
     }
 }
 
@@ -132,25 +122,6 @@ impl From<&'static str> for Statement {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_url_of_a_server_is_an_origin() {
-        for url in ["http://127.0.0.1:8080", "https://db.example", "https://db.example/"] {
-            assert_eq!(origin(url).unwrap(), url.trim_end_matches('/'));
-        }
-        for url in [
-            "libsql://db.example",
-            "db.example",
-            "http://",
-            "http://db.example/path",
-            "http://db.example//",
-            "http://db.example?a",
-            "http://db.example#a",
-            "http://user:secret@db.example",
-        ] {
-            assert!(origin(url).is_err(), "{url}");
-        }
-    }
 
     #[test]
     fn a_token_is_sent_but_not_shown() {

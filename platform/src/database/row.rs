@@ -139,7 +139,7 @@ impl FromValue for CredentialHash {
 
 impl FromValue for Reason {
     fn from_value(value: &Value) -> Option<Self> {
-        Self::new(text(value)?).ok()
+        text(value).map(Self::stored)
     }
 }
 
