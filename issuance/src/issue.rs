@@ -62,6 +62,7 @@ pub(crate) async fn issue(
     State(app): State<Arc<App>>,
     Json(request): Json<IssueRequest>,
 ) -> Result<(StatusCode, Json<IssueResponse>), Problem> {
+    app.warn_if_open();
     let (credential, response) = prepare(&app, request, "body", clock::now()?)?;
     match app.store.insert(vec![credential]).await?.as_slice() {
         [true] => Ok((StatusCode::CREATED, Json(response))),
@@ -73,6 +74,7 @@ pub(crate) async fn issue_batch(
     State(app): State<Arc<App>>,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchResponse>, Problem> {
+    app.warn_if_open();
     let now = clock::now()?;
     let items = request.credentials.read_objects("body.credentials", MAX_BATCH)?;
     let (mut credentials, mut prepared) = (Vec::new(), Vec::new());

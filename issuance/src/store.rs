@@ -9,13 +9,14 @@ use credentials::{
     CheckList, CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId,
 };
 use platform::{
-    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page, Row,
-    Value, edge::Listing, insert_all, migrations, to_json,
+    ANY, Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page,
+    Row, Value, edge::Listing, insert_all, migrations, to_json,
 };
 use serde::Serialize;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = migrations!["0001_credentials", "0002_lifecycle", "0003_counts"];
+pub const MIGRATIONS: &[Migration] =
+    migrations!["0001_credentials", "0002_lifecycle", "0003_counts", "0004_key_ids"];
 
 /// The columns of an inserted credential.
 const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, metadata";
@@ -86,8 +87,8 @@ impl Store {
     pub(crate) async fn find(
         &self,
         hashes: Vec<CredentialHash>,
-    ) -> Result<HashMap<String, IssueRecord>, DatabaseError> {
-        self.lookups.run(hashes).await
+    ) -> Result<HashMap<CredentialHash, IssueRecord>, DatabaseError> {
+        if hashes.is_empty() { Ok(HashMap::new()) } else { self.lookups.run(hashes).await }
     }
 
     /// Revokes the credential with any of these hashes; an earlier revocation stands. `None` if there is no such
@@ -130,6 +131,13 @@ impl Store {
         now: Timestamp,
     ) -> Result<Page<StoredCredential>, DatabaseError> {
         list_query(listing, after, now).page(&self.database, StoredCredential::from_row).await
+    }
+
+    /// The fingerprints of the secrets that credentials were issued under.
+    pub(crate) async fn key_ids(&self) -> Result<Vec<KeyId>, DatabaseError> {
+        let statement = "SELECT key_id FROM key_ids ORDER BY key_id";
+        let rows = self.database.query(Access::Read(ANY), statement, []).await?;
+        rows.iter().map(|row| row.get("key_id")).collect()
     }
 
     /// The database, for what it counts.
@@ -249,7 +257,7 @@ impl Batch for Insert {
 
 impl Batch for Lookup {
     type Item = Vec<CredentialHash>;
-    type Output = HashMap<String, IssueRecord>;
+    type Output = HashMap<CredentialHash, IssueRecord>;
     type Error = DatabaseError;
 
     fn is_transient(error: &DatabaseError) -> bool {
@@ -260,7 +268,7 @@ impl Batch for Lookup {
         &self,
         requests: &[Vec<CredentialHash>],
         deadline: Deadline,
-    ) -> Result<Vec<HashMap<String, IssueRecord>>, DatabaseError> {
+    ) -> Result<Vec<HashMap<CredentialHash, IssueRecord>>, DatabaseError> {
         static SELECT: LazyLock<String> = LazyLock::new(|| {
             format!(
                 "SELECT {RECORD} FROM credentials WHERE credential_hash IN (SELECT value FROM json_each(?))"
@@ -276,7 +284,7 @@ impl Batch for Lookup {
             }
         }
         let of_request = |hashes: &Vec<CredentialHash>| {
-            let known = hashes.iter().filter_map(|hash| Some((hash.to_string(), found.get(hash)?.clone())));
+            let known = hashes.iter().filter_map(|hash| Some((*hash, found.get(hash)?.clone())));
             known.collect()
         };
         Ok(requests.iter().map(of_request).collect())

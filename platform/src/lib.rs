@@ -26,3 +26,4 @@ pub use database::{
 };
 pub use origin::{Origin, Origins, service_url};
 pub use settings::{Settings, SettingsError, flag, keys, origins, start_log, variable, whole_number};
+pub use spin::ONE_REQUEST;

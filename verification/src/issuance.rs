@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn answer(key_ids: &[KeyId]) -> String {
-        let answer = CheckAnswer::new(None, Timestamp::from_millis(0).unwrap()).about("07".repeat(32));
+        let answer = CheckAnswer::new(None, Timestamp::from_millis(0).unwrap()).about([7; 32].into());
         serde_json::to_string(&CheckList { key_ids: key_ids.to_vec(), results: vec![answer] }).unwrap()
     }
 

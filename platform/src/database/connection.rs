@@ -33,11 +33,16 @@ impl Location {
     }
 
     /// Where the database of a service is: on the libSQL server that the variables `<service>_database_url` and
-    /// `<service>_database_token` name, or, while the first is empty, behind Spin's interface under the service's name.
-    ///
-    /// # Errors
-    /// [`SettingsError`] if a variable cannot be read or used.
-    pub async fn load(service: &'static str) -> Result<Self, SettingsError> {
+    /// `<service>_database_token` name, or, while the first is empty or they cannot be used, behind Spin's interface under
+    /// the service's name.
+    pub async fn load(service: &'static str) -> (Self, Result<(), SettingsError>) {
+        match Self::read(service).await {
+            Ok(location) => (location, Ok(())),
+            Err(error) => (Self::spin(service), Err(error)),
+        }
+    }
+
+    async fn read(service: &'static str) -> Result<Self, SettingsError> {
         let (url_name, token_name) = (format!("{service}_database_url"), format!("{service}_database_token"));
         let url = variable(url_name.clone()).await?;
         if url.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use credentials::{CredentialHash, Metadata, Reason, Timestamp, WorkerId};
+use credentials::{CredentialHash, KeyId, Metadata, Reason, Timestamp, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::DatabaseError;
@@ -132,6 +132,12 @@ impl FromValue for WorkerId {
 }
 
 impl FromValue for CredentialHash {
+    fn from_value(value: &Value) -> Option<Self> {
+        text(value)?.parse().ok()
+    }
+}
+
+impl FromValue for KeyId {
     fn from_value(value: &Value) -> Option<Self> {
         text(value)?.parse().ok()
     }

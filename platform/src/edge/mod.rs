@@ -40,7 +40,7 @@ pub use body::MAX_BODY_BYTES;
 pub use client::Client;
 pub use cursor::Cursors;
 pub use export::{Export, List};
-pub use health::{Check, Health};
+pub use health::{Check, Checks, Health};
 pub use json::{Items, Json, Outcome, given};
 pub use problem::Problem;
 pub use query::{Listing, Query};
