@@ -42,7 +42,7 @@ pub use cursor::Cursors;
 pub use export::{Export, List};
 pub use health::{Check, Checks, Health};
 pub use json::{Items, Json, Outcome, given};
-pub use problem::Problem;
+pub use problem::{Problem, limit_reached};
 pub use query::{Listing, Query};
 pub use request_id::RequestId;
 pub use service::Service;
