@@ -88,7 +88,8 @@ test("each line of a list is issued as it is, and the file says what became of i
   await api("/issue", { credential: known });
   const long = "x".repeat(65_536);
   const section = await fill(page, [plain, spaced, "", quoted, known, signed, plain, long, wide, split, ""]);
-  await section.getByText("9 credentials. 1 empty line left out. White space before or after 1 credential").waitFor();
+  await section.getByText("9 credentials. 1 empty line left out.", { exact: true }).waitFor();
+  await section.getByText("White space before or after 1 credential counts as part of it: line 2.", { exact: true }).waitFor();
   await section.getByRole("combobox", { name: "Expires" }).selectOption("In an hour");
   await section.getByText("Metadata").click();
   await section.getByLabel("A JSON object").fill('{"serial": 12345678901234567890}');

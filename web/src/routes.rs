@@ -54,6 +54,7 @@ const ASSETS: &[Asset] = assets! {
     "credentials.js": JAVASCRIPT,
     "csv.js": JAVASCRIPT,
     "dom.js": JAVASCRIPT,
+    "field.js": JAVASCRIPT,
     "health.js": JAVASCRIPT,
     "history.js": JAVASCRIPT,
     "issue.js": JAVASCRIPT,
