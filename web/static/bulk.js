@@ -1,7 +1,7 @@
 // Issues a list: its progress, its outcome, and a file of it that can be saved once.
 
 import { Batch } from "./batch.js";
-import { save, withoutFormula } from "./csv.js";
+import { asText, save } from "./csv.js";
 import { el, errorNotice, facts, lineNumbers, notice, number, plural, present, say } from "./dom.js";
 import { token } from "./session.js";
 
@@ -150,8 +150,8 @@ function aboutUncertain(uncertain) {
 
 function file(done, generates, download) {
   const known = done.map(({ credential }) => credential).filter((credential) => credential !== null);
-  const changed = known.filter((credential) => credential !== withoutFormula(credential)).length;
-  const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula`;
+  const changed = known.filter((credential) => credential !== asText(credential)).length;
+  const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula or change as a number`;
   return el(
     "div",
     { "data-file": "" },
