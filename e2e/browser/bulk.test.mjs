@@ -83,21 +83,23 @@ async function loseSecond(page, answer) {
 test("each line of a list is issued as it is, and the file says what became of it", async (t) => {
   const page = await open(t, APP);
   const [plain, spaced, quoted, known] = ["plain", " spaced ", 'quo"ted, ', "known"].map(unique);
-  // What a spreadsheet may take for formulas, the last one after splitting the cell.
+  // What a spreadsheet may take for formulas, the last one after splitting the cell; and for a number.
   const [signed, wide, split] = ["=signed", "＠wide", 'split;"-'].map(unique);
+  const digits = `0${Date.now()}`;
   await api("/issue", { credential: known });
   const long = "x".repeat(65_536);
-  const section = await fill(page, [plain, spaced, "", quoted, known, signed, plain, long, wide, split, ""]);
-  await section.getByText("9 credentials. 1 empty line left out. White space before or after 1 credential").waitFor();
+  const section = await fill(page, [plain, spaced, "", quoted, known, signed, plain, long, wide, split, digits, ""]);
+  await section.getByText("10 credentials. 1 empty line left out.", { exact: true }).waitFor();
+  await section.getByText("White space before or after 1 credential counts as part of it: line 2.", { exact: true }).waitFor();
   await section.getByRole("combobox", { name: "Expires" }).selectOption("In an hour");
   await section.getByText("Metadata").click();
   await section.getByLabel("A JSON object").fill('{"serial": 12345678901234567890}');
   await submit(section);
-  const notice = await words(await outcome(section, "Issued 6 of 9 credentials"));
+  const notice = await words(await outcome(section, "Issued 7 of 10 credentials"));
   assert.match(notice, /Already issued\n2\nRefused\n1\n/);
   assert.match(notice, /already issued: lines 5, 7/);
   assert.match(notice, /too long: a request has at most 64 KiB: line 8/);
-  assert.match(notice, /3 credentials that a spreadsheet would take for a formula have an apostrophe/);
+  assert.match(notice, /4 credentials that a spreadsheet would take for a formula or change as a number have an apostrophe/);
   assert.equal(await section.getByLabel("Credentials, one per line").inputValue(), "");
 
   const rows = await save(page);
@@ -111,6 +113,7 @@ test("each line of a list is issued as it is, and the file says what became of i
     ["8", long, "too long: a request has at most 64 KiB"],
     ["9", `'${wide}`, "issued"],
     ["10", split.replace("-", "'-"), "issued"],
+    ["11", `'${digits}`, "issued"],
   ]);
   for (const row of rows) {
     const issued = row.status === "issued";

@@ -18,6 +18,8 @@ export const GUARDED_APP = required("GUARDED_APP_URL");
 export const BROKEN_APP = required("BROKEN_APP_URL");
 /** One that refuses a client after two failed verifications, and has addresses in its audit rows. */
 export const LIMITED_APP = required("LIMITED_APP_URL");
+/** APP below a path, behind a proxy. */
+export const BELOW = required("BELOW_URL");
 /** The page on static hosts, with APP as its API: one that APP's cors_origin lists, and one that it does not. */
 export const FRIEND = required("FRIEND_URL");
 export const STRANGER = required("STRANGER_URL");

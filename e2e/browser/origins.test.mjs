@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ADMIN_TOKEN, APP, FRIEND, STRANGER, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
+import { ADMIN_TOKEN, APP, BELOW, FRIEND, STRANGER, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
 
 test("a page from an allowed origin does everything, preflights with Authorization included", async (t) => {
   const page = await open(t, FRIEND);
@@ -39,6 +39,18 @@ test("the page can be in a folder, and its API below a path", async (t) => {
   await page.reload();
   await page.getByText(`${FRIEND}/api`, { exact: true }).waitFor();
   assert.match(await words(await issue(page, unique("path"))), /^Issued/);
+});
+
+test("the page works below a path, and an unknown URL there leads back to it", async (t) => {
+  const page = await open(t, `${BELOW}/no/such/page`, { expected: /the server responded with a status of 404/ });
+  const display = await page.evaluate(() => getComputedStyle(document.body).display);
+  assert.equal(display, "flex", "the style sheet is not there");
+  await page.getByRole("link", { name: "Kube Credentials" }).click();
+  await page.waitForURL(`${BELOW}/`);
+  assert.match(await words(await issue(page, unique("below"))), /^Issued/);
+  await page.getByText(BELOW, { exact: true }).waitFor();
+  const link = page.getByRole("link", { name: "openapi.yaml" });
+  assert.equal(await link.evaluate((element) => element.href), `${BELOW}/openapi.yaml`);
 });
 
 test("a page on another origin can read the request id of an error", async (t) => {

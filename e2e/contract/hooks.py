@@ -17,6 +17,35 @@ from schemathesis.openapi.checks import RejectedPositiveData
 # The cursors that the pages of each list and set of filters have returned.
 CURSORS: dict[tuple, set[str]] = {}
 
+GIVEN, GENERATED = {"credential": "$request.body#/credential"}, {"credential": "$response.body#/credential"}
+HASH = {"credential_hash": "$response.body#/credential_hash"}
+CREDENTIAL = {"credential_hash": "$response.body#/credentials/0/credential_hash"}
+VERIFICATION = {"credential_hash": "$response.body#/verifications/0/credential_hash"}
+
+# What can follow an answer, each with its body. These are not `links` of the document: OpenAPI Generator refuses a link
+# whose body is an object.
+LINKS = {
+    ("/issue", "post", "201"): [
+        ("checkCredential", HASH),
+        ("verifyCredential", GENERATED),
+        ("verifyCredential", GIVEN),
+        ("revokeCredential", HASH),
+    ],
+    ("/revoke", "post", "200"): [("checkCredential", HASH), ("verifyCredential", GIVEN), ("revokeCredential", HASH)],
+    ("/verify", "post", "200"): [("revokeCredential", GIVEN)],
+    ("/credentials", "get", "200"): [("checkCredential", CREDENTIAL), ("revokeCredential", CREDENTIAL)],
+    ("/verifications", "get", "200"): [("checkCredential", VERIFICATION)],
+}
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """Adds these links to the document's own."""
+    for (path, method, status), following in LINKS.items():
+        links = raw_schema["paths"][path][method]["responses"][status].setdefault("links", {})
+        for number, (operation, body) in enumerate(following):
+            links[f"{operation}{number}"] = {"operationId": operation, "requestBody": body}
+
 
 @schemathesis.hook
 def after_call(context, case, response):

@@ -57,6 +57,7 @@ const ASSETS: &[Asset] = assets! {
     "credentials.js": JAVASCRIPT,
     "csv.js": JAVASCRIPT,
     "dom.js": JAVASCRIPT,
+    "field.js": JAVASCRIPT,
     "health.js": JAVASCRIPT,
     "history.js": JAVASCRIPT,
     "issue.js": JAVASCRIPT,
@@ -143,6 +144,18 @@ impl Asset {
         ([(header::CONTENT_TYPE, self.media_type)], self.content).into_response()
     }
 
+    /// The page for a path of any depth: its links to the root lead up from there, so that they are right where a proxy
+    /// serves all of this below a path.
+    fn with_links_from(&self, path: &str) -> Response {
+        /// A path of slashes alone would make a page of many times its length.
+        const MAX_DEPTH: usize = 50;
+
+        let depth = path.matches('/').count().saturating_sub(1).min(MAX_DEPTH);
+        let root = format!("href=\"./{}", "../".repeat(depth));
+        let page = String::from_utf8_lossy(self.content).replace("href=\"/", &root);
+        ([(header::CONTENT_TYPE, self.media_type)], page).into_response()
+    }
+
     /// Weak, because it stands for the content in every encoding.
     fn etag(&self) -> Option<ETag> {
         let digest = hex::encode(&Sha256::digest(self.content)[..16]);
@@ -160,7 +173,10 @@ async fn not_found(request: Request) -> Response {
     let wants_page = negotiate(request.headers(), &available).unwrap_or(false);
     let vary = [(header::VARY, "accept")];
     match ASSETS.iter().find(|asset| asset.path == NOT_FOUND) {
-        Some(page) if wants_page => (StatusCode::NOT_FOUND, vary, page.response()).into_response(),
+        Some(page) if wants_page => {
+            let page = page.with_links_from(request.uri().path());
+            (StatusCode::NOT_FOUND, vary, page).into_response()
+        }
         _ => (vary, Problem::no_such_path()).into_response(),
     }
 }

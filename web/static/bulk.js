@@ -1,17 +1,14 @@
 // Issues a list: its progress, its outcome, and a file of it that can be saved once.
 
 import { Batch } from "./batch.js";
-import { save, withoutFormula } from "./csv.js";
-import { el, errorNotice, facts, notice, number, plural, present, say } from "./dom.js";
+import { asText, save } from "./csv.js";
+import { el, errorNotice, facts, lineNumbers, notice, number, plural, present, say } from "./dom.js";
 import { token } from "./session.js";
 
 const COLUMNS = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at"];
 
 /** How often progress is announced to screen readers, in milliseconds. */
 const ANNOUNCED = 10_000;
-
-/** How many lines are named for each reason. */
-const NAMED = 10;
 
 const SAVED = "The file is on its way. This page does not have the credentials any more.";
 
@@ -135,11 +132,8 @@ function summary({ generates, pending, done, lost, total }, error, { download, s
 function reasons(done) {
   const groups = Map.groupBy(done.filter(({ kind }) => kind !== "issued"), ({ status }) => status);
   if (groups.size === 0) return null;
-  return el("ul", {}, [...groups].map(([status, rows]) => {
-    const named = rows.slice(0, NAMED).map(({ line }) => line).join(", ");
-    const more = rows.length > NAMED ? ` and ${number(rows.length - NAMED)} more` : "";
-    return el("li", {}, `${status}: ${rows.length === 1 ? "line" : "lines"} ${named}${more}`);
-  }));
+  const lines = (rows) => lineNumbers(rows.map(({ line }) => line));
+  return el("ul", {}, [...groups].map(([status, rows]) => el("li", {}, `${status}: ${lines(rows)}`)));
 }
 
 function aboutLost(lost) {
@@ -156,8 +150,8 @@ function aboutUncertain(uncertain) {
 
 function file(done, generates, download) {
   const known = done.map(({ credential }) => credential).filter((credential) => credential !== null);
-  const changed = known.filter((credential) => credential !== withoutFormula(credential)).length;
-  const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula`;
+  const changed = known.filter((credential) => credential !== asText(credential)).length;
+  const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula or change as a number`;
   return el(
     "div",
     { "data-file": "" },

@@ -1,6 +1,7 @@
 // The list of issued credentials, a chart of all, and their revocation.
 
-import { busy, credentialField, el, errorNotice, json, notice, say, time } from "./dom.js";
+import { busy, el, errorNotice, json, notice, say, time } from "./dom.js";
+import { credentialField } from "./field.js";
 import { badge, copyHash, list, shortHash } from "./list.js";
 
 const KINDS = { active: "good", expired: "warn", revoked: "bad" };

@@ -1,4 +1,4 @@
-// CSV files as the service has them: RFC 4180, and no cell is a formula to a spreadsheet.
+// CSV files (RFC 4180) whose cells a spreadsheet takes for text, as those of the service: platform/src/edge/csv.rs.
 
 import { el } from "./dom.js";
 
@@ -17,14 +17,41 @@ export function save(name, rows) {
   setTimeout(() => URL.revokeObjectURL(url), SAVING);
 }
 
+/** What a formula begins with. */
+const SIGN = /[=+\-@＝＋－＠]/;
+
+/** Where Excel may split a cell, even within its quotes. */
+const SEPARATOR = /[;\t\r\n]/;
+
+/** What programs may drop from the ends of a cell: white space, control and format characters, what is not drawn. */
+const DROPPED = String.raw`\p{White_Space}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}`;
+const DROPPED_OR_QUOTE = new RegExp(`[${DROPPED}"]`, "u");
+
+/** A number, with a decimal point or comma and an exponent perhaps. */
+const NUMBER = new RegExp(`^[${DROPPED}]*(?=[.,]?[0-9])[0-9]*(?:[.,][0-9]*)?(?:[eE][+-]?[0-9]+)?[${DROPPED}]*$`, "u");
+
 /**
- * A text with an apostrophe before each sign that could begin a formula, and before white space that a spreadsheet
- * drops from the beginning of a cell. Excel may also split a cell at semicolons and tabs, even within its quotes.
+ * The text with apostrophes, so that a spreadsheet takes it for text: at the beginning of a number, of which it would keep
+ * 15 digits and no leading zeros, or of white space that it drops; and before each sign that could begin a formula.
  */
-export function withoutFormula(text) {
-  return text.replace(/(^|[;\t\r\n])("*)(?=[=+\-@＝＋－＠])/g, "$1$2'").replace(/^(?=[\t\r\n])/, "'");
+export function asText(text) {
+  let safe = /^[\t\r\n]/.test(text) || isNumber(text) ? "'" : "";
+  let begins = true;
+  for (const character of text) {
+    if (begins && SIGN.test(character)) safe += "'";
+    begins = SEPARATOR.test(character) || (begins && DROPPED_OR_QUOTE.test(character));
+    safe += character;
+  }
+  return safe;
+}
+
+/** Whether a spreadsheet takes the text for a number. */
+function isNumber(text) {
+  // It reads full-width digits, too.
+  const narrow = text.replace(/[！-～]/g, (wide) => String.fromCharCode(wide.charCodeAt(0) - 0xfee0));
+  return NUMBER.test(narrow);
 }
 
 function cell(value) {
-  return `"${withoutFormula(String(value)).replaceAll('"', '""')}"`;
+  return `"${(typeof value === "number" ? String(value) : asText(value)).replaceAll('"', '""')}"`;
 }

@@ -40,6 +40,15 @@ export function plural(value, noun) {
   return `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 }
 
+/** How many lines are named. */
+const NAMED = 10;
+
+/** Line numbers in words: `line 5`, `lines 1, 2 and 3 more`. */
+export function lineNumbers(lines) {
+  const more = lines.length > NAMED ? ` and ${number(lines.length - NAMED)} more` : "";
+  return `${lines.length === 1 ? "line" : "lines"} ${lines.slice(0, NAMED).join(", ")}${more}`;
+}
+
 /** The value of a `datetime-local` input as RFC 3339 in UTC; null if it is empty. */
 export function utc(local) {
   return local === "" ? null : new Date(local).toISOString();
@@ -158,31 +167,5 @@ export async function busy(form, task) {
     for (const button of buttons) button.disabled = false;
     // A disabled button loses the focus.
     if (buttons.includes(focused) && document.activeElement === document.body) focused.focus();
-  }
-}
-
-/**
- * Makes Enter submit a credential field, and Shift+Enter a line break. Warns of what cannot be seen in it: white space
- * around it, and that the browser turns every line break into a line feed.
- */
-export function credentialField(form) {
-  const field = form.elements.credential;
-  const warning = form.querySelector("[data-spaces]");
-  field.addEventListener("keydown", (event) => {
-    // Safari ends a composition before it reports the key that ended it, with this code.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    event.preventDefault();
-    if (!event.repeat) form.requestSubmit(form.querySelector("[type=submit]"));
-  });
-  const warn = () => {
-    const unseen = [];
-    if (field.value !== field.value.trim()) unseen.push("It begins or ends with white space, which counts as part of it.");
-    if (field.value.includes("\n")) unseen.push("It has line breaks: each is sent as one line feed (LF).");
-    // Assigning the same text would announce it again.
-    if (warning.textContent !== unseen.join(" ")) warning.textContent = unseen.join(" ");
-  };
-  if (warning) {
-    field.addEventListener("input", warn);
-    form.addEventListener("reset", () => { warning.textContent = ""; });
   }
 }

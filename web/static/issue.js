@@ -3,9 +3,8 @@
 import { ApiError, call } from "./api.js";
 import { generated, lines } from "./batch.js";
 import { bulk } from "./bulk.js";
-import {
-  busy, copyButton, credentialField, el, errorNotice, facts, notice, plural, present, say, time, utc, wait,
-} from "./dom.js";
+import { busy, copyButton, el, errorNotice, facts, notice, plural, present, say, time, utc, wait } from "./dom.js";
+import { credentialField, tell, warningOfLines } from "./field.js";
 import { isSendable, setToken, token } from "./session.js";
 
 const ONCE = "This is your credential. It is shown this once: copy it now.";
@@ -18,15 +17,14 @@ export function start(section) {
   const result = section.querySelector("[data-result]");
   const fields = form.elements;
   const issuer = section.querySelector("[data-issuer]");
-  const counted = section.querySelector("[data-counted]");
   credentialField(form);
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   section.querySelector("[data-zone]").textContent = `(your time, ${zone})`;
   const count = () => {
-    const text = description(fields.lines.value);
-    // Assigning the same text would announce it again.
-    if (counted.textContent !== text) counted.textContent = text;
+    const items = lines(fields.lines.value);
+    tell(section.querySelector("[data-counted]"), counted(fields.lines.value, items));
+    tell(section.querySelector("[data-unseen-lines]"), warningOfLines(items));
   };
   fields.lines.addEventListener("input", count);
   const arrange = () => {
@@ -108,15 +106,12 @@ export function start(section) {
   return arrange;
 }
 
-/** How many credentials these lines are, and what cannot be seen in them. */
-function description(text) {
+/** How many credentials a text has. */
+function counted(text, items) {
   if (text === "") return "";
-  const items = lines(text);
   const ignored = text.replace(/\n$/, "").split("\n").length - items.length;
-  const spaced = items.filter(({ credential }) => credential !== credential.trim()).length;
   const parts = [`${plural(items.length, "credential")}.`];
   if (ignored > 0) parts.push(`${plural(ignored, "empty line")} left out.`);
-  if (spaced > 0) parts.push(`White space before or after ${plural(spaced, "credential")} counts as part of it.`);
   return parts.join(" ");
 }
 

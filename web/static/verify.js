@@ -1,7 +1,8 @@
 // Verifies a credential and shows the verdict.
 
 import { call } from "./api.js";
-import { busy, credentialField, el, errorNotice, facts, json, notice, present, say, time, wait } from "./dom.js";
+import { busy, el, errorNotice, facts, json, notice, present, say, time, wait } from "./dom.js";
+import { credentialField } from "./field.js";
 
 const TITLES = {
   valid: "Valid",

@@ -3,7 +3,7 @@
 use std::{env, fs, path::Path, process::Command};
 
 use axum::Router;
-use e2e::{ADMIN_TOKEN, ISSUER_TOKEN, Setup, needs_own_host, page_files, tools, workspace};
+use e2e::{ADMIN_TOKEN, ISSUER_TOKEN, Setup, needs_own_host, page_files, prefix::Prefix, tools, workspace};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
@@ -65,6 +65,7 @@ async fn the_page_works_in_a_browser() {
         .start()
         .await;
     let pictured = Setup::new().start().await;
+    let below = Prefix::of(&app.base_url).await;
     let files = static_copy(&app.base_url);
     friend.serve(files.path());
     stranger.serve(files.path());
@@ -88,6 +89,7 @@ async fn the_page_works_in_a_browser() {
         .env("GUARDED_APP_URL", &guarded.base_url)
         .env("BROKEN_APP_URL", &broken.base_url)
         .env("LIMITED_APP_URL", &limited.base_url)
+        .env("BELOW_URL", &below.url)
         .env("FRIEND_URL", &friend_url)
         .env("STRANGER_URL", &stranger_url)
         .env("PICTURE_APP_URL", &pictured.base_url)

@@ -294,5 +294,7 @@ async fn schemathesis_finds_no_failure() {
     // It tested everything.
     let operations: usize = paths().map(|(_, item)| members(item).len()).sum();
     assert!(text.contains(&format!("Tested: {operations}\n")), "{text}");
+    // With those of hooks.py.
+    assert!(text.contains(" selected / 15 total"), "{text}");
     assert!(!app.log().contains("panicked"), "{}", app.log());
 }

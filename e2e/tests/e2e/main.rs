@@ -23,6 +23,7 @@ mod dist;
 mod durability;
 mod export;
 mod faults;
+mod generators;
 mod health;
 mod hosting;
 mod http;

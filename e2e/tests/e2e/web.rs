@@ -121,6 +121,18 @@ async fn an_unknown_path_is_a_page_for_browsers_and_a_problem_for_programs() {
 }
 
 #[tokio::test]
+async fn the_page_for_an_unknown_path_leads_to_the_root_from_any_depth() {
+    let app = TestApp::any().await;
+    for (path, root) in [("/nothing", "./"), ("/a/b", "./../"), ("/a/b/", "./../../"), ("/?x=/a/b", "")] {
+        let text = get_with(&app, path, ("accept", "text/html")).await.text();
+        assert!(!text.contains("href=\"/"), "{path}: {text}");
+        for file in ["icon.svg", "app.css"] {
+            assert!(text.contains(&format!("href=\"{root}{file}\"")), "{path}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn files_are_for_get_and_head() {
     let app = TestApp::any().await;
     let post = app.send(app.request(Method::POST, "/")).await;

@@ -1,0 +1,23 @@
+// The cells of CSV files: what a spreadsheet would take for a formula, or change as a number, is text to it. The cases are
+// those of the service's CSV, too.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { APP, open } from "./harness.mjs";
+
+const CASES = new URL("../../platform/src/edge/csv_cells.json", import.meta.url);
+
+test("no cell is a formula or a number that loses digits to a spreadsheet", async (t) => {
+  const page = await open(t, APP);
+  const { signs, before, changed, unchanged } = JSON.parse(await readFile(CASES, "utf8"));
+  const all = (texts) => page.evaluate(async (texts) => {
+    const { asText } = await import("/csv.js");
+    return texts.map(asText);
+  }, texts);
+  const formulas = before.flatMap((start) => signs.map((sign) => [start, `${sign}1`]));
+  assert.deepEqual(await all(formulas.map((parts) => parts.join(""))), formulas.map((parts) => parts.join("'")));
+  assert.deepEqual(await all(changed.map(([text]) => text)), changed.map(([, safe]) => safe));
+  const same = [...unchanged, ...["a", "a ", "1", "é", ".", "(", "a;b"].flatMap((start) => signs.map((sign) => `${start}${sign}1`))];
+  assert.deepEqual(await all(same), same);
+});
