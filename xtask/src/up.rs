@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use launch::{Application, Host, Server, Signal, SpinVersion, Wasi, workspace};
+use launch::{Application, Host, Server, SpinVersion, Wasi, workspace};
 use nix::sys::stat::{Mode, umask};
 
 use crate::{
@@ -52,9 +52,8 @@ fn manifest(wasi: Wasi) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs the host until Ctrl-C, which is passed on to it, and prints how to call it.
+/// Runs the host until a signal ends it, and prints how to call it.
 fn serve(command: &mut Command) -> Result<()> {
-    ctrlc::set_handler(|| launch::signal_all(Signal::SIGINT))?;
     // Databases and logs are for their owner only.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     // The host goes on if the reader of this output has gone (`| head`).

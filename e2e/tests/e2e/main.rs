@@ -38,6 +38,7 @@ mod readme;
 mod replicas;
 mod retention;
 mod rotation;
+mod scripts;
 mod secrecy;
 mod verify;
 mod waits;
