@@ -13,10 +13,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use launch::{Group, Signal, Wasi, workspace};
+use launch::{Group, Signal, SpinVersion, Wasi, workspace};
 
 use crate::{
-    build::{build_components, build_host, cargo},
+    build::{COMPONENTS, build_components, build_for_manifest, build_host, cargo},
     dist::DatabaseChoice,
     up::HostChoice,
 };
@@ -53,11 +53,17 @@ enum Task {
         #[arg(long, value_name = "0.2|0.3")]
         wasi: Option<Wasi>,
     },
-    /// Builds the components: for WASI 0.3, which spin.toml names, or for 0.2.
+    /// Builds the components to where spin.toml takes them from.
     Build {
+        /// The components to build [default: all].
+        #[arg(value_parser = COMPONENTS)]
+        components: Vec<String>,
         /// The version of WASI to build them for.
         #[arg(long, value_name = "0.2|0.3", default_value_t = Wasi::V0_3)]
         wasi: Wasi,
+        /// Builds them for the newest WASI of the Spin that runs this as a build command, or else of the one on PATH.
+        #[arg(long, conflicts_with = "wasi")]
+        for_spin: bool,
     },
     /// Builds everything and runs all tests, including the end-to-end tests of the built components.
     Test {
@@ -101,7 +107,11 @@ fn main() -> ExitCode {
 fn run_task(task: Task) -> Result<()> {
     match task {
         Task::Up { listen, host, wasi } => up::up(listen, host, wasi),
-        Task::Build { wasi } => build_components(wasi),
+        Task::Build { components, wasi, for_spin } => {
+            let wasi = if for_spin { SpinVersion::of_build()?.wasi() } else { wasi };
+            let named: Vec<_> = components.iter().map(String::as_str).collect();
+            build_for_manifest(wasi, if named.is_empty() { &COMPONENTS } else { &named })
+        }
         Task::Test { filter, wasi } => test(filter.as_deref(), wasi),
         Task::Dist { wasi, database } => dist::dist(wasi, database),
         Task::Coverage => coverage::coverage(),
