@@ -39,6 +39,7 @@ mod readme;
 mod replicas;
 mod retention;
 mod rotation;
+mod scripts;
 mod secrecy;
 mod verify;
 mod waits;
