@@ -7,6 +7,7 @@ use serde_json::Value;
 use toml::Table;
 
 mod env_files;
+mod ignored;
 mod parts;
 mod programs;
 mod settings;
