@@ -60,6 +60,8 @@ impl Nginx {
         let mut nginx = Command::new(program);
         nginx.args(["-e", "stderr", "-p"]).arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
         let log = File::create(folder.path().join("log")).unwrap();
+        // Which nginx would take for sockets that it inherits.
+        nginx.env_remove("NGINX");
         let group = Group::spawn(nginx.stdin(Stdio::null()).stderr(log)).unwrap();
         let nginx = Self { address, _group: group, folder };
         let started = Instant::now();
