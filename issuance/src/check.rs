@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use axum::extract::State;
 use credentials::{CheckAnswer, CheckList, CredentialHash};
 use platform::{
-    clock,
+    Deadline, clock,
     edge::{Items, Json, Outcome, Problem, given},
 };
 use serde::{Deserialize, Serialize};
@@ -32,15 +32,16 @@ pub(crate) async fn check(
     State(app): State<Arc<App>>,
     Json(request): Json<CheckRequest>,
 ) -> Result<Json<CheckResponse>, Problem> {
+    let deadline = Deadline::of_request();
     match (request.credential_hash, request.credential_hashes) {
         (Some(hash), None) => {
-            let mut found = app.store.find(vec![hash]).await?;
+            let mut found = app.store.find(vec![hash], deadline).await?;
             Ok(Json(CheckResponse::One(CheckAnswer::new(found.remove(&hash), clock::now()?))))
         }
         (None, Some(items)) => {
             let hashes = items.read("body.credential_hashes", CheckList::MAX_HASHES)?;
             refuse_repeated(&hashes)?;
-            let mut found = app.store.find(hashes.iter().flatten().copied().collect()).await?;
+            let mut found = app.store.find(hashes.iter().flatten().copied().collect(), deadline).await?;
             let now = clock::now()?;
             let mut answer = |hash| CheckAnswer::new(found.remove(&hash), now).about(hash);
             let results = hashes.into_iter().map(|hash| hash.map(&mut answer).into()).collect();

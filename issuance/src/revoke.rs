@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use credentials::{Credential, CredentialHash, Reason, Timestamp};
-use platform::edge::{Json, Problem, given};
+use platform::{
+    Deadline,
+    edge::{Json, Problem, given},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::routes::App;
@@ -33,6 +36,7 @@ pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     Json(request): Json<RevokeRequest>,
 ) -> Result<Json<RevokeResponse>, Problem> {
+    let deadline = Deadline::of_request();
     let hashes = match (request.credential, request.credential_hash) {
         (Some(credential), None) => app.keys.hashes(&credential),
         (None, Some(hash)) => vec![hash],
@@ -44,7 +48,7 @@ pub(crate) async fn revoke(
         }
         (None, None) => return Err(Problem::invalid("body.credential", "is required, or credential_hash")),
     };
-    let revocation = app.store.revoke(&hashes, request.reason.as_ref()).await?;
+    let revocation = app.store.revoke(&hashes, request.reason.as_ref(), deadline).await?;
     let revocation = revocation.ok_or_else(|| Problem::not_found("No such credential was issued."))?;
     Ok(Json(RevokeResponse {
         message: format!("credential revoked since {}", revocation.revoked_at),

@@ -10,7 +10,7 @@ use axum::{
 };
 use credentials::{KeyRing, WorkerId};
 use platform::{
-    Location, ONE_REQUEST, Settings, SettingsError, clock,
+    Deadline, Location, ONE_REQUEST, Settings, SettingsError, clock,
     edge::{self, Check, Checks, Edge, Guard, Health, Problem, RequestId, require},
     keys, variable,
 };
@@ -146,12 +146,17 @@ async fn health(
 
 impl HealthState {
     async fn run_checks(&self) -> Vec<Check> {
+        let deadline = Deadline::of_request();
         let mut checks = Vec::from(Check::settings(self.app.as_ref().err()));
-        checks.push(Check::outcome("database", self.store.probe().await, "the database cannot be used"));
+        checks.push(Check::outcome(
+            "database",
+            self.store.probe(deadline).await,
+            "the database cannot be used",
+        ));
         if let Ok(app) = &self.app {
             app.warn_if_open();
             // A failure is one of the database.
-            let stored = self.store.key_ids().await.unwrap_or_default();
+            let stored = self.store.key_ids(deadline).await.unwrap_or_default();
             checks.push(Check::keys(&stored, &app.keys.key_ids()));
         }
         checks

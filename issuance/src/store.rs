@@ -79,16 +79,21 @@ impl Store {
 
     /// Inserts credentials in one statement; `false` for those that exist already under any of their hashes. Of several
     /// for the same credential, also in concurrent calls, one gets `true`.
-    pub(crate) async fn insert(&self, credentials: Vec<NewCredential>) -> Result<Vec<bool>, DatabaseError> {
-        if credentials.is_empty() { Ok(Vec::new()) } else { self.inserts.run(credentials).await }
+    pub(crate) async fn insert(
+        &self,
+        credentials: Vec<NewCredential>,
+        deadline: Deadline,
+    ) -> Result<Vec<bool>, DatabaseError> {
+        if credentials.is_empty() { Ok(Vec::new()) } else { self.inserts.run(credentials, deadline).await }
     }
 
     /// The records of the credentials with these hashes, by hash. Hashes that were not issued are missing.
     pub(crate) async fn find(
         &self,
         hashes: Vec<CredentialHash>,
+        deadline: Deadline,
     ) -> Result<HashMap<CredentialHash, IssueRecord>, DatabaseError> {
-        if hashes.is_empty() { Ok(HashMap::new()) } else { self.lookups.run(hashes).await }
+        if hashes.is_empty() { Ok(HashMap::new()) } else { self.lookups.run(hashes, deadline).await }
     }
 
     /// Revokes the credential with any of these hashes; an earlier revocation stands. `None` if there is no such
@@ -97,6 +102,7 @@ impl Store {
         &self,
         hashes: &[CredentialHash],
         reason: Option<&Reason>,
+        deadline: Deadline,
     ) -> Result<Option<Revocation>, DatabaseError> {
         // Right-hand sides see the row before the update, so time and reason stay together. SQLite reads the clock,
         // because the statement may have to wait for its turn.
@@ -110,6 +116,7 @@ impl Store {
                  WHERE credential_hash IN (SELECT value FROM json_each(?2)) \
                  RETURNING credential_hash, revoked_at, revocation_reason",
                 [reason.map(Reason::as_str).into(), to_json(&hashes)?],
+                deadline,
             )
             .await?;
         let revocation = |row: &Row| {
@@ -129,14 +136,15 @@ impl Store {
         listing: &Listing<Status>,
         after: Option<Vec<Value>>,
         now: Timestamp,
+        deadline: Deadline,
     ) -> Result<Page<StoredCredential>, DatabaseError> {
-        list_query(listing, after, now).page(&self.database, StoredCredential::from_row).await
+        list_query(listing, after, now).page(&self.database, deadline, StoredCredential::from_row).await
     }
 
     /// The fingerprints of the secrets that credentials were issued under.
-    pub(crate) async fn key_ids(&self) -> Result<Vec<KeyId>, DatabaseError> {
+    pub(crate) async fn key_ids(&self, deadline: Deadline) -> Result<Vec<KeyId>, DatabaseError> {
         let statement = "SELECT key_id FROM key_ids ORDER BY key_id";
-        let rows = self.database.query(Access::Read(ANY), statement, []).await?;
+        let rows = self.database.query(Access::Read(ANY), statement, [], deadline).await?;
         rows.iter().map(|row| row.get("key_id")).collect()
     }
 
@@ -146,11 +154,9 @@ impl Store {
     }
 
     /// Checks that the database can be read and written, without changing anything.
-    pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database
-            .query(Access::Write(0), "UPDATE credentials SET id = id WHERE false", [])
-            .await
-            .map(drop)
+    pub(crate) async fn probe(&self, deadline: Deadline) -> Result<(), DatabaseError> {
+        let statement = "UPDATE credentials SET id = id WHERE false";
+        self.database.query(Access::Write(0), statement, [], deadline).await.map(drop)
     }
 }
 

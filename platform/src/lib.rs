@@ -17,7 +17,7 @@ mod settings;
 #[doc(hidden)]
 pub mod spin;
 
-pub use batch::{Batch, Batcher, Interrupted};
+pub use batch::{Batch, BatchError, Batcher};
 pub use clock::Deadline;
 pub use counts::{Family, Metrics, Range, Statistics};
 pub use database::{

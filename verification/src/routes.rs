@@ -9,8 +9,9 @@ use axum::{
     routing::{get, post},
 };
 use credentials::{KeyRing, WorkerId};
+use futures_util::future::join;
 use platform::{
-    Location, Settings, SettingsError, clock,
+    Deadline, Location, Settings, SettingsError, clock,
     edge::{self, Check, Checks, Edge, Guard, Health, Problem, RequestId, require},
     flag, keys, service_url, variable, whole_number,
 };
@@ -159,13 +160,18 @@ impl HealthState {
             Ok(app) => (None, &app.store),
             Err((error, store)) => (Some(error), store),
         };
+        let deadline = Deadline::of_request();
         let mut checks = Vec::from(Check::settings(error));
-        checks.push(Check::outcome("database", store.probe().await, "the database cannot be used"));
-        if let Ok(app) = &self.app {
-            let result = app.issuance.probe(request_id).await;
+        let ask_issuance = async {
+            let Ok(app) = &self.app else { return None };
+            let result = app.issuance.probe(request_id, deadline).await;
             let failure = result.as_ref().err().map_or("", |error| error.public());
-            checks.push(Check::outcome("issuance", result, failure));
-        }
+            Some(Check::outcome("issuance", result, failure))
+        };
+        // At once, as they share the deadline.
+        let (issuance, database) = join(ask_issuance, store.probe(deadline)).await;
+        checks.push(Check::outcome("database", database, "the database cannot be used"));
+        checks.extend(issuance);
         checks
     }
 }

@@ -108,14 +108,23 @@ impl Store {
 
     /// Writes the audit rows of a request, all or none; after an error it may be either. Those that come after the last
     /// failure that the client may have get no row, but are counted as refused.
-    pub(crate) async fn record(&self, verifications: Vec<Verification>) -> Result<Recorded, DatabaseError> {
-        self.records.run(verifications).await
+    pub(crate) async fn record(
+        &self,
+        verifications: Vec<Verification>,
+        deadline: Deadline,
+    ) -> Result<Recorded, DatabaseError> {
+        self.records.run(verifications, deadline).await
     }
 
     /// Counts verifications that were refused without a look at the database.
-    pub(crate) async fn refuse(&self, count: usize, at: Timestamp) -> Result<(), DatabaseError> {
+    pub(crate) async fn refuse(
+        &self,
+        count: usize,
+        at: Timestamp,
+        deadline: Deadline,
+    ) -> Result<(), DatabaseError> {
         const HOUR: i64 = 60 * 60 * 1000;
-        self.refusals.run(Refusals { hour: at.as_millis() / HOUR * HOUR, count }).await
+        self.refusals.run(Refusals { hour: at.as_millis() / HOUR * HOUR, count }, deadline).await
     }
 
     /// The database, for what it counts.
@@ -141,14 +150,15 @@ impl Store {
         &self,
         listing: &Listing<VerdictStatus>,
         after: Option<Vec<Value>>,
+        deadline: Deadline,
     ) -> Result<Page<StoredVerification>, DatabaseError> {
-        list_query(listing, after).page(&self.database, StoredVerification::from_row).await
+        list_query(listing, after).page(&self.database, deadline, StoredVerification::from_row).await
     }
 
     /// Checks that the database can be read and written, by forgetting the failures of past minutes.
-    pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
+    pub(crate) async fn probe(&self, deadline: Deadline) -> Result<(), DatabaseError> {
         let statement = "DELETE FROM failures WHERE minute < unixepoch() / 60";
-        self.database.query(Access::Write(0), statement, []).await.map(drop)
+        self.database.query(Access::Write(0), statement, [], deadline).await.map(drop)
     }
 }
 

@@ -10,7 +10,7 @@ use credentials::{
     Credential, CredentialHash, Metadata, Timestamp, Verdict, VerdictStatus, VerificationId, WorkerId,
 };
 use platform::{
-    clock,
+    Deadline, clock,
     edge::{Client, Items, Json, Outcome, Problem, RequestId, limit_reached},
     random,
 };
@@ -145,15 +145,16 @@ async fn verdicts(
     if credentials.is_empty() {
         return Ok(Verdicts::default());
     }
+    let deadline = Deadline::of_request();
     let asked = clock::now()?;
     let limit = app.limit.as_ref().zip(caller.limited.as_ref());
     if let Some((limit, limited)) = limit
         && let Err(refusal) = limit.check(limited)
     {
-        app.store.refuse(credentials.len(), asked).await?;
+        app.store.refuse(credentials.len(), asked, deadline).await?;
         return Err(refusal);
     }
-    let known = app.issuance.check(credentials.concat(), caller.request_id.clone()).await?;
+    let known = app.issuance.check(credentials.concat(), caller.request_id.clone(), deadline).await?;
     let answered = clock::now()?;
 
     let mut audit_rows = Vec::new();
@@ -174,7 +175,7 @@ async fn verdicts(
         });
         responses.push(VerifyResponse::new(verdict, &app.worker_id, verified_at, id));
     }
-    let Recorded { refused, failures } = app.store.record(audit_rows).await?;
+    let Recorded { refused, failures } = app.store.record(audit_rows, deadline).await?;
     let mut verdicts = Verdicts::default();
     let mut refusal = Problem::internal("a verification was refused without a limit");
     if let Some(((limit, limited), failures)) = limit.zip(failures) {

@@ -3,8 +3,8 @@
 use http::HeaderValue;
 
 use crate::{
-    SettingsError,
-    database::{Access, DatabaseError, Limits, Row, Value, libsql::Libsql, spin::SpinDatabase},
+    Deadline, SettingsError,
+    database::{Access, DatabaseError, Row, Value, libsql::Libsql, spin::SpinDatabase},
     edge::is_token68,
     service_url,
     settings::variable,
@@ -88,17 +88,18 @@ impl Connection {
         }
     }
 
-    /// Runs one statement to completion, once it has its turn. Its writes are durable once this returns `Ok`.
+    /// Runs one statement, if it gets its turn before the deadline: behind Spin's interface to completion, over HTTP until
+    /// the deadline. Its writes are durable once this returns `Ok`.
     pub(super) async fn execute(
         &self,
         access: Access,
         statement: &str,
         parameters: Vec<Value>,
-        limits: Limits,
+        deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
         match self {
-            Self::Spin(database) => database.execute(access, statement, parameters, limits.turn).await,
-            Self::Libsql(database) => database.execute(statement, parameters, limits).await,
+            Self::Spin(database) => database.execute(access, statement, parameters, deadline).await,
+            Self::Libsql(database) => database.execute(statement, parameters, deadline).await,
         }
     }
 
