@@ -119,8 +119,8 @@ pub enum SettingsError {
     Variable {
         /// The variable.
         name: Cow<'static, str>,
-        /// What the host said.
-        reason: String,
+        /// The kind of failure. What the host says may quote a secret.
+        reason: &'static str,
     },
     /// The secrets cannot be used.
     #[error("credential_secret or retired_credential_secrets: {0}")]

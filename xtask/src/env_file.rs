@@ -1,6 +1,7 @@
 //! The `.env` that `cargo xtask up` writes.
 
 use std::{
+    env,
     fs::File,
     io::{ErrorKind, Write},
     path::Path,
@@ -31,6 +32,16 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     }
 }
 
+/// Whether anyone may issue: no issuer token is set, in the environment or in the `.env` of this folder.
+pub(crate) fn leaves_issuing_open(folder: &Path) -> bool {
+    const NAME: &str = "SPIN_VARIABLE_ISSUER_TOKEN";
+    let in_file = || {
+        let entries = dotenvy::from_path_iter(folder.join(".env")).ok()?.flatten();
+        entries.filter(|(name, _)| name == NAME).map(|(_, value)| value).last()
+    };
+    env::var(NAME).ok().or_else(in_file).is_none_or(|tokens| tokens.is_empty())
+}
+
 fn content() -> Result<String> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
@@ -52,6 +63,21 @@ mod tests {
         let text = fs::read_to_string(folder.join(".env")).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix("SPIN_VARIABLE_CREDENTIAL_SECRET="));
         line.unwrap().to_owned()
+    }
+
+    #[test]
+    fn issuing_is_open_until_an_issuer_token_is_set() {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, open) in [
+            ("", true),
+            ("#SPIN_VARIABLE_ISSUER_TOKEN=0123456789abcdef\n", true),
+            ("SPIN_VARIABLE_ISSUER_TOKEN=\n", true),
+            ("SPIN_VARIABLE_ISSUER_TOKEN=0123456789abcdef\n", false),
+            ("SPIN_VARIABLE_ISSUER_TOKEN=\nSPIN_VARIABLE_ISSUER_TOKEN='0123456789abcdef'\n", false),
+        ] {
+            fs::write(folder.path().join(".env"), file).unwrap();
+            assert_eq!(leaves_issuing_open(folder.path()), open, "{file:?}");
+        }
     }
 
     #[test]

@@ -50,6 +50,9 @@ fn serve(command: &mut Command) -> Result<()> {
         // Spin prints its routes after the `Serving` line.
         thread::sleep(Duration::from_millis(300));
         print(&curl_lines(&server.url));
+        if env_file::leaves_issuing_open(workspace()) {
+            print(OPEN);
+        }
         Ok(server.group.wait()?)
     });
     if launch::ending() {
@@ -57,6 +60,10 @@ fn serve(command: &mut Command) -> Result<()> {
     }
     bail!("the host ended ({})", ended?)
 }
+
+/// What is printed while anyone may issue.
+const OPEN: &str = "Warning: without SPIN_VARIABLE_ISSUER_TOKEN in .env, anyone who reaches this address may issue, and can\n\
+                    guess what was issued without a limit.\n\n";
 
 fn curl_lines(base_url: &str) -> String {
     format!(

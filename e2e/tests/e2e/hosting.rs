@@ -85,7 +85,10 @@ async fn a_component_without_its_variables_answers_503() {
     let without = "log_level = \"{{ log_level }}\"\n\n[component.verification]";
     let with = format!("cors_origin = \"{{{{ cors_origin }}}}\"\n{without}");
     let app = Setup::new().edit_manifest(&with, without).start().await;
-    for path in ["/issue", "/issue/x", "/health"] {
+    let health = app.get("/health").await;
+    assert_eq!((health.status, &health.json()["status"]), (503, &"unhealthy".into()));
+    assert_eq!(health.json()["checks"]["settings"], "a variable cannot be read");
+    for path in ["/issue", "/issue/x"] {
         let answer = app.get(path).await;
         answer.assert_problem(503, "unavailable");
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));

@@ -49,6 +49,17 @@ impl Reply {
     }
 }
 
+/// Why a variable cannot be read. The host's own words may quote the line of `.env` that it cannot parse, secret and all.
+fn without_value(error: &spin_sdk::variables::Error) -> &'static str {
+    use spin_sdk::variables::Error;
+    match error {
+        Error::InvalidName(_) => "its name is invalid",
+        Error::Undefined(_) => "the manifest does not define it",
+        Error::Provider(_) => "its provider failed; is .env well-formed?",
+        Error::Other(_) => "the host failed; is .env well-formed?",
+    }
+}
+
 /// The fields of a request as a header map.
 fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, http::Error> {
     let mut headers = HeaderMap::try_with_capacity(fields.len())?;

@@ -123,8 +123,8 @@ fn respond(response: http::Response<Bytes>, answer: ResponseOutparam) {
 }
 
 /// The value of a variable, or why there is none.
-pub(crate) async fn variable(name: &str) -> Result<String, String> {
-    spin_sdk::variables::get(name).map_err(|error| error.to_string())
+pub(crate) async fn variable(name: &str) -> Result<String, &'static str> {
+    spin_sdk::variables::get(name).map_err(|error| super::without_value(&error))
 }
 
 /// Sends a request.

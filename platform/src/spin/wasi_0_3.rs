@@ -96,8 +96,8 @@ fn chunks(message: impl IncomingMessage) -> impl Stream<Item = Result<Bytes, Err
 }
 
 /// The value of a variable, or why there is none.
-pub(crate) async fn variable(name: &str) -> Result<String, String> {
-    spin_sdk::variables::get(name).await.map_err(|error| error.to_string())
+pub(crate) async fn variable(name: &str) -> Result<String, &'static str> {
+    spin_sdk::variables::get(name).await.map_err(|error| super::without_value(&error))
 }
 
 /// Sends a request.
