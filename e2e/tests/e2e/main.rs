@@ -20,6 +20,7 @@ mod contract;
 mod counts;
 mod deploy;
 mod dist;
+mod documents;
 mod durability;
 mod export;
 mod faults;
