@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     process,
     sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 pub use launch::{Signal, SpinVersion, Wasi, workspace};
@@ -42,6 +42,9 @@ pub const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
 
 /// The token for metrics, where a test configures one.
 pub const METRICS_TOKEN: &str = "an-end-to-end-metrics-token";
+
+/// How long the application takes for an answer at most, once it has the whole request.
+pub const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Skips a test that needs a host of its own when the tests run against `E2E_BASE_URL`.
 #[macro_export]

@@ -5,11 +5,11 @@ use std::{
     fs::{self, File},
     os::unix::fs::symlink,
     path::Path,
-    process::Stdio,
-    sync::Arc,
+    process::{self, Stdio},
+    sync::{Arc, Once},
 };
 
-use launch::{Application, Host, Server, Wasi};
+use launch::{Application, Host, Server, Signal, Wasi};
 use tempfile::TempDir;
 
 use crate::{
@@ -40,6 +40,7 @@ impl Setup {
 
     /// For the components of this build, whichever is tested.
     pub fn of_build(wasi: Wasi) -> Self {
+        leave_nothing_running();
         let application = Application::read(wasi).unwrap();
         Self {
             application,
@@ -175,6 +176,18 @@ impl Setup {
         }
         Server::start(&mut command, |_| {}).unwrap()
     }
+}
+
+/// Makes SIGINT, SIGTERM and SIGHUP end the tests with the servers that they started, which are in groups of their own.
+fn leave_nothing_running() {
+    static HANDLER: Once = Once::new();
+    HANDLER.call_once(|| {
+        let end = || {
+            launch::signal_all(Signal::SIGKILL);
+            process::exit(130);
+        };
+        ctrlc::set_handler(end).unwrap();
+    });
 }
 
 /// Whether the tests run on Spin (`E2E_HOST=spin`) and not on the embedded host.

@@ -17,7 +17,7 @@ use crate::{CredentialHash, IssueRecord, KeyId, Metadata, Status, Timestamp, Wor
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
-    credential_hash: Option<String>,
+    credential_hash: Option<CredentialHash>,
     exists: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
@@ -38,7 +38,7 @@ pub struct CheckList<T> {
 
 impl CheckAnswer {
     /// An upper bound for the JSON of one answer, in bytes. A byte of a name takes up to six when escaped.
-    const MAX_BYTES: usize = Metadata::MAX_BYTES + 6 * WorkerId::MAX_BYTES + 6 * CredentialHash::BYTES + 256;
+    const MAX_BYTES: usize = Metadata::MAX_BYTES + 6 * WorkerId::MAX_BYTES + 2 * CredentialHash::BYTES + 256;
 
     /// The answer about a hash at `now`; it has a record if it was issued.
     pub fn new(record: Option<IssueRecord>, now: Timestamp) -> Self {
@@ -48,13 +48,13 @@ impl CheckAnswer {
 
     /// The same answer as an item of a list, which repeats the hash that was asked about.
     #[must_use]
-    pub fn about(self, text: String) -> Self {
-        Self { credential_hash: Some(text), ..self }
+    pub fn about(self, hash: CredentialHash) -> Self {
+        Self { credential_hash: Some(hash), ..self }
     }
 
     /// Whether the answer names this hash.
     pub fn is_about(&self, hash: CredentialHash) -> bool {
-        self.credential_hash.as_deref().is_some_and(|text| text.parse() == Ok(hash))
+        self.credential_hash == Some(hash)
     }
 
     /// The record and the status reported by issuance, if the credential was issued.
@@ -75,14 +75,14 @@ impl<'de> Deserialize<'de> for CheckAnswer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Issued {
-            credential_hash: Option<String>,
+            credential_hash: Option<CredentialHash>,
             exists: bool,
             status: Status,
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct NotIssued {
-            credential_hash: Option<String>,
+            credential_hash: Option<CredentialHash>,
             exists: bool,
         }
         // Two passes over the raw text, because `flatten` does not preserve metadata as it was sent.
@@ -140,7 +140,7 @@ mod tests {
             record.metadata = metadata.map(|json| Metadata::new(&json).unwrap());
             let mut answer = CheckAnswer::new(Some(record.clone()), time(5));
             if listed {
-                answer = answer.about("0".repeat(64));
+                answer = answer.about([0; 32].into());
                 prop_assert!(answer.is_about([0; 32].into()) && !answer.is_about([1; 32].into()));
             }
             let json = serde_json::to_string(&answer).unwrap();
@@ -189,7 +189,7 @@ mod tests {
             metadata: Some(Metadata::new(&format!(r#"{{"a":"{}"}}"#, "x".repeat(4096 - 8))).unwrap()),
             ..record(None, None)
         };
-        let answer = CheckAnswer::new(Some(record), time(5)).about("f".repeat(64));
+        let answer = CheckAnswer::new(Some(record), time(5)).about([0xff; 32].into());
         let key_id = Secret::new(&"s".repeat(32)).unwrap().key_id();
         let list = CheckList {
             key_ids: vec![key_id; 9],

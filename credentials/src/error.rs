@@ -9,12 +9,15 @@ pub enum Error {
     /// The credential is the empty string.
     #[error("must not be empty")]
     EmptyCredential,
-    /// The text is not 64 lowercase hexadecimal digits.
-    #[error("must be 64 lowercase hexadecimal digits")]
+    /// The text is not 64 hexadecimal digits.
+    #[error("must be 64 hexadecimal digits")]
     NotAHash,
     /// The HMAC key is shorter than [`Secret::MIN_BYTES`].
     #[error("must have at least {} bytes", Secret::MIN_BYTES)]
     SecretTooShort,
+    /// The HMAC key is in quotes: some parsers of `.env` files drop them, and others make them part of the key.
+    #[error("must not be in quotes")]
+    SecretInQuotes,
     /// More retired secrets than [`KeyRing::MAX_RETIRED`](crate::KeyRing::MAX_RETIRED).
     #[error("must be at most {} secrets", crate::KeyRing::MAX_RETIRED)]
     TooManySecrets,
@@ -27,6 +30,9 @@ pub enum Error {
     /// The reason is longer than [`Reason::MAX_CHARACTERS`](crate::Reason::MAX_CHARACTERS).
     #[error("must be at most {} characters", crate::Reason::MAX_CHARACTERS)]
     ReasonTooLong,
+    /// A text to be stored has U+0000, which does not survive a dump or another database.
+    #[error("must not contain U+0000")]
+    Nul,
     /// The worker's name is longer than [`WorkerId::MAX_BYTES`](crate::WorkerId::MAX_BYTES).
     #[error("must have at most {} bytes", crate::WorkerId::MAX_BYTES)]
     WorkerIdTooLong,

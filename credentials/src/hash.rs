@@ -8,8 +8,7 @@ use crate::Error;
 
 /// HMAC-SHA256 (RFC 2104, FIPS 180-4) of a credential: 32 bytes, written as 64 lowercase hexadecimal digits.
 ///
-/// Made by [`Secret::hash`](crate::Secret::hash), or parsed from its text. Upper-case digits are refused, so each hash
-/// has exactly one spelling.
+/// Made by [`Secret::hash`](crate::Secret::hash), or parsed from its text, in which digits may be of either case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CredentialHash([u8; Self::BYTES]);
 
@@ -28,9 +27,6 @@ impl FromStr for CredentialHash {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(Error::NotAHash);
-        }
         let mut bytes = [0; Self::BYTES];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::NotAHash)?;
         Ok(Self(bytes))
@@ -77,20 +73,30 @@ mod tests {
         }
 
         #[test]
-        fn a_hash_has_one_spelling(text in "[0-9a-fA-F]{60,68}|.{0,70}") {
-            if let Ok(hash) = text.parse::<CredentialHash>() {
-                prop_assert_eq!(hash.to_string(), text);
+        fn a_hash_is_written_in_lower_case(text in "[0-9a-fA-F]{64}|[0-9a-fA-F]{60,68}|.{0,70}") {
+            let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let hash = text.parse::<CredentialHash>();
+            prop_assert_eq!(hash.is_ok(), is_hash);
+            if let Ok(hash) = hash {
+                prop_assert_eq!(hash.to_string(), text.to_ascii_lowercase());
             }
         }
     }
 
     #[test]
-    fn only_64_lowercase_hexadecimal_digits_are_a_hash() {
+    fn only_64_hexadecimal_digits_are_a_hash() {
         let digits = "0123456789abcdef".repeat(4);
-        assert!(digits.parse::<CredentialHash>().is_ok());
-        for text in
-            ["", &digits[1..], &format!("{digits}0"), &digits.to_uppercase(), &format!(" {}", &digits[1..])]
-        {
+        assert_eq!(digits.parse::<CredentialHash>(), digits.to_uppercase().parse());
+        for text in [
+            "",
+            &digits[1..],
+            &format!("{digits}0"),
+            &format!(" {digits}"),
+            &format!("{digits}\n"),
+            &format!("sha256:{digits}"),
+            &format!("0x{}", &digits[2..]),
+            &format!("０{}", &digits[3..]),
+        ] {
             assert_eq!(text.parse::<CredentialHash>(), Err(Error::NotAHash), "{text:?}");
         }
     }

@@ -18,8 +18,11 @@ impl WorkerId {
     /// The name as an operator configured it.
     ///
     /// # Errors
-    /// [`Error::WorkerIdTooLong`] beyond [`WorkerId::MAX_BYTES`].
+    /// [`Error::WorkerIdTooLong`] beyond [`WorkerId::MAX_BYTES`]; [`Error::Nul`] for a name with U+0000.
     pub fn configured(name: String) -> Result<Self, Error> {
+        if name.contains('\0') {
+            return Err(Error::Nul);
+        }
         if name.len() > Self::MAX_BYTES { Err(Error::WorkerIdTooLong) } else { Ok(Self(name)) }
     }
 
@@ -83,6 +86,14 @@ mod tests {
     #[test]
     fn an_unnamed_worker_gets_six_random_digits() {
         assert_eq!(WorkerId::random("worker", [0xab, 0xc1, 0x23]).as_str(), "worker-abc123");
+    }
+
+    #[test]
+    fn a_configured_name_is_bounded_and_has_no_nul() {
+        let configured = |name: &str| WorkerId::configured(name.to_owned());
+        assert!(configured(&"é".repeat(64)).is_ok());
+        assert_eq!(configured(&"x".repeat(129)), Err(Error::WorkerIdTooLong));
+        assert_eq!(configured("pod\0"), Err(Error::Nul));
     }
 
     #[test]

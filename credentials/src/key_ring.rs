@@ -1,6 +1,6 @@
 //! The keys in use: the current one to issue under, and retired ones for credentials issued earlier.
 
-use crate::{Credential, CredentialHash, Error, KeyId, Secret};
+use crate::{Credential, CredentialHash, Error, KeyId, Secret, secret::is_in_quotes};
 
 /// The current secret and the retired ones that are still accepted.
 #[derive(Clone, Debug)]
@@ -17,10 +17,13 @@ impl KeyRing {
     /// retired secret is ignored, and so are repetitions.
     ///
     /// # Errors
-    /// [`Error::SecretTooShort`] for any of them; [`Error::TooManySecrets`] for more than
-    /// [`KeyRing::MAX_RETIRED`] retired ones.
+    /// [`Error::SecretTooShort`] and [`Error::SecretInQuotes`] for any of them, the latter also for a list in quotes;
+    /// [`Error::TooManySecrets`] for more than [`KeyRing::MAX_RETIRED`] retired ones.
     pub fn new(current: &str, retired: &str) -> Result<Self, Error> {
         let current = Secret::new(current)?;
+        if is_in_quotes(retired.trim()) {
+            return Err(Error::SecretInQuotes);
+        }
         let mut ring = Self { current, retired: Vec::new() };
         for text in retired.split(',').map(str::trim).filter(|text| !text.is_empty()) {
             let secret = Secret::new(text)?;
@@ -78,6 +81,10 @@ mod tests {
     #[test]
     fn every_secret_must_be_long_enough_and_there_are_at_most_eight_retired() {
         assert_eq!(KeyRing::new(&secret("a"), "short").unwrap_err(), Error::SecretTooShort);
+        let quoted = format!("\"{},{}\"", secret("b"), secret("c"));
+        for list in [quoted.as_str(), &format!("'{}'", secret("b")), &format!("{}, '{0}'", secret("b"))] {
+            assert_eq!(KeyRing::new(&secret("a"), list).unwrap_err(), Error::SecretInQuotes, "{list}");
+        }
         let retired =
             |count: u8| (0..count).map(|i| secret(&char::from(b'b' + i).to_string())).collect::<Vec<_>>();
         assert!(KeyRing::new(&secret("a"), &retired(8).join(",")).is_ok());

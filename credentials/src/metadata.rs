@@ -155,6 +155,14 @@ mod tests {
         }
     }
 
+    /// Stored JSON has U+0000 as an escape only, which survives dumps like any other text.
+    #[test]
+    fn an_escaped_nul_stays_escaped() {
+        let metadata = Metadata::new(r#"{"a": "\u0000"}"#).unwrap();
+        assert_eq!(metadata.as_str(), r#"{"a":"\u0000"}"#);
+        assert_eq!(Metadata::new("{\"a\": \"\0\"}"), Err(Error::NotMetadata));
+    }
+
     #[test]
     fn nesting_is_limited_to_64_levels() {
         let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::Error;
 
-/// A text of at most [`Reason::MAX_CHARACTERS`] characters (Unicode scalar values).
+/// A text of at most [`Reason::MAX_CHARACTERS`] characters (Unicode scalar values), none of which is U+0000.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Reason(String);
@@ -16,10 +16,18 @@ impl Reason {
     /// Takes the text as it is.
     ///
     /// # Errors
-    /// [`Error::ReasonTooLong`] beyond [`Reason::MAX_CHARACTERS`].
+    /// [`Error::ReasonTooLong`] beyond [`Reason::MAX_CHARACTERS`]; [`Error::Nul`].
     pub fn new(text: impl Into<String>) -> Result<Self, Error> {
         let text = text.into();
+        if text.contains('\0') {
+            return Err(Error::Nul);
+        }
         if text.chars().count() > Self::MAX_CHARACTERS { Err(Error::ReasonTooLong) } else { Ok(Self(text)) }
+    }
+
+    /// The text as it was stored, unchanged: earlier versions accepted U+0000.
+    pub fn stored(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 
     /// The text.
@@ -42,5 +50,13 @@ mod tests {
     fn length_is_limited_in_characters_not_bytes() {
         assert!(Reason::new("é".repeat(500)).is_ok());
         assert_eq!(Reason::new("e".repeat(501)), Err(Error::ReasonTooLong));
+    }
+
+    #[test]
+    fn a_reason_has_no_nul_but_may_have_any_other_character() {
+        for text in ["\0", "a\0b", "lost\0"] {
+            assert_eq!(Reason::new(text), Err(Error::Nul), "{text:?}");
+        }
+        assert!(Reason::new("line\r\n\tline \u{1} \u{7f} \u{200e} \u{fffe} 😀").is_ok());
     }
 }

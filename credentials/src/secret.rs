@@ -34,10 +34,14 @@ impl Secret {
     /// Uses the bytes of the text as the key, unchanged.
     ///
     /// # Errors
-    /// [`Error::SecretTooShort`] below [`Secret::MIN_BYTES`] bytes.
+    /// [`Error::SecretTooShort`] below [`Secret::MIN_BYTES`] bytes; [`Error::SecretInQuotes`] if it begins and ends with
+    /// the same quotation mark.
     pub fn new(text: &str) -> Result<Self, Error> {
         if text.len() < Self::MIN_BYTES {
             return Err(Error::SecretTooShort);
+        }
+        if is_in_quotes(text) {
+            return Err(Error::SecretInQuotes);
         }
         let key = text.as_bytes();
         let tag_key = hmac(keyed(TAG_CONTEXT), key);
@@ -112,6 +116,11 @@ impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyId({self})")
     }
+}
+
+/// Whether a text begins and ends with the same quotation mark.
+pub(crate) fn is_in_quotes(text: &str) -> bool {
+    ['"', '\'', '`'].into_iter().any(|quote| text.starts_with(quote) && text.ends_with(quote))
 }
 
 fn first_8(bytes: [u8; 32]) -> [u8; 8] {
@@ -194,6 +203,19 @@ mod tests {
         assert_eq!(Secret::new(&"x".repeat(31)).unwrap_err(), Error::SecretTooShort);
         assert!(Secret::new(&"x".repeat(32)).is_ok());
         assert!(Secret::new(&"é".repeat(16)).is_ok(), "bytes count, not characters");
+    }
+
+    #[test]
+    fn a_secret_is_not_in_quotes() {
+        let digits = "0123456789abcdef".repeat(4);
+        for quote in ['"', '\'', '`'] {
+            assert_eq!(
+                Secret::new(&format!("{quote}{digits}{quote}")).unwrap_err(),
+                Error::SecretInQuotes,
+                "{quote}"
+            );
+            assert!(Secret::new(&format!("{digits}{quote}{digits}")).is_ok(), "{quote}");
+        }
     }
 
     #[test]

@@ -56,9 +56,11 @@ impl FromStr for Timestamp {
                 (local, minutes(offset).ok_or(Error::NotATimestamp)?)
             }
         };
-        let local: DateTime = local.parse().map_err(|_| Error::NotATimestamp)?;
-        let millis = local.duration_since(EPOCH).as_nanos().div_euclid(1_000_000);
-        let millis = i64::try_from(millis).map_err(|_| Error::NotATimestamp)?;
+        // RFC 3339 has no limit on the digits of a fraction, jiff has.
+        let to_the_millisecond = local.get(.."0000-00-00T00:00:00.000".len()).unwrap_or(local);
+        let local: DateTime = to_the_millisecond.parse().map_err(|_| Error::NotATimestamp)?;
+        let millis =
+            i64::try_from(local.duration_since(EPOCH).as_millis()).map_err(|_| Error::NotATimestamp)?;
         Self::from_millis(millis - offset_minutes * 60_000)
     }
 }
@@ -147,6 +149,33 @@ mod tests {
             "2025-10-08t23:30:00z".parse::<Timestamp>().unwrap().to_string(),
             "2025-10-08T23:30:00.000Z"
         );
+    }
+
+    #[test]
+    fn a_fraction_has_any_number_of_digits_and_is_truncated() {
+        for (fraction, millis) in [
+            ("", "000"),
+            (".1", "100"),
+            (".12", "120"),
+            (".9999", "999"),
+            (".123456789", "123"),
+            (".1234567890", "123"),
+            (".000999999999999999999999999999999999", "000"),
+        ] {
+            for offset in ["Z", "z", "+00:00", "-00:00"] {
+                let time: Timestamp = format!("2025-10-08T23:30:00{fraction}{offset}").parse().unwrap();
+                assert_eq!(time.to_string(), format!("2025-10-08T23:30:00.{millis}Z"), "{fraction}{offset}");
+            }
+        }
+        let time: Timestamp = "1969-12-31T23:59:59.99999999999999Z".parse().unwrap();
+        assert_eq!(time.as_millis(), -1);
+    }
+
+    #[test]
+    fn a_leap_second_is_the_last_second_of_its_minute() {
+        let time: Timestamp = "2016-12-31T23:59:60Z".parse().unwrap();
+        assert_eq!(time.to_string(), "2016-12-31T23:59:59.000Z");
+        assert_eq!("2016-12-31T23:59:61Z".parse::<Timestamp>(), Err(Error::NotATimestamp));
     }
 
     #[test]

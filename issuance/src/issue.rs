@@ -7,7 +7,7 @@ use credentials::{
     Credential, CredentialHash, IssueRecord, KeyId, Metadata, Timestamp, TtlSeconds, WorkerId, generate,
 };
 use platform::{
-    clock,
+    Deadline, clock,
     edge::{Items, Json, Outcome, Problem, given},
     random,
 };
@@ -62,8 +62,10 @@ pub(crate) async fn issue(
     State(app): State<Arc<App>>,
     Json(request): Json<IssueRequest>,
 ) -> Result<(StatusCode, Json<IssueResponse>), Problem> {
+    let deadline = Deadline::of_request();
+    app.warn_if_open();
     let (credential, response) = prepare(&app, request, "body", clock::now()?)?;
-    match app.store.insert(vec![credential]).await?.as_slice() {
+    match app.store.insert(vec![credential], deadline).await?.as_slice() {
         [true] => Ok((StatusCode::CREATED, Json(response))),
         _ => Err(Problem::already_issued()),
     }
@@ -73,7 +75,8 @@ pub(crate) async fn issue_batch(
     State(app): State<Arc<App>>,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchResponse>, Problem> {
-    let now = clock::now()?;
+    let (deadline, now) = (Deadline::of_request(), clock::now()?);
+    app.warn_if_open();
     let items = request.credentials.read_objects("body.credentials", MAX_BATCH)?;
     let (mut credentials, mut prepared) = (Vec::new(), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
@@ -83,7 +86,7 @@ pub(crate) async fn issue_batch(
             response
         }));
     }
-    let mut inserted = app.store.insert(credentials).await?.into_iter();
+    let mut inserted = app.store.insert(credentials, deadline).await?.into_iter();
     let mut issued = |response| {
         if inserted.next() == Some(true) { Ok(response) } else { Err(Problem::already_issued()) }
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use credentials::Status;
 use platform::{
-    clock,
+    Deadline, clock,
     edge::{Export, List, Listing, Problem, Query},
 };
 use serde::Serialize;
@@ -42,7 +42,7 @@ pub(crate) async fn list(
     let cursors = listing.cursors(app.keys.current(), CREDENTIALS.name);
     let after = listing.after(&cursors)?;
     let now = clock::now()?;
-    let page = app.store.list(&listing, after, now).await?;
+    let page = app.store.list(&listing, after, now, Deadline::of_request()).await?;
     let item = |credential: StoredCredential| Item { status: credential.record.status_at(now), credential };
     export.page(&CREDENTIALS, &cursors, &page.map(item))
 }

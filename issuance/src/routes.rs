@@ -1,6 +1,6 @@
 //! The routes of issuance, and their configuration.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axum::{
     Extension, Router,
@@ -10,8 +10,8 @@ use axum::{
 };
 use credentials::{KeyRing, WorkerId};
 use platform::{
-    Location, Settings, SettingsError, clock,
-    edge::{self, Check, Edge, Guard, Health, Problem, RequestId, require},
+    Deadline, Location, ONE_REQUEST, Settings, SettingsError, clock,
+    edge::{self, Check, Checks, Edge, Guard, Health, Problem, RequestId, require},
     keys, variable,
 };
 
@@ -29,6 +29,24 @@ pub(crate) struct App {
     pub(crate) worker_id: WorkerId,
     pub(crate) keys: KeyRing,
     pub(crate) store: Arc<Store>,
+    /// Whether anyone may issue.
+    open: bool,
+}
+
+impl App {
+    /// Logs, once per instance, that anyone may issue.
+    pub(crate) fn warn_if_open(&self) {
+        static WARNED: Once = Once::new();
+        if self.open {
+            WARNED.call_once(|| {
+                tracing::warn!(
+                    service = "issuance",
+                    "no issuer_token is configured: anyone may issue, and learns from a 409 that a credential exists; \
+                     verify_failures_per_minute does not limit such guesses"
+                );
+            });
+        }
+    }
 }
 
 /// The settings that the actions require.
@@ -48,40 +66,47 @@ impl Config {
     async fn load() -> Result<Self, SettingsError> {
         let admins = Guard::closed_without("admin_token", &variable("admin_token").await?)?;
         let monitors = Guard::closed_without("metrics_token", &variable("metrics_token").await?)?;
-        let config = Self {
+        Ok(Self {
             keys: keys().await?,
             issuers: Guard::open_without("issuer_token", &variable("issuer_token").await?)?,
             monitors: monitors.or(&admins),
             admins,
-        };
-        if config.issuers.is_open() {
-            tracing::info!(service = "issuance", "no issuer_token is configured: anyone may issue");
-        }
-        Ok(config)
+        })
     }
 }
 
 /// The service, configured from its variables.
 ///
 /// # Errors
-/// [`SettingsError`] when one that every answer needs cannot be read or used.
+/// None: with settings that cannot be used, the service answers and says so.
 pub async fn start() -> Result<Edge, SettingsError> {
-    let settings = Settings::load("issuance", "worker").await?;
-    let database = Location::load("issuance").await?;
-    Ok(router(settings, Config::load().await, database))
+    let (settings, usable) = Settings::load("issuance", "worker").await;
+    let (database, located) = Location::load("issuance").await;
+    let config = match usable.and(located) {
+        Ok(()) => Config::load().await,
+        Err(error) => Err(error),
+    };
+    Ok(router(settings, config, database))
 }
 
 /// All routes of the service. The first request that needs the database opens it.
 pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Edge {
     let store = Arc::new(Store::new(database));
-    let error = config.as_ref().err().cloned();
-    let actions = match config {
+    let (actions, app) = match config {
         Ok(Config { keys, issuers, admins, monitors }) => {
+            let app = Arc::new(App {
+                worker_id: settings.worker_id.clone(),
+                keys,
+                store: Arc::clone(&store),
+                open: issuers.is_open(),
+            });
+            if !ONE_REQUEST {
+                app.warn_if_open();
+            }
             let issuers = from_fn_with_state(issuers, require);
             let admins = from_fn_with_state(admins, require);
             let monitors = from_fn_with_state(monitors, require);
-            let app = App { worker_id: settings.worker_id.clone(), keys, store: Arc::clone(&store) };
-            Router::new()
+            let actions = Router::new()
                 .route("/issue", post(issue).route_layer(issuers.clone()))
                 .route("/issue/batch", post(issue_batch).route_layer(issuers))
                 .route("/check", post(check))
@@ -89,30 +114,53 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>, databas
                 .route("/credentials", get(list).route_layer(admins.clone()))
                 .route("/statistics/issuance", get(statistics).route_layer(admins))
                 .route("/metrics/issuance", get(metrics).route_layer(monitors))
-                .with_state(Arc::new(app))
+                .with_state(Arc::clone(&app));
+            (actions, Ok(app))
         }
-        Err(error) => edge::unavailable(&error),
+        Err(error) => (edge::unavailable(&error), Err(error)),
     };
+    let state = HealthState { settings: settings.clone(), app, store, checks: Checks::default() };
     let health = Router::new()
         .route("/health", get(health))
         .route("/health/issuance", get(health))
-        .with_state(Arc::new((settings.clone(), error, store)));
+        .with_state(Arc::new(state));
     Edge::new(actions.merge(health), &settings)
 }
 
-/// The settings, why the configuration cannot be used (if so), and the database.
-type HealthState = (Settings, Option<SettingsError>, Arc<Store>);
+struct HealthState {
+    settings: Settings,
+    /// The service, or why its configuration cannot be used.
+    app: Result<Arc<App>, SettingsError>,
+    store: Arc<Store>,
+    checks: Checks,
+}
 
 /// GET /health and GET /health/issuance: whether this service can do its work.
 async fn health(
     State(state): State<Arc<HealthState>>,
     Extension(request_id): Extension<RequestId>,
 ) -> Result<Health, Problem> {
-    let (settings, error, store) = &*state;
-    let [secret, others] = Check::settings(error.as_ref());
-    let database = Check::outcome("database", store.probe().await, "the database cannot be used");
-    let checks = [secret, others, database];
-    Ok(Health::new(settings, &request_id, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
+    let checks = state.checks.get(&state.settings, &request_id, || state.run_checks()).await;
+    Ok(Health::new(&state.settings, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
+}
+
+impl HealthState {
+    async fn run_checks(&self) -> Vec<Check> {
+        let deadline = Deadline::of_request();
+        let mut checks = Vec::from(Check::settings(self.app.as_ref().err()));
+        checks.push(Check::outcome(
+            "database",
+            self.store.probe(deadline).await,
+            "the database cannot be used",
+        ));
+        if let Ok(app) = &self.app {
+            app.warn_if_open();
+            // A failure is one of the database.
+            let stored = self.store.key_ids(deadline).await.unwrap_or_default();
+            checks.push(Check::keys(&stored, &app.keys.key_ids()));
+        }
+        checks
+    }
 }
 
 #[cfg(test)]
@@ -121,8 +169,9 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use platform::Origins;
 
-    const ADMIN_TOKEN: &str = "an-admin-token-of-32-characters!";
+    const ADMIN_TOKEN: &str = "an-admin-token-of-32-characters-";
 
     fn config() -> Result<Config, SettingsError> {
         Ok(Config {
@@ -134,11 +183,8 @@ pub(crate) mod tests {
     }
 
     async fn send(config: Result<Config, SettingsError>, path: &str, body: &str) -> (u16, Value) {
-        let settings = Settings {
-            service: "issuance",
-            worker_id: WorkerId::named("worker-1"),
-            cors_origin: "*".to_owned(),
-        };
+        let settings =
+            Settings { service: "issuance", worker_id: WorkerId::named("worker-1"), origins: Origins::Any };
         let request = Request::post(path)
             .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
             .header("content-type", "application/json")

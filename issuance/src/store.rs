@@ -9,13 +9,14 @@ use credentials::{
     CheckList, CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId,
 };
 use platform::{
-    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page, Row,
-    Value, edge::Listing, insert_all, migrations, to_json,
+    ANY, Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page,
+    Row, Value, edge::Listing, insert_all, migrations, to_json,
 };
 use serde::Serialize;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = migrations!["0001_credentials", "0002_lifecycle", "0003_counts"];
+pub const MIGRATIONS: &[Migration] =
+    migrations!["0001_credentials", "0002_lifecycle", "0003_counts", "0004_key_ids"];
 
 /// The columns of an inserted credential.
 const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, metadata";
@@ -78,16 +79,21 @@ impl Store {
 
     /// Inserts credentials in one statement; `false` for those that exist already under any of their hashes. Of several
     /// for the same credential, also in concurrent calls, one gets `true`.
-    pub(crate) async fn insert(&self, credentials: Vec<NewCredential>) -> Result<Vec<bool>, DatabaseError> {
-        if credentials.is_empty() { Ok(Vec::new()) } else { self.inserts.run(credentials).await }
+    pub(crate) async fn insert(
+        &self,
+        credentials: Vec<NewCredential>,
+        deadline: Deadline,
+    ) -> Result<Vec<bool>, DatabaseError> {
+        if credentials.is_empty() { Ok(Vec::new()) } else { self.inserts.run(credentials, deadline).await }
     }
 
     /// The records of the credentials with these hashes, by hash. Hashes that were not issued are missing.
     pub(crate) async fn find(
         &self,
         hashes: Vec<CredentialHash>,
-    ) -> Result<HashMap<String, IssueRecord>, DatabaseError> {
-        self.lookups.run(hashes).await
+        deadline: Deadline,
+    ) -> Result<HashMap<CredentialHash, IssueRecord>, DatabaseError> {
+        if hashes.is_empty() { Ok(HashMap::new()) } else { self.lookups.run(hashes, deadline).await }
     }
 
     /// Revokes the credential with any of these hashes; an earlier revocation stands. `None` if there is no such
@@ -96,6 +102,7 @@ impl Store {
         &self,
         hashes: &[CredentialHash],
         reason: Option<&Reason>,
+        deadline: Deadline,
     ) -> Result<Option<Revocation>, DatabaseError> {
         // Right-hand sides see the row before the update, so time and reason stay together. SQLite reads the clock,
         // because the statement may have to wait for its turn.
@@ -109,6 +116,7 @@ impl Store {
                  WHERE credential_hash IN (SELECT value FROM json_each(?2)) \
                  RETURNING credential_hash, revoked_at, revocation_reason",
                 [reason.map(Reason::as_str).into(), to_json(&hashes)?],
+                deadline,
             )
             .await?;
         let revocation = |row: &Row| {
@@ -128,8 +136,16 @@ impl Store {
         listing: &Listing<Status>,
         after: Option<Vec<Value>>,
         now: Timestamp,
+        deadline: Deadline,
     ) -> Result<Page<StoredCredential>, DatabaseError> {
-        list_query(listing, after, now).page(&self.database, StoredCredential::from_row).await
+        list_query(listing, after, now).page(&self.database, deadline, StoredCredential::from_row).await
+    }
+
+    /// The fingerprints of the secrets that credentials were issued under.
+    pub(crate) async fn key_ids(&self, deadline: Deadline) -> Result<Vec<KeyId>, DatabaseError> {
+        let statement = "SELECT key_id FROM key_ids ORDER BY key_id";
+        let rows = self.database.query(Access::Read(ANY), statement, [], deadline).await?;
+        rows.iter().map(|row| row.get("key_id")).collect()
     }
 
     /// The database, for what it counts.
@@ -138,11 +154,9 @@ impl Store {
     }
 
     /// Checks that the database can be read and written, without changing anything.
-    pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
-        self.database
-            .query(Access::Write(0), "UPDATE credentials SET id = id WHERE false", [])
-            .await
-            .map(drop)
+    pub(crate) async fn probe(&self, deadline: Deadline) -> Result<(), DatabaseError> {
+        let statement = "UPDATE credentials SET id = id WHERE false";
+        self.database.query(Access::Write(0), statement, [], deadline).await.map(drop)
     }
 }
 
@@ -249,7 +263,7 @@ impl Batch for Insert {
 
 impl Batch for Lookup {
     type Item = Vec<CredentialHash>;
-    type Output = HashMap<String, IssueRecord>;
+    type Output = HashMap<CredentialHash, IssueRecord>;
     type Error = DatabaseError;
 
     fn is_transient(error: &DatabaseError) -> bool {
@@ -260,7 +274,7 @@ impl Batch for Lookup {
         &self,
         requests: &[Vec<CredentialHash>],
         deadline: Deadline,
-    ) -> Result<Vec<HashMap<String, IssueRecord>>, DatabaseError> {
+    ) -> Result<Vec<HashMap<CredentialHash, IssueRecord>>, DatabaseError> {
         static SELECT: LazyLock<String> = LazyLock::new(|| {
             format!(
                 "SELECT {RECORD} FROM credentials WHERE credential_hash IN (SELECT value FROM json_each(?))"
@@ -276,7 +290,7 @@ impl Batch for Lookup {
             }
         }
         let of_request = |hashes: &Vec<CredentialHash>| {
-            let known = hashes.iter().filter_map(|hash| Some((hash.to_string(), found.get(hash)?.clone())));
+            let known = hashes.iter().filter_map(|hash| Some((*hash, found.get(hash)?.clone())));
             known.collect()
         };
         Ok(requests.iter().map(of_request).collect())

@@ -31,11 +31,6 @@ impl Application {
         Ok(Self { manifest: manifest.to_string(), runtime_config })
     }
 
-    /// The text of the manifest, with absolute paths to the components.
-    pub fn manifest(&self) -> &str {
-        &self.manifest
-    }
-
     /// Replaces a text in the manifest; fails if it is not there.
     pub fn edit_manifest(&mut self, from: &str, to: &str) -> Result<()> {
         ensure!(self.manifest.contains(from), "spin.toml does not contain {from:?}");

@@ -5,6 +5,8 @@ use std::{
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +14,9 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
+
+/// How long, after [`signal_all`], the rest of a group has to end what it started itself once the child has ended.
+const GRACE: Duration = Duration::from_secs(2);
 
 struct Groups {
     running: Vec<Pid>,
@@ -24,8 +29,10 @@ fn groups() -> MutexGuard<'static, Groups> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sends a signal to every running group; from now on none can be started. For Ctrl-C handlers: a terminal sends
-/// SIGINT to its foreground group only.
+/// Sends a signal to every running group; from now on none can be started. For signal handlers: a terminal or `kill`
+/// reaches this process only.
+///
+/// Not SIGINT: a child ignores it if this process does, as in the background of a shell script.
 pub fn signal_all(signal: Signal) {
     let mut groups = groups();
     groups.ending = true;
@@ -54,7 +61,8 @@ impl Group {
         let mut groups = groups();
         ensure!(!groups.ending, "interrupted");
         let child = command.process_group(0).spawn();
-        let child = child.with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        let child = child
+            .with_context(|| format!("cannot run {}; is it installed?", command.get_program().display()))?;
         let id = Pid::from_raw(i32::try_from(child.id())?);
         groups.running.push(id);
         Ok(Self { child, id })
@@ -70,6 +78,12 @@ impl Group {
     /// Waits for the child to end by itself, then kills what it left running.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait()?;
+        if ending() {
+            let ended = Instant::now();
+            while killpg(self.id, None).is_ok() && ended.elapsed() < GRACE {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
         self.kill()
     }
 

@@ -1,6 +1,11 @@
 //! The hosts and their command lines.
 
-use std::{fmt, path::Path, process::Command, str::FromStr};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    str::FromStr,
+};
 
 use anyhow::{Context, Error, Result, ensure};
 
@@ -53,8 +58,18 @@ impl SpinVersion {
 
     /// The version of the Spin on PATH; fails if there is none, or it runs no build of the components.
     pub fn on_path() -> Result<Self> {
-        let output = Command::new("spin").arg("--version").output();
-        let output = output.context("there is no Spin on PATH")?;
+        Self::of(Path::new("spin"), "there is no Spin on PATH")
+    }
+
+    /// The version of the Spin that runs this process as a build command, whether or not it is on PATH; if none does, of
+    /// the one on PATH.
+    pub fn of_build() -> Result<Self> {
+        calling_spin().map_or_else(Self::on_path, |spin| Self::of(&spin, "the calling Spin cannot be run"))
+    }
+
+    fn of(spin: &Path, failure: &'static str) -> Result<Self> {
+        let output = Command::new(spin).arg("--version").output();
+        let output = output.context(failure)?;
         let version: Self = String::from_utf8_lossy(&output.stdout).parse()?;
         version.check(Wasi::V0_2)?;
         Ok(version)
@@ -68,8 +83,21 @@ impl SpinVersion {
     /// Fails if it is too old for a build of the components.
     pub fn check(self, wasi: Wasi) -> Result<()> {
         let oldest = Self::oldest(wasi);
-        ensure!(self >= oldest, "the Spin on PATH is {self}, and WASI {wasi} needs {oldest} or newer");
+        ensure!(self >= oldest, "Spin {self} is too old: WASI {wasi} needs {oldest} or newer");
         Ok(())
+    }
+}
+
+/// The nearest process above this one whose program is named `spin`. Only Linux tells.
+fn calling_spin() -> Option<PathBuf> {
+    let mut process = "self".to_owned();
+    loop {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        process = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned();
+        let program = fs::read_link(format!("/proc/{process}/exe")).ok()?;
+        if program.file_name() == Some("spin".as_ref()) {
+            return Some(program);
+        }
     }
 }
 
@@ -116,7 +144,7 @@ mod tests {
             assert!(version.check(Wasi::V0_2).is_ok(), "{version}");
         }
         let refusal = SpinVersion(3, 6).check(Wasi::V0_3).unwrap_err();
-        assert_eq!(refusal.to_string(), "the Spin on PATH is 3.6, and WASI 0.3 needs 4.1 or newer");
+        assert_eq!(refusal.to_string(), "Spin 3.6 is too old: WASI 0.3 needs 4.1 or newer");
         assert!(SpinVersion(2, 7).check(Wasi::V0_2).is_err());
     }
 }

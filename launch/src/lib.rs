@@ -28,7 +28,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Where Cargo puts what it builds: where `spin.toml` looks for it, whatever `CARGO_TARGET_DIR` says.
+/// Where Cargo puts what it builds for these commands, whatever `CARGO_TARGET_DIR` says: `spin.toml` looks for it there.
 pub fn target_folder() -> PathBuf {
     workspace().join("target")
 }

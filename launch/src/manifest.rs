@@ -37,6 +37,12 @@ impl Manifest {
         self.0["component"].as_table().into_iter().flatten().map(|(id, _)| id.to_owned()).collect()
     }
 
+    /// Where a component is taken from.
+    pub fn source(&self, component: &str) -> Result<&str> {
+        let source = self.0.get("component").and_then(|all| all.get(component)?.get("source")?.as_str());
+        source.with_context(|| format!("spin.toml has no component {component} with a source"))
+    }
+
     /// Takes each component from where `source` says, given its id, and leaves out how it is built.
     pub fn set_sources(&mut self, source: impl Fn(&str) -> String) {
         for (id, component) in self.0["component"].as_table_mut().into_iter().flat_map(Table::iter_mut) {
@@ -93,6 +99,8 @@ mod tests {
             (manifest.version().unwrap(), manifest.components()),
             ("1.2.3", vec!["a".into(), "b".into()])
         );
+        assert_eq!(manifest.source("a").unwrap(), "x/a.wasm");
+        assert!(manifest.source("c").is_err());
         manifest.set_sources(|id| format!("{id}.wasm"));
         let expected = "# A comment.\n[application]\nversion = \"1.2.3\"\n\n[component.a] # Another.\nsource = \"a.wasm\"\n\n\
                         [component.b]\nsource = \"b.wasm\"\n";

@@ -11,8 +11,7 @@ use crate::target_folder;
 pub enum Wasi {
     /// WASI 0.2, which every Spin runs: an instance for each request.
     V0_2,
-    /// WASI 0.3, which Spin runs from 4.1 on: an instance serves many requests, several at a time. The build that
-    /// `spin.toml` names.
+    /// WASI 0.3, which Spin runs from 4.1 on: an instance serves many requests, several at a time.
     V0_3,
 }
 

@@ -20,14 +20,14 @@ pub trait Batch: Send + Sync {
     /// The result for one item.
     type Output: Send;
     /// Why the whole batch failed.
-    type Error: Clone + Send + From<Interrupted>;
+    type Error: Clone + Send + From<BatchError>;
 
     /// Whether the same batch may succeed when retried at once. By default, none is retried.
     fn is_transient(_: &Self::Error) -> bool {
         false
     }
 
-    /// Runs a batch to completion and returns an output for each item, in order.
+    /// Runs a batch to completion and returns an output for each item, in order. The deadline is the first of all items'.
     fn run(
         &self,
         items: &[Self::Item],
@@ -35,14 +35,21 @@ pub trait Batch: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Self::Output>, Self::Error>> + Send;
 }
 
-/// The batch was dropped before it completed, so its effect is unknown.
+/// Why there is no output for an item.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the batch that this request was part of did not end")]
-pub struct Interrupted;
+pub enum BatchError {
+    /// No batch had begun by the deadline.
+    #[error("no turn before the deadline")]
+    Late,
+    /// The batch was dropped before it completed, so its effect is unknown.
+    #[error("the batch that this request was part of did not end")]
+    Interrupted,
+}
 
 /// Collects the items that arrive while a batch is running, and runs them as the next one.
 ///
-/// The call that gets the permit runs the batch for every waiter. A batch that fails does so for all its items.
+/// The call that gets the permit runs the batch for every waiter. A batch that fails does so for all its items; after a
+/// transient error it is retried without those whose deadline has passed, and with those that have arrived.
 pub struct Batcher<B: Batch> {
     batch: B,
     queue: Mutex<Queue<B>>,
@@ -51,25 +58,32 @@ pub struct Batcher<B: Batch> {
 
 struct Queue<B: Batch> {
     entries: Vec<Entry<B>>,
-    /// How many entries have left the queue: the number of the first one that is in it.
-    taken: u64,
+    /// The number of the next entry.
+    next: u64,
 }
 
 struct Entry<B: Batch> {
+    number: u64,
     item: B::Item,
-    output: oneshot::Sender<Result<B::Output, B::Error>>,
+    waiter: Waiter<B>,
 }
 
-/// How long a call waits for the batch before its own and for its own, including retries after transient errors.
-pub(crate) const MAX_WAIT: Duration = Duration::from_secs(5);
+/// The call that waits for the output of an item.
+struct Waiter<B: Batch> {
+    deadline: Deadline,
+    sender: oneshot::Sender<Reply<B>>,
+}
 
-/// How long a batch that is being retried admits new items: later ones would be left too little time.
-const ADMISSION: Duration = Duration::from_secs(1);
+enum Reply<B: Batch> {
+    Output(Result<B::Output, B::Error>),
+    /// The item, to be queued again: the call that ran its batch is at its deadline, but this one is not.
+    Again(B::Item),
+}
 
 impl<B: Batch> Batcher<B> {
     /// A batcher that runs up to `concurrency` batches at a time.
     pub const fn new(batch: B, concurrency: usize) -> Self {
-        let queue = Queue { entries: Vec::new(), taken: 0 };
+        let queue = Queue { entries: Vec::new(), next: 0 };
         Self { batch, queue: Mutex::new(queue), permits: Semaphore::const_new(concurrency) }
     }
 
@@ -80,55 +94,69 @@ impl<B: Batch> Batcher<B> {
 
     /// Runs an item as part of a batch and returns its output.
     ///
-    /// The wait ends within 5 s plus one run of the batch: permits are granted in order of arrival, so the permit holder
-    /// is the first in its batch, and the batch runs under its deadline.
+    /// The wait ends at the deadline, or with a run of the batch that has begun by then.
     ///
     /// # Errors
-    /// Those of the batch; [`Interrupted`] if the call that ran it was dropped.
-    pub async fn run(&self, item: B::Item) -> Result<B::Output, B::Error> {
-        let deadline = Deadline::after(MAX_WAIT);
-        let (sender, mut output) = oneshot::channel();
-        let number = self.queue().push(Entry { item, output: sender });
-        let permit = match select(&mut output, pin!(self.permits.acquire())).await {
-            Either::Left((output, _)) => return output.unwrap_or(Err(Interrupted.into())),
-            Either::Right((permit, _)) => permit,
-        };
-        // Another call may have taken the item already: then those that came later are not this one's to run.
-        if self.queue().has(number) {
-            self.run_queued(deadline).await;
+    /// Those of the batch, and [`BatchError`].
+    pub async fn run(&self, mut item: B::Item, deadline: Deadline) -> Result<B::Output, B::Error> {
+        loop {
+            match self.submit(item, deadline).await? {
+                Reply::Output(result) => return result,
+                Reply::Again(returned) => item = returned,
+            }
         }
-        drop(permit);
-        output.await.unwrap_or(Err(Interrupted.into()))
     }
 
-    /// Runs all queued items.
-    async fn run_queued(&self, deadline: Deadline) {
-        let (mut items, mut outputs) = (Vec::new(), Vec::new());
-        // The end of the time in which a batch that is being retried admits items.
-        let mut admission = None;
-        let result = loop {
-            if admission.is_none_or(|end: Deadline| !end.has_passed()) {
-                for Entry { item, output } in self.queue().take() {
+    async fn submit(&self, item: B::Item, deadline: Deadline) -> Result<Reply<B>, BatchError> {
+        let (sender, mut reply) = oneshot::channel();
+        let number = self.queue().push(item, Waiter { deadline, sender });
+        let permit = pin!(self.permits.acquire());
+        match deadline.within(select(&mut reply, permit)).await {
+            Some(Either::Left((reply, _))) => return reply.map_err(|_| BatchError::Interrupted),
+            Some(Either::Right((permit, _))) => {
+                // Another call may have taken the item already: then those that came later are not this one's to run.
+                if self.queue().has(number) {
+                    self.run_queued(deadline).await;
+                }
+                drop(permit);
+            }
+            None if self.queue().remove(number) => return Err(BatchError::Late),
+            None => {}
+        }
+        reply.await.map_err(|_| BatchError::Interrupted)
+    }
+
+    /// Runs all queued items, and retries until the caller's deadline.
+    async fn run_queued(&self, own_deadline: Deadline) {
+        let (mut items, mut waiters) = (Vec::new(), Vec::<Waiter<B>>::new());
+        loop {
+            for Entry { item, waiter, .. } in self.queue().take() {
+                items.push(item);
+                waiters.push(waiter);
+            }
+            let Some(deadline) = waiters.iter().map(|waiter| waiter.deadline).min() else { return };
+            let error = match self.batch.run(&items, deadline).await {
+                Ok(outputs) => {
+                    let all = waiters.into_iter().zip(outputs);
+                    return all.for_each(|(waiter, output)| waiter.send(Reply::Output(Ok(output))));
+                }
+                Err(error) => error,
+            };
+            let now = Deadline::after(Duration::ZERO);
+            let failed = mem::take(&mut items).into_iter().zip(mem::take(&mut waiters));
+            for (item, waiter) in failed {
+                if !B::is_transient(&error) || waiter.deadline <= now {
+                    waiter.send(Reply::Output(Err(error.clone())));
+                } else if own_deadline <= now {
+                    waiter.send(Reply::Again(item));
+                } else {
                     items.push(item);
-                    outputs.push(output);
+                    waiters.push(waiter);
                 }
             }
             if items.is_empty() {
                 return;
             }
-            match self.batch.run(&items, deadline).await {
-                Err(error) if B::is_transient(&error) && !deadline.has_passed() => {
-                    admission.get_or_insert_with(|| Deadline::after(ADMISSION));
-                }
-                result => break result,
-            }
-        };
-        // A send fails only if its caller was dropped meanwhile.
-        match result {
-            Ok(results) => {
-                outputs.into_iter().zip(results).for_each(|(output, result)| drop(output.send(Ok(result))))
-            }
-            Err(error) => outputs.into_iter().for_each(|output| drop(output.send(Err(error.clone())))),
         }
     }
 
@@ -137,178 +165,37 @@ impl<B: Batch> Batcher<B> {
     }
 }
 
+impl<B: Batch> Waiter<B> {
+    fn send(self, reply: Reply<B>) {
+        // Fails only if the call was dropped meanwhile.
+        let _ = self.sender.send(reply);
+    }
+}
+
 impl<B: Batch> Queue<B> {
     /// Adds an entry, and gives its number.
-    fn push(&mut self, entry: Entry<B>) -> u64 {
-        self.entries.push(entry);
-        self.taken + self.entries.len() as u64 - 1
+    fn push(&mut self, item: B::Item, waiter: Waiter<B>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.entries.push(Entry { number, item, waiter });
+        number
     }
 
     fn has(&self, number: u64) -> bool {
-        number >= self.taken
+        self.entries.iter().any(|entry| entry.number == number)
+    }
+
+    /// Removes an entry, if it is there.
+    fn remove(&mut self, number: u64) -> bool {
+        let length = self.entries.len();
+        self.entries.retain(|entry| entry.number != number);
+        self.entries.len() < length
     }
 
     fn take(&mut self) -> Vec<Entry<B>> {
-        self.taken += self.entries.len() as u64;
         mem::take(&mut self.entries)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    };
-
-    use super::*;
-    use crate::clock::Instant;
-
-    /// Doubles numbers in 10 ms per batch; fails for 13.
-    #[derive(Default)]
-    struct Numbers {
-        ran: Mutex<Vec<Vec<u32>>>,
-        /// How many of the next runs fail with [`Error::Busy`], after 100 ms each.
-        busy: AtomicU32,
-    }
-
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    enum Error {
-        Busy,
-        Unlucky,
-        Interrupted,
-    }
-
-    impl From<Interrupted> for Error {
-        fn from(_: Interrupted) -> Self {
-            Self::Interrupted
-        }
-    }
-
-    impl Batch for Numbers {
-        type Item = u32;
-        type Output = u32;
-        type Error = Error;
-
-        fn is_transient(error: &Error) -> bool {
-            *error == Error::Busy
-        }
-
-        async fn run(&self, items: &[u32], _: Deadline) -> Result<Vec<u32>, Error> {
-            let one_less = |busy: u32| busy.checked_sub(1);
-            if self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-                pause(100).await;
-                return Err(Error::Busy);
-            }
-            pause(10).await;
-            if items.contains(&13) {
-                return Err(Error::Unlucky);
-            }
-            self.ran.lock().unwrap().push(items.to_vec());
-            Ok(items.iter().map(|item| item * 2).collect())
-        }
-    }
-
-    #[derive(Clone)]
-    struct Shared(Arc<Batcher<Numbers>>);
-
-    impl Shared {
-        fn failing(busy: u32) -> Self {
-            Self(Arc::new(Batcher::new(Numbers { busy: busy.into(), ..Numbers::default() }, 1)))
-        }
-
-        fn run(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, Error>> {
-            let batcher = self.clone();
-            tokio::spawn(async move { batcher.0.run(item).await })
-        }
-
-        fn ran(&self) -> Vec<Vec<u32>> {
-            self.0.batch.ran.lock().unwrap().clone()
-        }
-    }
-
-    async fn pause(millis: u64) {
-        tokio::time::sleep(Duration::from_millis(millis)).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn items_that_arrive_during_a_batch_form_the_next_one_and_each_gets_its_own_output() {
-        let batcher = Shared::failing(0);
-        let calls: Vec<_> = (1..=9).map(|item| batcher.run(item)).collect();
-        for (item, call) in (1..).zip(calls) {
-            assert_eq!(call.await.unwrap(), Ok(item * 2));
-        }
-        assert_eq!(batcher.run(10).await.unwrap(), Ok(20));
-        assert_eq!(batcher.ran(), [vec![1], (2..=9).collect(), vec![10]]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_that_is_retried_admits_new_items_for_a_second() {
-        let batcher = Shared::failing(13);
-        let first = batcher.run(1);
-        pause(850).await;
-        let admitted = batcher.run(2);
-        pause(300).await;
-        let late = batcher.run(3);
-        for (call, output) in [(first, 2), (admitted, 4), (late, 6)] {
-            assert_eq!(call.await.unwrap(), Ok(output));
-        }
-        assert_eq!(batcher.ran(), [vec![1, 2], vec![3]]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_that_fails_does_so_for_all_its_items_and_the_next_one_runs() {
-        let batcher = Shared::failing(0);
-        let calls: Vec<_> = [1, 2, 13, 3].into_iter().map(|item| batcher.run(item)).collect();
-        let mut results = Vec::new();
-        for call in calls {
-            results.push(call.await.unwrap());
-        }
-        assert_eq!(results, [Ok(2), Err(Error::Unlucky), Err(Error::Unlucky), Err(Error::Unlucky)]);
-        assert_eq!(batcher.run(4).await.unwrap(), Ok(8));
-    }
-
-    /// A batch that ends by its deadline only.
-    struct Stalled;
-
-    impl Batch for Stalled {
-        type Item = ();
-        type Output = ();
-        type Error = Error;
-
-        async fn run(&self, _: &[()], deadline: Deadline) -> Result<Vec<()>, Error> {
-            deadline.within(std::future::pending::<()>()).await;
-            Err(Error::Unlucky)
-        }
-    }
-
-    /// Starts a call every 200 ms, and asserts that each ends in time.
-    async fn assert_no_call_waits_longer<B>(batcher: Batcher<B>, item: B::Item)
-    where
-        B: Batch<Item: Copy + 'static, Output: 'static, Error: 'static> + 'static,
-    {
-        let batcher = Arc::new(batcher);
-        let mut calls = Vec::new();
-        for _ in 0..60 {
-            let batcher = Arc::clone(&batcher);
-            calls.push(tokio::spawn(async move {
-                let begun = Instant::now();
-                (batcher.run(item).await.is_err(), begun.elapsed())
-            }));
-            pause(200).await;
-        }
-        for call in calls {
-            let (failed, waited) = call.await.unwrap();
-            assert!(failed && waited <= MAX_WAIT + Duration::from_millis(100), "{waited:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_call_waits_longer_than_its_deadline_and_one_run() {
-        for concurrency in [1, 2] {
-            let busy = Numbers { busy: u32::MAX.into(), ..Numbers::default() };
-            assert_no_call_waits_longer(Batcher::new(busy, concurrency), 1).await;
-            assert_no_call_waits_longer(Batcher::new(Stalled, concurrency), ()).await;
-        }
-    }
-}
+mod tests;

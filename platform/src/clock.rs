@@ -26,10 +26,19 @@ pub fn now() -> Result<Timestamp, Error> {
 }
 
 /// The end of a wait, shared by all its parts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
+/// How long a request may take once its body has arrived.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
 impl Deadline {
+    /// The deadline of a request whose body has just arrived: 5 s from now. All that it waits for shares it; only a
+    /// statement that has begun by then is awaited to its end.
+    pub fn of_request() -> Self {
+        Self::after(REQUEST_TIME)
+    }
+
     /// The deadline `limit` from now.
     pub fn after(limit: Duration) -> Self {
         Self(Instant::now() + limit)

@@ -10,7 +10,7 @@ use credentials::Timestamp;
 use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{ANY, Access, Database, DatabaseError, clock, edge::Problem};
+use crate::{ANY, Access, Database, DatabaseError, Deadline, clock, edge::Problem};
 
 /// The parameters of `GET /statistics/…`.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -108,6 +108,7 @@ impl Range {
                 "SELECT hour / ?1 AS bucket, kind, sum(count) AS count FROM counts \
                  WHERE hour >= ?2 AND hour < ?3 GROUP BY bucket, kind ORDER BY bucket",
                 [length.into(), since.into(), until.into()],
+                Deadline::of_request(),
             )
             .await?;
         let (mut buckets, mut totals) = (Vec::<Bucket>::new(), Counts::none(families));
@@ -133,7 +134,7 @@ impl Counts {
     async fn total(database: &Database, families: &[Family]) -> Result<Self, DatabaseError> {
         let statement = "SELECT kind, sum(count) AS count FROM counts GROUP BY kind";
         let mut totals = Self::none(families);
-        for row in database.query(Access::Read(ANY), statement, []).await? {
+        for row in database.query(Access::Read(ANY), statement, [], Deadline::of_request()).await? {
             totals.add(&row.get::<String>("kind")?, row.get("count")?);
         }
         Ok(totals)

@@ -10,17 +10,20 @@ mod counts;
 mod database;
 pub mod edge;
 mod log;
+mod origin;
 pub mod outbound;
 pub mod random;
 mod settings;
 #[doc(hidden)]
 pub mod spin;
 
-pub use batch::{Batch, Batcher, Interrupted};
+pub use batch::{Batch, BatchError, Batcher};
 pub use clock::Deadline;
 pub use counts::{Family, Metrics, Range, Statistics};
 pub use database::{
     ANY, Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value,
     insert_all, members, to_json,
 };
-pub use settings::{Settings, SettingsError, flag, keys, start_log, variable, whole_number};
+pub use origin::{Origin, Origins, service_url};
+pub use settings::{Settings, SettingsError, flag, keys, origins, start_log, variable, whole_number};
+pub use spin::ONE_REQUEST;

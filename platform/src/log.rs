@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 /// An unknown name means `warn`, and the log says so. A line that cannot be written, as on a full disk, is lost: the
 /// subscriber would report that on stderr too, and panic.
 pub(crate) fn start(level: &str) {
-    let known = match level {
+    let known = match level.trim().to_ascii_lowercase().as_str() {
         "off" => Some(LevelFilter::OFF),
         "error" => Some(LevelFilter::ERROR),
         "warn" => Some(LevelFilter::WARN),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use credentials::{KeyRing, WorkerId};
 
-use crate::{log, random, spin};
+use crate::{Origins, log, random, spin};
 
 /// The settings common to both services, enough to answer requests with errors.
 #[derive(Clone, Debug)]
@@ -13,23 +13,43 @@ pub struct Settings {
     pub service: &'static str,
     /// `worker_id`, or a random name for this instance.
     pub worker_id: WorkerId,
-    /// `cors_origin`: `*`, or a comma-separated list of origins.
-    pub cors_origin: String,
+    /// `cors_origin`: whose pages may call the API.
+    pub origins: Origins,
 }
 
 impl Settings {
     /// Reads the variables and starts the log. `worker_prefix` is the prefix of a random worker id.
     ///
-    /// # Errors
-    /// [`SettingsError`] if the host has no value for a variable, or `worker_id` is too long.
-    pub async fn load(service: &'static str, worker_prefix: &str) -> Result<Self, SettingsError> {
-        start_log().await?;
-        let worker_id = match variable("worker_id").await? {
-            unnamed if unnamed.is_empty() => WorkerId::random(worker_prefix, random::bytes()?),
-            name => WorkerId::configured(name).map_err(|error| SettingsError::value("worker_id", error))?,
+    /// If a variable cannot be used, the settings are defaults, enough for an answer that says so.
+    pub async fn load(service: &'static str, worker_prefix: &str) -> (Self, Result<(), SettingsError>) {
+        let random = || WorkerId::random(worker_prefix, random::bytes().unwrap_or_default());
+        let load = async {
+            start_log().await?;
+            let worker_id = match variable("worker_id").await? {
+                unnamed if unnamed.is_empty() => random(),
+                name => {
+                    WorkerId::configured(name).map_err(|error| SettingsError::value("worker_id", error))?
+                }
+            };
+            Ok((worker_id, origins().await?))
         };
-        Ok(Self { service, worker_id, cors_origin: variable("cors_origin").await? })
+        match load.await {
+            Ok((worker_id, origins)) => (Self { service, worker_id, origins }, Ok(())),
+            Err(error) => {
+                log::start("warn");
+                (Self { service, worker_id: random(), origins: Origins::Any }, Err(error))
+            }
+        }
     }
+}
+
+/// The origins whose pages may call the API: `cors_origin`.
+///
+/// # Errors
+/// [`SettingsError`] if the variable cannot be read, or has an entry that can never match.
+pub async fn origins() -> Result<Origins, SettingsError> {
+    let list = variable("cors_origin").await?;
+    list.parse().map_err(|rule| SettingsError::value("cors_origin", rule))
 }
 
 /// The keys to hash with: `credential_secret` and `retired_credential_secrets`.

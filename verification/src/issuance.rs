@@ -1,21 +1,15 @@
 //! The HTTP client for issuance.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
 use credentials::{CheckAnswer, CheckList, CredentialHash, IssueRecord, KeyId, Status};
 use platform::{
-    Batch, Batcher, Deadline, Interrupted,
+    Batch, BatchError, Batcher, Deadline,
     edge::{Problem, RequestId},
     outbound::{self, Limits, OutboundError},
 };
 use serde::Serialize;
-
-/// How long a health check waits for issuance.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many questions may be under way at once, so that one without an answer does not hold up the next.
 const MAX_QUESTIONS: usize = 2;
@@ -47,8 +41,8 @@ pub(crate) enum IssuanceError {
     Nonsense(String),
     #[error("issuance hashes with the keys {issuance:?}, and verification with {verification:?} only")]
     UnknownKeys { issuance: Vec<KeyId>, verification: Vec<KeyId> },
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
+    #[error("issuance: {0}")]
+    Batch(#[from] BatchError),
 }
 
 impl Issuance {
@@ -67,13 +61,17 @@ impl Issuance {
         &self,
         hashes: Vec<CredentialHash>,
         request_id: RequestId,
+        deadline: Deadline,
     ) -> Result<Known, IssuanceError> {
-        self.questions.run((hashes, request_id)).await
+        self.questions.run((hashes, request_id), deadline).await
     }
 
     /// Checks that issuance is healthy and has no keys that verification lacks.
-    pub(crate) async fn probe(&self, request_id: &RequestId) -> Result<(), IssuanceError> {
-        let deadline = Deadline::after(HEALTH_TIMEOUT);
+    pub(crate) async fn probe(
+        &self,
+        request_id: &RequestId,
+        deadline: Deadline,
+    ) -> Result<(), IssuanceError> {
         let limits = Limits { deadline, max_bytes: 64 * 1024 };
         let answer = outbound::get(&self.health_url, request_id, limits).await?;
         if answer.status != StatusCode::OK {
@@ -204,7 +202,7 @@ mod tests {
     }
 
     fn answer(key_ids: &[KeyId]) -> String {
-        let answer = CheckAnswer::new(None, Timestamp::from_millis(0).unwrap()).about("07".repeat(32));
+        let answer = CheckAnswer::new(None, Timestamp::from_millis(0).unwrap()).about([7; 32].into());
         serde_json::to_string(&CheckList { key_ids: key_ids.to_vec(), results: vec![answer] }).unwrap()
     }
 

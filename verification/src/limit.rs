@@ -1,7 +1,7 @@
-//! The limit on failed verifications: whoever has had too many within a minute is refused for the rest of it.
+//! The limit on failed verifications: a client that has had too many within a minute is refused for the rest of it.
 //!
 //! The failures are counted in the database, by the statement that writes the audit rows, so all instances and replicas
-//! share them. An instance remembers whom it has refused, and refuses them again without asking anybody.
+//! share them. An instance remembers which clients it has refused, and refuses them again without asking anybody.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::store::Failures;
 /// How many verdicts other than valid a client may have in a minute.
 pub(crate) struct FailureLimit {
     per_minute: u32,
-    /// Who is refused, and until when.
+    /// The clients that are refused, and until when.
     refused: Mutex<HashMap<Tag, Instant>>,
 }
 
@@ -44,6 +44,11 @@ impl FailureLimit {
         Self { per_minute, refused: Mutex::default() }
     }
 
+    /// The limit.
+    pub(crate) fn per_minute(&self) -> u32 {
+        self.per_minute
+    }
+
     /// Refuses a client that this instance has seen at its limit.
     pub(crate) fn check(&self, limited: &Limited) -> Result<(), Problem> {
         let until = self.refused().get(&limited.network).copied();
@@ -53,25 +58,19 @@ impl FailureLimit {
         }
     }
 
-    /// Refuses a client that had reached its limit before its verifications were recorded, and remembers one that has
-    /// reached it now.
-    pub(crate) fn apply(&self, limited: &Limited, failures: Failures) -> Result<(), Problem> {
-        let limit = u64::from(self.per_minute);
-        if failures.after < limit {
-            return Ok(());
+    /// Remembers a client that has reached its limit. If it did so just now, and may be a proxy, the log says so.
+    pub(crate) fn note(&self, limited: &Limited, failures: Failures, just_now: bool) {
+        if failures.count < u64::from(self.per_minute) {
+            return;
         }
         self.remember(limited.network, failures.left);
-        if failures.before < limit {
-            if limited.client.ignores_forwarded {
-                tracing::warn!(
-                    service = "verification",
-                    "a client has reached verify_failures_per_minute, and has sent X-Forwarded-For: if it is a proxy, \
-                     trusted_proxies must say so, or all clients behind it share one limit"
-                );
-            }
-            return Ok(());
+        if just_now && limited.client.ignores_forwarded {
+            tracing::warn!(
+                service = "verification",
+                "a client has reached verify_failures_per_minute, and more addresses were forwarded than trusted_proxies \
+                 believes: if the client is a proxy, trusted_proxies must say so, or all clients behind it share one limit"
+            );
         }
-        Err(Problem::too_many_failures(self.per_minute, failures.left))
     }
 
     fn remember(&self, network: Tag, left: Duration) {
@@ -91,26 +90,34 @@ mod tests {
     use super::*;
 
     fn limited(address: &str) -> Limited {
-        let client = Client { address: address.parse().unwrap(), ignores_forwarded: false };
+        let client = Client { address: address.parse().ok(), ignores_forwarded: false };
         Limited::new(client, &Secret::new(&"s".repeat(32)).unwrap())
     }
 
-    fn failures(before: u64, after: u64, millis: u64) -> Failures {
-        Failures { before, after, left: Duration::from_millis(millis) }
+    fn failures(count: u64) -> Failures {
+        Failures { count, left: Duration::from_millis(100) }
     }
 
     #[test]
-    fn a_client_is_refused_once_it_was_at_its_limit_before_and_until_the_minute_is_over() {
+    fn a_client_at_its_limit_is_refused_until_the_minute_is_over() {
         let limit = FailureLimit::new(3);
         let (one, other) = (limited("192.0.2.1"), limited("192.0.2.2"));
-        assert!(limit.apply(&one, failures(0, 2, 100)).is_ok());
+        limit.note(&one, failures(2), false);
         assert!(limit.check(&one).is_ok());
-        assert!(limit.apply(&one, failures(2, 3, 100)).is_ok(), "the last one that is answered");
+        limit.note(&one, failures(3), true);
         assert!(limit.check(&one).is_err());
         assert!(limit.check(&other).is_ok());
-        assert!(limit.apply(&other, failures(3, 3, 100)).is_err(), "another instance counted");
+        limit.note(&other, failures(7), false);
         assert!(limit.check(&other).is_err());
         std::thread::sleep(Duration::from_millis(100));
         assert!(limit.check(&one).is_ok());
+    }
+
+    #[test]
+    fn clients_without_an_address_share_a_limit() {
+        let limit = FailureLimit::new(1);
+        limit.note(&limited("unknown"), failures(1), true);
+        assert!(limit.check(&limited("another")).is_err());
+        assert!(limit.check(&limited("192.0.2.1")).is_ok());
     }
 }

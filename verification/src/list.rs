@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use credentials::VerdictStatus;
-use platform::edge::{Export, List, Listing, Problem, Query};
+use platform::{
+    Deadline,
+    edge::{Export, List, Listing, Problem, Query},
+};
 
 use crate::routes::App;
 
@@ -28,6 +31,6 @@ pub(crate) async fn list(
     Query(listing): Query<Listing<VerdictStatus>>,
 ) -> Result<Response, Problem> {
     let cursors = listing.cursors(app.keys.current(), VERIFICATIONS.name);
-    let page = app.store.list(&listing, listing.after(&cursors)?).await?;
+    let page = app.store.list(&listing, listing.after(&cursors)?, Deadline::of_request()).await?;
     export.page(&VERIFICATIONS, &cursors, &page)
 }

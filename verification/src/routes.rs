@@ -9,10 +9,11 @@ use axum::{
     routing::{get, post},
 };
 use credentials::{KeyRing, WorkerId};
+use futures_util::future::join;
 use platform::{
-    Location, Settings, SettingsError, clock,
-    edge::{self, Check, Edge, Guard, Health, Problem, RequestId, require},
-    flag, keys, variable, whole_number,
+    Deadline, Location, Settings, SettingsError, clock,
+    edge::{self, Check, Checks, Edge, Guard, Health, Problem, RequestId, require},
+    flag, keys, service_url, variable, whole_number,
 };
 
 use crate::{
@@ -47,6 +48,8 @@ pub struct Config {
     pub keys: KeyRing,
     /// Where issuance is.
     pub issuance_url: String,
+    /// Who may verify.
+    pub verifiers: Guard,
     /// Who may list and see statistics.
     pub admins: Guard,
     /// Who may read metrics.
@@ -71,7 +74,9 @@ impl Config {
         let trusted_proxies = whole_number("trusted_proxies", 16).await?;
         Ok(Self {
             keys: keys().await?,
-            issuance_url: variable("issuance_url").await?,
+            issuance_url: service_url(&variable("issuance_url").await?)
+                .map_err(|rule| SettingsError::value("issuance_url", rule))?,
+            verifiers: Guard::open_without("verifier_token", &variable("verifier_token").await?)?,
             monitors: monitors.or(&admins),
             admins,
             retention: (days > 0).then(|| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
@@ -85,34 +90,40 @@ impl Config {
 /// The service, configured from its variables.
 ///
 /// # Errors
-/// [`SettingsError`] when one that every answer needs cannot be read or used.
+/// None: with settings that cannot be used, the service answers and says so.
 pub async fn start() -> Result<Edge, SettingsError> {
-    let settings = Settings::load("verification", "verification-worker").await?;
-    let database = Location::load("verification").await?;
-    Ok(router(settings, Config::load().await, database))
+    let (settings, usable) = Settings::load("verification", "verification-worker").await;
+    let (database, located) = Location::load("verification").await;
+    let config = match usable.and(located) {
+        Ok(()) => Config::load().await,
+        Err(error) => Err(error),
+    };
+    Ok(router(settings, config, database))
 }
 
 /// All routes of the service. The first request that needs the database opens it.
 pub fn router(settings: Settings, config: Result<Config, SettingsError>, database: Location) -> Edge {
-    let (actions, health) = match config {
+    let (actions, app) = match config {
         Ok(config) => {
-            let Config { keys, issuance_url, admins, monitors, .. } = config;
+            let Config { keys, issuance_url, verifiers, admins, monitors, .. } = config;
+            // Verifiers have one address for all whom they serve.
+            let limits = verifiers.is_open() && config.failures_per_minute > 0;
             let app = Arc::new(App {
                 worker_id: settings.worker_id.clone(),
                 issuance: Issuance::new(&issuance_url, keys.key_ids()),
                 keys,
                 retention: config.retention,
-                limit: (config.failures_per_minute > 0)
-                    .then(|| FailureLimit::new(config.failures_per_minute)),
+                limit: limits.then(|| FailureLimit::new(config.failures_per_minute)),
                 trusted_proxies: config.trusted_proxies,
                 audits_clients: config.audits_clients,
                 store: Store::new(database, config.failures_per_minute),
             });
+            let verifiers = from_fn_with_state(verifiers, require);
             let admins = from_fn_with_state(admins, require);
             let monitors = from_fn_with_state(monitors, require);
             let actions = Router::new()
-                .route("/verify", post(verify))
-                .route("/verify/batch", post(verify_batch))
+                .route("/verify", post(verify).route_layer(verifiers.clone()))
+                .route("/verify/batch", post(verify_batch).route_layer(verifiers))
                 .route("/verifications", get(list).route_layer(admins.clone()))
                 .route("/statistics/verification", get(statistics).route_layer(admins))
                 .route("/metrics/verification", get(metrics).route_layer(monitors))
@@ -123,36 +134,52 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>, databas
     };
     let health = Router::new()
         .route("/health/verification", get(report_health))
-        .with_state(Arc::new((settings.clone(), health)));
+        .with_state(Arc::new(HealthState { settings: settings.clone(), app, checks: Checks::default() }));
     Edge::new(actions.merge(health), &settings)
 }
 
-/// The settings, and the service, or why its configuration cannot be used and its database.
-type HealthState = (Settings, Result<Arc<App>, (SettingsError, Store)>);
+struct HealthState {
+    settings: Settings,
+    /// The service, or why its configuration cannot be used and its database.
+    app: Result<Arc<App>, (SettingsError, Store)>,
+    checks: Checks,
+}
 
 /// GET /health/verification: whether this service, including issuance, can do its work.
 async fn report_health(
     State(state): State<Arc<HealthState>>,
     Extension(request_id): Extension<RequestId>,
 ) -> Result<Health, Problem> {
-    let (settings, app) = &*state;
-    let (error, store) = match app {
-        Ok(app) => (None, &app.store),
-        Err((error, store)) => (Some(error), store),
-    };
-    let mut checks = Vec::from(Check::settings(error));
-    checks.push(Check::outcome("database", store.probe().await, "the database cannot be used"));
-    if let Ok(app) = app {
-        let answer = app.issuance.probe(&request_id).await;
-        let failure = answer.as_ref().err().map_or("", |error| error.public());
-        checks.push(Check::outcome("issuance", answer, failure));
+    let checks = state.checks.get(&state.settings, &request_id, || state.run_checks(&request_id)).await;
+    Ok(Health::new(&state.settings, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
+}
+
+impl HealthState {
+    async fn run_checks(&self, request_id: &RequestId) -> Vec<Check> {
+        let (error, store) = match &self.app {
+            Ok(app) => (None, &app.store),
+            Err((error, store)) => (Some(error), store),
+        };
+        let deadline = Deadline::of_request();
+        let mut checks = Vec::from(Check::settings(error));
+        let ask_issuance = async {
+            let Ok(app) = &self.app else { return None };
+            let result = app.issuance.probe(request_id, deadline).await;
+            let failure = result.as_ref().err().map_or("", |error| error.public());
+            Some(Check::outcome("issuance", result, failure))
+        };
+        // At once, as they share the deadline.
+        let (issuance, database) = join(ask_issuance, store.probe(deadline)).await;
+        checks.push(Check::outcome("database", database, "the database cannot be used"));
+        checks.extend(issuance);
+        checks
     }
-    Ok(Health::new(settings, &request_id, env!("CARGO_PKG_VERSION"), clock::now()?, &checks))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use axum::{body::Body, http::Request};
+    use platform::Origins;
     use serde_json::Value;
 
     use super::*;
@@ -161,6 +188,7 @@ pub(crate) mod tests {
         Ok(Config {
             keys: KeyRing::new("0123456789abcdef0123456789abcdef", "").map_err(SettingsError::Keys)?,
             issuance_url: "http://issuance.example".to_owned(),
+            verifiers: Guard::open_without("verifier_token", "")?,
             admins: Guard::closed_without("admin_token", "")?,
             monitors: Guard::closed_without("metrics_token", "")?,
             retention: None,
@@ -174,7 +202,7 @@ pub(crate) mod tests {
         let settings = Settings {
             service: "verification",
             worker_id: WorkerId::named("verification-worker-1"),
-            cors_origin: "*".to_owned(),
+            origins: Origins::Any,
         };
         let response = router(settings, config, Location::spin("verification")).answer(request).await;
         let status = response.status().as_u16();

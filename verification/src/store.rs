@@ -40,13 +40,20 @@ struct Record {
 /// Counts the refusals of several requests at once.
 struct Refuse(Arc<Database>);
 
+/// What became of the verifications of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    /// For each whether it was refused, and so only counted: the client was at its limit before it.
+    pub(crate) refused: Vec<bool>,
+    /// The client's failures, if they are counted.
+    pub(crate) failures: Option<Failures>,
+}
+
 /// The failures of a client in the current minute.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failures {
-    /// Before these verifications. If they were at the limit, nothing was recorded but the refusal.
-    pub(crate) before: u64,
-    /// With these verifications, and with what was recorded together with them.
-    pub(crate) after: u64,
+    /// How many there were, these included.
+    pub(crate) count: u64,
     /// How much of the minute is left.
     pub(crate) left: Duration,
 }
@@ -99,19 +106,25 @@ impl Store {
         }
     }
 
-    /// Writes the audit rows of a request, all or none; after an error it may be either. If its client was at the limit
-    /// before, it has none, but is counted as refused. Returns the failures of the client, if they are counted.
+    /// Writes the audit rows of a request, all or none; after an error it may be either. Those that come after the last
+    /// failure that the client may have get no row, but are counted as refused.
     pub(crate) async fn record(
         &self,
         verifications: Vec<Verification>,
-    ) -> Result<Option<Failures>, DatabaseError> {
-        self.records.run(verifications).await
+        deadline: Deadline,
+    ) -> Result<Recorded, DatabaseError> {
+        self.records.run(verifications, deadline).await
     }
 
     /// Counts verifications that were refused without a look at the database.
-    pub(crate) async fn refuse(&self, count: usize, at: Timestamp) -> Result<(), DatabaseError> {
+    pub(crate) async fn refuse(
+        &self,
+        count: usize,
+        at: Timestamp,
+        deadline: Deadline,
+    ) -> Result<(), DatabaseError> {
         const HOUR: i64 = 60 * 60 * 1000;
-        self.refusals.run(Refusals { hour: at.as_millis() / HOUR * HOUR, count }).await
+        self.refusals.run(Refusals { hour: at.as_millis() / HOUR * HOUR, count }, deadline).await
     }
 
     /// The database, for what it counts.
@@ -137,14 +150,15 @@ impl Store {
         &self,
         listing: &Listing<VerdictStatus>,
         after: Option<Vec<Value>>,
+        deadline: Deadline,
     ) -> Result<Page<StoredVerification>, DatabaseError> {
-        list_query(listing, after).page(&self.database, StoredVerification::from_row).await
+        list_query(listing, after).page(&self.database, deadline, StoredVerification::from_row).await
     }
 
     /// Checks that the database can be read and written, by forgetting the failures of past minutes.
-    pub(crate) async fn probe(&self) -> Result<(), DatabaseError> {
+    pub(crate) async fn probe(&self, deadline: Deadline) -> Result<(), DatabaseError> {
         let statement = "DELETE FROM failures WHERE minute < unixepoch() / 60";
-        self.database.query(Access::Write(0), statement, []).await.map(drop)
+        self.database.query(Access::Write(0), statement, [], deadline).await.map(drop)
     }
 }
 
@@ -183,7 +197,7 @@ impl StoredVerification {
 
 impl Batch for Record {
     type Item = Vec<Verification>;
-    type Output = Option<Failures>;
+    type Output = Recorded;
     type Error = DatabaseError;
 
     fn is_transient(error: &DatabaseError) -> bool {
@@ -194,17 +208,19 @@ impl Batch for Record {
         &self,
         requests: &[Vec<Verification>],
         deadline: Deadline,
-    ) -> Result<Vec<Option<Failures>>, DatabaseError> {
-        // The failures are those before the statement: SQLite reads all rows before it fires a trigger. Without a client
-        // nothing is limited, and without a limit there is no client.
+    ) -> Result<Vec<Recorded>, DatabaseError> {
+        // Each verification's failures are those in the table and those before it in the statement: SQLite reads all rows
+        // before it fires a trigger. Without a client nothing is limited, and without a limit there is no client.
         static INSERT: LazyLock<String> = LazyLock::new(|| {
             format!(
                 "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
                  SELECT {}, value ->> 'client', failures, \
                  value ->> 'client' IS NOT NULL AND failures >= ?2 FROM \
                  (SELECT value, coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 \
-                 AND client = value ->> 'client'), 0) AS failures FROM json_each(?1)) \
-                 RETURNING client, failures, \
+                 AND client = value ->> 'client'), 0) + count(*) FILTER (WHERE value ->> 'status' <> 'valid') OVER \
+                 (PARTITION BY value ->> 'client' ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) \
+                 AS failures FROM json_each(?1)) \
+                 RETURNING id, client, failures, refused, \
                  60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
                 members(COLUMNS)
             )
@@ -214,21 +230,35 @@ impl Batch for Record {
         let rows =
             self.database.attempt(Access::Write(verifications.len()), &INSERT, parameters, deadline).await?;
 
-        let mut failures = HashMap::new();
+        let mut results = HashMap::new();
         for row in &rows {
-            if let Some(client) = row.get::<Option<String>>("client")? {
-                let (before, left) = (row.get("failures")?, Duration::from_millis(row.get("millis_left")?));
-                failures.insert(client, Failures { before, after: before, left });
+            results.insert(row.get::<String>("id")?, Self::result(row)?);
+        }
+        let mut failures = HashMap::new();
+        let mut recorded = Vec::new();
+        for verification in verifications {
+            // Without a row it is not known whether the client was at its limit.
+            let result = results.remove(&verification.id.to_string());
+            let (refused, before, left) = result.ok_or(DatabaseError::UnexpectedRow { column: "id" })?;
+            if let Some(client) = &verification.client {
+                let failed = verification.status != VerdictStatus::Valid;
+                failures.insert(client, Failures { count: before + u64::from(failed), left });
             }
+            recorded.push(refused);
         }
-        for verification in verifications.iter().filter(|row| row.status != VerdictStatus::Valid) {
-            let counted = verification.client.as_ref().and_then(|client| failures.get_mut(client));
-            counted.into_iter().for_each(|failures| failures.after += 1);
-        }
-        let of_request = |verifications: &Vec<Verification>| {
-            failures.get(verifications.first()?.client.as_ref()?).copied()
+        let mut recorded = recorded.into_iter();
+        let of_request = |verifications: &Vec<Verification>| Recorded {
+            refused: recorded.by_ref().take(verifications.len()).collect(),
+            failures: verifications.first().and_then(|first| failures.get(first.client.as_ref()?).copied()),
         };
         Ok(requests.iter().map(of_request).collect())
+    }
+}
+
+impl Record {
+    /// Whether a verification was refused, the failures before it, and how much of the minute is left.
+    fn result(row: &Row) -> Result<(bool, u64, Duration), DatabaseError> {
+        Ok((row.get("refused")?, row.get("failures")?, Duration::from_millis(row.get("millis_left")?)))
     }
 }
 

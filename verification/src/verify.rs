@@ -4,19 +4,24 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, State},
-    http::request::Parts,
+    http::{HeaderMap, request::Parts},
 };
 use credentials::{
     Credential, CredentialHash, Metadata, Timestamp, Verdict, VerdictStatus, VerificationId, WorkerId,
 };
 use platform::{
-    clock,
-    edge::{Client, Items, Json, Outcome, Problem, RequestId},
+    Deadline, clock,
+    edge::{Client, Items, Json, Outcome, Problem, RequestId, limit_reached},
     random,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{issuance::Known, limit::Limited, routes::App, store::Verification};
+use crate::{
+    issuance::Known,
+    limit::Limited,
+    routes::App,
+    store::{Recorded, Verification},
+};
 
 /// The most credentials of one batch.
 const MAX_BATCH: usize = 100;
@@ -80,10 +85,8 @@ impl FromRequestParts<Arc<App>> for Caller {
         let client = Client::of(&head.headers, app.trusted_proxies);
         Ok(Self {
             request_id: request_id.ok_or_else(|| Problem::internal("the request has no id"))?,
-            address: client.filter(|_| app.audits_clients).map(|client| client.address),
-            limited: client
-                .filter(|_| app.limit.is_some())
-                .map(|client| Limited::new(client, app.keys.current())),
+            address: client.address.filter(|_| app.audits_clients),
+            limited: app.limit.as_ref().map(|_| Limited::new(client, app.keys.current())),
         })
     }
 }
@@ -95,28 +98,42 @@ pub(crate) async fn verify(
 ) -> Result<Json<VerifyResponse>, Problem> {
     let hashes = app.keys.hashes(&request.credential);
     drop(request);
-    let verdict = verdicts(&app, &caller, &[hashes]).await?.pop();
-    verdict.map(Json).ok_or_else(|| Problem::internal("a verification had no verdict"))
+    let verdict = verdicts(&app, &caller, &[hashes]).await?.items.pop();
+    verdict.unwrap_or_else(|| Err(Problem::internal("a verification had no verdict"))).map(Json)
 }
 
 pub(crate) async fn verify_batch(
     State(app): State<Arc<App>>,
     caller: Caller,
     Json(request): Json<BatchRequest>,
-) -> Result<Json<BatchResponse>, Problem> {
+) -> Result<(HeaderMap, Json<BatchResponse>), Problem> {
     let items = request.credentials.read::<Credential>("body.credentials", MAX_BATCH)?;
     let items: Vec<_> =
         items.into_iter().map(|item| item.map(|credential| app.keys.hashes(&credential))).collect();
     let hashes: Vec<_> = items.iter().flatten().cloned().collect();
-    let mut verdicts = verdicts(&app, &caller, &hashes).await?.into_iter();
+    let Verdicts { items: verdicts, headers } = verdicts(&app, &caller, &hashes).await?;
+    // A batch without any verdict is refused as a whole, like a single verification.
+    if verdicts.iter().all(Result::is_err)
+        && let Some(Err(refusal)) = verdicts.first()
+    {
+        return Err(refusal.clone());
+    }
+    let mut verdicts = verdicts.into_iter();
+    let no_verdict = || Err(Problem::internal("a verification had no verdict"));
     let results = items.into_iter().map(|item| match item {
-        Err(error) => Ok(Outcome::Error { error }),
-        Ok(_) => {
-            let verdict = verdicts.next().map(Outcome::Answer);
-            verdict.ok_or_else(|| Problem::internal("a verification had no verdict"))
-        }
+        Err(error) => Outcome::Error { error },
+        Ok(_) => verdicts.next().unwrap_or_else(no_verdict).into(),
     });
-    Ok(Json(BatchResponse { results: results.collect::<Result<_, _>>()? }))
+    Ok((headers, Json(BatchResponse { results: results.collect() })))
+}
+
+/// The verdicts of a request.
+#[derive(Default)]
+struct Verdicts {
+    /// A verdict for each credential, or its refusal.
+    items: Vec<Result<VerifyResponse, Problem>>,
+    /// What a response with refusals says about the limit.
+    headers: HeaderMap,
 }
 
 /// The verdicts on credentials, each given as its hashes under all keys, in order.
@@ -124,19 +141,20 @@ async fn verdicts(
     app: &App,
     caller: &Caller,
     credentials: &[Vec<CredentialHash>],
-) -> Result<Vec<VerifyResponse>, Problem> {
+) -> Result<Verdicts, Problem> {
     if credentials.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Verdicts::default());
     }
+    let deadline = Deadline::of_request();
     let asked = clock::now()?;
     let limit = app.limit.as_ref().zip(caller.limited.as_ref());
     if let Some((limit, limited)) = limit
         && let Err(refusal) = limit.check(limited)
     {
-        app.store.refuse(credentials.len(), asked).await?;
+        app.store.refuse(credentials.len(), asked, deadline).await?;
         return Err(refusal);
     }
-    let known = app.issuance.check(credentials.concat(), caller.request_id.clone()).await?;
+    let known = app.issuance.check(credentials.concat(), caller.request_id.clone(), deadline).await?;
     let answered = clock::now()?;
 
     let mut audit_rows = Vec::new();
@@ -157,12 +175,20 @@ async fn verdicts(
         });
         responses.push(VerifyResponse::new(verdict, &app.worker_id, verified_at, id));
     }
-    let failures = app.store.record(audit_rows).await?;
+    let Recorded { refused, failures } = app.store.record(audit_rows, deadline).await?;
+    let mut verdicts = Verdicts::default();
+    let mut refusal = Problem::internal("a verification was refused without a limit");
     if let Some(((limit, limited), failures)) = limit.zip(failures) {
-        limit.apply(limited, failures)?;
+        limit.note(limited, failures, refused.contains(&false));
+        if refused.contains(&true) {
+            refusal = Problem::too_many_failures(limit.per_minute(), failures.left);
+            verdicts.headers.extend(limit_reached(limit.per_minute(), failures.left));
+        }
     }
-    clean_up(app, answered, responses.len()).await;
-    Ok(responses)
+    let item = |(response, refused)| if refused { Err(refusal.clone()) } else { Ok(response) };
+    verdicts.items = responses.into_iter().zip(refused).map(item).collect();
+    clean_up(app, answered, credentials.len()).await;
+    Ok(verdicts)
 }
 
 impl VerifyResponse {

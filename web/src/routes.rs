@@ -10,10 +10,13 @@ use axum::{
     routing::{any, get},
 };
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use mediatype::{
+    MediaType, Name,
+    names::{self, APPLICATION, JSON, TEXT},
+};
 use platform::{
-    SettingsError,
-    edge::{Edge, Problem},
-    variable,
+    Origins, SettingsError,
+    edge::{Edge, Problem, negotiate},
 };
 use sha2::{Digest, Sha256};
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
@@ -83,14 +86,14 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// The component, configured from its variables.
 ///
 /// # Errors
-/// [`SettingsError`] when a variable cannot be read.
+/// [`SettingsError`] when a variable cannot be read or used.
 pub async fn start() -> Result<Edge, SettingsError> {
     platform::start_log().await?;
-    Ok(router(&variable("cors_origin").await?))
+    Ok(router(&platform::origins().await?))
 }
 
-/// Every path of the page; all others are 404. `cors_origin` is whose pages may read `openapi.yaml`.
-pub fn router(cors_origin: &str) -> Edge {
+/// Every path of the page; all others are 404. `origins` is whose pages may read `openapi.yaml`.
+pub fn router(origins: &Origins) -> Edge {
     let mut routes = Router::new().route("/{*path}", any(not_found));
     for asset in ASSETS.iter().chain([&OPENAPI]) {
         routes = routes.route(asset.path, serve(asset));
@@ -108,7 +111,7 @@ pub fn router(cors_origin: &str) -> Edge {
     let routes = fixed.into_iter().fold(routes, |routes, (name, value)| {
         routes.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
     });
-    Edge::unnamed(routes, "web", cors_origin)
+    Edge::unnamed(routes, "web", origins)
 }
 
 /// Serves a file to GET, or 304 if the client already has it (RFC 9110, section 13.1.2).
@@ -162,8 +165,12 @@ impl Asset {
 
 /// 404: a page for clients that prefer HTML, as browsers do, and a problem document for all others.
 async fn not_found(request: Request) -> Response {
-    let weight = |media_type| weight(request.headers(), media_type);
-    let wants_page = weight("text/html") > weight("application/json").max(weight("application/problem+json"));
+    let available = [
+        (MediaType::from_parts(APPLICATION, Name::new_unchecked("problem"), Some(JSON), &[]), false),
+        (MediaType::new(APPLICATION, JSON), false),
+        (MediaType::new(TEXT, names::HTML), true),
+    ];
+    let wants_page = negotiate(request.headers(), &available).unwrap_or(false);
     let vary = [(header::VARY, "accept")];
     match ASSETS.iter().find(|asset| asset.path == NOT_FOUND) {
         Some(page) if wants_page => {
@@ -172,14 +179,4 @@ async fn not_found(request: Request) -> Response {
         }
         _ => (vary, Problem::no_such_path()).into_response(),
     }
-}
-
-/// The weight that a client gives to a media type by name (RFC 9110, sections 12.4.2 and 12.5.1), or 0.
-fn weight(headers: &HeaderMap, media_type: &str) -> f32 {
-    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges = accepts.flat_map(|accept| accept.split(',')).filter_map(|range| range.trim().parse().ok());
-    ranges
-        .filter(|range: &mime::Mime| range.essence_str() == media_type)
-        .map(|range| range.get_param("q").map_or(1.0, |q| q.as_str().parse().unwrap_or(0.0)))
-        .fold(0.0, f32::max)
 }

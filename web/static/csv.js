@@ -30,15 +30,12 @@ const DROPPED_OR_QUOTE = new RegExp(`[${DROPPED}"]`, "u");
 /** A number, with a decimal point or comma and an exponent perhaps. */
 const NUMBER = new RegExp(`^[${DROPPED}]*(?=[.,]?[0-9])[0-9]*(?:[.,][0-9]*)?(?:[eE][+-]?[0-9]+)?[${DROPPED}]*$`, "u");
 
-/** The numbers that a spreadsheet writes as they are. */
-const KEPT = /^(?:0|[1-9][0-9]{0,14})$/;
-
 /**
- * The text with apostrophes, so that a spreadsheet takes it for text: before each sign that could begin a formula, and at
- * the beginning of what is a number to it that loses digits, or begins with white space that it drops.
+ * The text with apostrophes, so that a spreadsheet takes it for text: at the beginning of a number, of which it would keep
+ * 15 digits and no leading zeros, or of white space that it drops; and before each sign that could begin a formula.
  */
 export function asText(text) {
-  let safe = /^[\t\r\n]/.test(text) || losesDigits(text) ? "'" : "";
+  let safe = /^[\t\r\n]/.test(text) || isNumber(text) ? "'" : "";
   let begins = true;
   for (const character of text) {
     if (begins && SIGN.test(character)) safe += "'";
@@ -48,13 +45,13 @@ export function asText(text) {
   return safe;
 }
 
-/** Whether a spreadsheet would take the text for a number and write it differently: `0042`, `1.50`, `2e3`, 16 digits. */
-function losesDigits(text) {
+/** Whether a spreadsheet takes the text for a number. */
+function isNumber(text) {
   // It reads full-width digits, too.
   const narrow = text.replace(/[！-～]/g, (wide) => String.fromCharCode(wide.charCodeAt(0) - 0xfee0));
-  return NUMBER.test(narrow) && !KEPT.test(text);
+  return NUMBER.test(narrow);
 }
 
 function cell(value) {
-  return `"${asText(String(value)).replaceAll('"', '""')}"`;
+  return `"${(typeof value === "number" ? String(value) : asText(value)).replaceAll('"', '""')}"`;
 }

@@ -3,19 +3,44 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result};
-use launch::{Host, Wasi, target_folder, workspace};
+use launch::{Host, Manifest, Wasi, target_folder, workspace};
 
 use crate::{dist::DatabaseChoice, output, run, step};
 
 /// The components, as Cargo packages.
 pub(crate) const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
 
-/// Compiles the components to wasm, where `spin.toml` or a manifest made from it expects them.
+/// Compiles components to where `spin.toml` takes them from.
+pub(crate) fn build_for_manifest(wasi: Wasi, components: &[&str]) -> Result<()> {
+    step(&format!("building the components ({}) for WASI {wasi}", components.join(", ")));
+    let manifest = Manifest::of_project()?;
+    for component in components {
+        run(&mut wasm_build(wasi, component)?)?;
+        replace(&workspace().join(manifest.source(component)?), &wasi.built(component))?;
+    }
+    Ok(())
+}
+
+/// Copies a file, whole or not at all. If the other is the same already, it stays: `spin watch` restarts on a change.
+fn replace(to: &Path, from: &Path) -> Result<()> {
+    let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|present| present == content) {
+        return Ok(());
+    }
+    let folder = to.parent().context("a component is a file in a folder")?;
+    let context = || format!("cannot write {}", to.display());
+    fs::create_dir_all(folder).with_context(context)?;
+    let temporary = to.with_extension("new");
+    fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, to)).with_context(context)
+}
+
+/// Compiles the components to wasm, for manifests that are made from `spin.toml`.
 pub(crate) fn build_components(wasi: Wasi) -> Result<()> {
     step(&format!("building the components ({}) for WASI {wasi}", COMPONENTS.join(", ")));
     for component in COMPONENTS {
@@ -56,7 +81,7 @@ pub(crate) fn build_components_reproducibly(wasi: Wasi, database: DatabaseChoice
     Ok(folder.join(wasi.target()).join("release"))
 }
 
-/// As `spin.toml` has it. Link-time optimisation needs `--crate-type`: Cargo leaves it out of a crate that is also a
+/// Link-time optimisation needs `--crate-type`: Cargo leaves it out of a crate that is also a
 /// library for other crates.
 fn wasm_build(wasi: Wasi, package: &str) -> Result<Command> {
     add_target(wasi)?;

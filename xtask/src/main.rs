@@ -5,17 +5,18 @@
 use std::{
     env,
     ffi::OsString,
+    io::Read,
     net::SocketAddr,
     path::Path,
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use launch::{Wasi, workspace};
+use launch::{Group, Signal, SpinVersion, Wasi, workspace};
 
 use crate::{
-    build::{build_components, build_host, cargo},
+    build::{COMPONENTS, build_components, build_for_manifest, build_host, cargo},
     dist::DatabaseChoice,
     up::HostChoice,
 };
@@ -52,11 +53,17 @@ enum Task {
         #[arg(long, value_name = "0.2|0.3")]
         wasi: Option<Wasi>,
     },
-    /// Builds the components: for WASI 0.3, which spin.toml names, or for 0.2.
+    /// Builds the components to where spin.toml takes them from.
     Build {
+        /// The components to build [default: all].
+        #[arg(value_parser = COMPONENTS)]
+        components: Vec<String>,
         /// The version of WASI to build them for.
         #[arg(long, value_name = "0.2|0.3", default_value_t = Wasi::V0_3)]
         wasi: Wasi,
+        /// Builds them for the newest WASI of the Spin that runs this as a build command, or else of the one on PATH.
+        #[arg(long, conflicts_with = "wasi")]
+        for_spin: bool,
     },
     /// Builds everything and runs all tests, including the end-to-end tests of the built components.
     Test {
@@ -88,21 +95,37 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().task {
-        Task::Up { listen, host, wasi } => up::up(listen, host, wasi),
-        Task::Build { wasi } => build_components(wasi),
-        Task::Test { filter, wasi } => test(filter.as_deref(), wasi),
-        Task::Dist { wasi, database } => dist::dist(wasi, database),
-        Task::Coverage => coverage::coverage(),
-        Task::Bench { arguments } => bench::bench(&arguments),
-    };
-    match result {
+    match end_on_signals().and_then(|()| run_task(Arguments::parse().task)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_task(task: Task) -> Result<()> {
+    match task {
+        Task::Up { listen, host, wasi } => up::up(listen, host, wasi),
+        Task::Build { components, wasi, for_spin } => {
+            let wasi = if for_spin { SpinVersion::of_build()?.wasi() } else { wasi };
+            let named: Vec<_> = components.iter().map(String::as_str).collect();
+            build_for_manifest(wasi, if named.is_empty() { &COMPONENTS } else { &named })
+        }
+        Task::Test { filter, wasi } => test(filter.as_deref(), wasi),
+        Task::Dist { wasi, database } => dist::dist(wasi, database),
+        Task::Coverage => coverage::coverage(),
+        Task::Bench { arguments } => bench::bench(&arguments),
+    }
+}
+
+/// Makes SIGINT, SIGTERM and SIGHUP end everything that was started; a second one kills it.
+fn end_on_signals() -> Result<()> {
+    ctrlc::set_handler(|| {
+        let signal = if launch::ending() { Signal::SIGKILL } else { Signal::SIGTERM };
+        launch::signal_all(signal);
+    })?;
+    Ok(())
 }
 
 fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
@@ -141,25 +164,26 @@ fn step(what: &str) {
 
 /// Runs a command; an error names it.
 fn run(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot run {name}; is it installed?"))?;
-    if !status.success() {
-        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
-        bail!(
-            "`{} {}` failed ({status})",
-            Path::new(&name).file_name().unwrap_or_default().display(),
-            arguments.join(" ")
-        );
-    }
+    // In a group of its own it may not read from a terminal.
+    let status = Group::spawn(command.stdin(Stdio::null()))?.wait()?;
+    ensure!(!launch::ending(), "interrupted");
+    ensure!(status.success(), "`{}` failed ({status})", line(command));
     Ok(())
 }
 
 /// Returns what a command prints, trimmed.
 fn output(command: &mut Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("cannot run {name}; is it installed?"))?;
-    if !output.status.success() {
-        bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let mut group = Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let mut text = String::new();
+    group.child.stdout.take().context("no stdout")?.read_to_string(&mut text)?;
+    let status = group.wait()?;
+    ensure!(status.success(), "`{}` failed ({status})", line(command));
+    Ok(text.trim().to_owned())
+}
+
+/// A command as it is typed.
+fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = [program].into_iter().chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

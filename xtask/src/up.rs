@@ -1,10 +1,9 @@
 //! `cargo xtask up`: builds and serves everything, with only Rust installed.
 
 use std::{
-    fs,
     io::{self, Write},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
     time::Duration,
@@ -12,11 +11,11 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use launch::{Application, Host, Server, Signal, SpinVersion, Wasi, workspace};
+use launch::{Host, Server, SpinVersion, Wasi, workspace};
 use nix::sys::stat::{Mode, umask};
 
 use crate::{
-    build::{build_components, build_host},
+    build::{COMPONENTS, build_for_manifest, build_host},
     env_file, step,
 };
 
@@ -34,27 +33,15 @@ pub(crate) enum HostChoice {
 pub(crate) fn up(listen: SocketAddr, choice: HostChoice, wasi: Option<Wasi>) -> Result<()> {
     env_file::write(workspace())?;
     let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
-    build_components(wasi)?;
+    build_for_manifest(wasi, &COMPONENTS)?;
     if host != Host::Spin {
         build_host()?;
     }
-    let manifest = manifest(wasi)?;
-    serve(&mut host.command(workspace(), &manifest, &listen.to_string())?)
+    serve(&mut host.command(workspace(), Path::new("spin.toml"), &listen.to_string())?)
 }
 
-/// The manifest of a build, relative to the workspace: `spin.toml`, or one made from it.
-fn manifest(wasi: Wasi) -> Result<PathBuf> {
-    if wasi == Wasi::V0_3 {
-        return Ok("spin.toml".into());
-    }
-    let path = Path::new("target").join(wasi.target()).join("spin.toml");
-    fs::write(workspace().join(&path), Application::read(wasi)?.manifest())?;
-    Ok(path)
-}
-
-/// Runs the host until Ctrl-C, which is passed on to it, and prints how to call it.
+/// Runs the host until a signal ends it, and prints how to call it.
 fn serve(command: &mut Command) -> Result<()> {
-    ctrlc::set_handler(|| launch::signal_all(Signal::SIGINT))?;
     // Databases and logs are for their owner only.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     // The host goes on if the reader of this output has gone (`| head`).

@@ -75,7 +75,7 @@ async fn issuing_is_open_until_an_issuer_token_is_configured() {
     // Tokens are checked before the body.
     app.post_raw("/issue", "{").await.assert_problem(401, "unauthorized");
     assert_eq!(app.verify("x").await.status, 200);
-    assert_eq!(app.check("x").await.status, 200);
+    assert_eq!(app.check(&"0".repeat(64)).await.status, 200);
 }
 
 #[tokio::test]
@@ -103,32 +103,77 @@ async fn malformed_tokens_close_the_service_instead_of_opening_it() {
         ("admin_token", " , ,"),
         ("admin_token", "short"),
         ("issuer_token", "a-token-of-enough-characters,short"),
+        ("admin_token", "ein-admin-schlüssel-zum-testen"),
+        ("issuer_token", "\"a-token-that-is-in-quotes\""),
+        ("admin_token", "a token with blanks in it"),
+        ("verifier_token", "short"),
     ] {
         let app = Setup::new().variable(name, tokens).start().await;
-        app.issue("a").await.assert_problem(503, "unavailable");
-        app.revoke(&json!({ "credential": "a" })).await.assert_problem(503, "unavailable");
-        let health = app.get("/health").await;
-        assert_eq!((health.status, &health.json()["status"]), (503, &json!("unhealthy")));
-        assert!(health.json()["checks"]["settings"].as_str().unwrap().starts_with(name), "{}", health.text());
-        app.wait_for_log(&format!("\"reason\":\"{name} ")).await;
-        assert_eq!(app.count("issuance", "credentials"), 0);
         // Each service reads its own variables.
-        let verification = app.get("/health/verification").await.json();
-        let closed = name == "admin_token";
-        assert_eq!(verification["checks"]["settings"] != "ok", closed, "{verification}");
+        let services: &[&str] = match name {
+            "issuer_token" => &["issuance"],
+            "verifier_token" => &["verification"],
+            _ => &["issuance", "verification"],
+        };
+        if services.contains(&"issuance") {
+            app.issue("a").await.assert_problem(503, "unavailable");
+            app.revoke(&json!({ "credential": "a" })).await.assert_problem(503, "unavailable");
+            assert_eq!(app.count("issuance", "credentials"), 0);
+        }
+        if services.contains(&"verification") {
+            app.verify("a").await.assert_problem(503, "unavailable");
+        }
+        for service in ["issuance", "verification"] {
+            let health = app.get(&format!("/health/{service}")).await;
+            let settings = health.json()["checks"]["settings"].as_str().unwrap_or("ok").to_owned();
+            assert_eq!(settings.starts_with(name), services.contains(&service), "{}", health.text());
+            assert!(!services.contains(&service) || health.status == 503, "{}", health.text());
+            assert!(!health.text().contains(tokens.trim_matches([',', ' '])) || tokens.len() < 6);
+        }
+        app.wait_for_log(&format!("\"reason\":\"{name} ")).await;
     }
 }
 
 #[tokio::test]
-async fn the_log_of_each_instance_says_once_that_anyone_may_issue() {
+async fn verifying_is_open_until_a_verifier_token_is_configured_and_then_has_no_limit() {
     needs_own_host!();
-    let app = Setup::new().variable("log_level", "info").start().await;
+    let mut app = Setup::new().variable("verify_failures_per_minute", "2").start().await;
+    app.issue("right").await;
+    app.restart_with(&[("verifier_token", "the-old-verifier-token,the-new-verifier-token")]).await;
+    let batch = json!({ "credentials": ["right", "a", "b", "c"] });
+    for (path, body) in [("/verify", json!({ "credential": "right" })), ("/verify/batch", batch)] {
+        let ask = |token: Option<&'static str>| {
+            let request = app.request(Method::POST, path).json(&body);
+            app.send(token.into_iter().fold(request, |request, token| request.bearer_auth(token)))
+        };
+        for token in ["the-old-verifier-token", "the-new-verifier-token"] {
+            let answer = ask(Some(token)).await;
+            let first = if path == "/verify" { answer.json() } else { answer.json()["results"][0].clone() };
+            assert_eq!(first["isValid"], true, "{}", answer.text());
+            assert_eq!(answer.header("ratelimit"), None);
+        }
+        for wrong in [None, Some(ADMIN_TOKEN), Some("another-verifier-token")] {
+            ask(wrong).await.assert_problem(401, "unauthorized");
+        }
+    }
+    // Tokens are checked before the body.
+    app.post_raw("/verify", "{").await.assert_problem(401, "unauthorized");
+    assert_eq!(app.count("verification", "verifications"), 2 + 2 * 4);
+    assert_eq!(app.count("verification", "failures"), 0);
+    assert_eq!(app.get("/health/verification").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_log_of_each_instance_warns_once_that_anyone_may_issue() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
     for i in 0..5 {
         app.issue(&format!("{i}")).await;
     }
     // With WASI 0.2 each request has an instance of its own.
     let instances = if wasi() == Wasi::V0_2 { 5 } else { 1 };
     app.wait_for_log("anyone may issue").await;
+    assert!(app.log().contains("verify_failures_per_minute does not limit"), "{}", app.log());
     assert_eq!(app.log().matches("anyone may issue").count(), instances, "{}", app.log());
     let app = Setup::new().variable("log_level", "info").variable("issuer_token", ISSUER_TOKEN).start().await;
     app.issue("a").await;

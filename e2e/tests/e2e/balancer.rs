@@ -2,8 +2,8 @@
 
 use std::{
     fmt::Write,
-    fs,
-    path::Path,
+    fs::{self, File},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Databases, Setup, Signal, TestApp, free_address, libsql, needs_own_host, tools, workspace};
+use e2e::{Databases, Setup, Signal, TestApp, free_address, libsql, needs_own_host, read, tools};
 use futures_util::future::join_all;
 use launch::Group;
 use serde_json::{Value, json};
@@ -21,18 +21,34 @@ use tempfile::TempDir;
 use crate::replicas::assert_nothing_lost;
 
 /// nginx in front of replicas. Killed when dropped.
-struct Nginx {
-    address: String,
+pub(crate) struct Nginx {
+    /// Where it listens.
+    pub(crate) address: String,
     _group: Group,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Nginx {
-    async fn start(program: &Path, replicas: &[String]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    /// Where nginx is. Like [`tools::find`] if it is missing.
+    pub(crate) fn program() -> Option<PathBuf> {
+        tools::find("nginx", "NGINX", &["/usr/sbin/nginx"])
+    }
+
+    pub(crate) async fn start(program: &Path, replicas: &[String]) -> Self {
+        Self::start_with(program, replicas, tempfile::tempdir().unwrap(), "", |config| config).await
+    }
+
+    /// Starts with an edited configuration and more in `listen.conf`, in a folder that may have files for that.
+    pub(crate) async fn start_with(
+        program: &Path,
+        replicas: &[String],
+        folder: TempDir,
+        listen: &str,
+        edit: impl Fn(String) -> String,
+    ) -> Self {
         let address = free_address();
-        fs::copy(workspace().join("deploy/nginx/nginx.conf"), folder.path().join("nginx.conf")).unwrap();
-        fs::write(folder.path().join("listen.conf"), format!("listen {address};\n")).unwrap();
+        fs::write(folder.path().join("nginx.conf"), edit(read("deploy/nginx/nginx.conf"))).unwrap();
+        fs::write(folder.path().join("listen.conf"), format!("listen {address};\n{listen}")).unwrap();
         // As upstreams.conf says, without Docker's DNS.
         let mut upstreams = "upstream app {\n    zone app 64k;\n".to_owned();
         for replica in replicas {
@@ -43,13 +59,27 @@ impl Nginx {
         fs::write(folder.path().join("upstreams.conf"), upstreams).unwrap();
         let mut nginx = Command::new(program);
         nginx.args(["-e", "stderr", "-p"]).arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
-        let group = Group::spawn(nginx.stdin(Stdio::null())).unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        // Which nginx would take for sockets that it inherits.
+        nginx.env_remove("NGINX");
+        let group = Group::spawn(nginx.stdin(Stdio::null()).stderr(log)).unwrap();
+        let nginx = Self { address, _group: group, folder };
         let started = Instant::now();
-        while tokio::net::TcpStream::connect(&address).await.is_err() {
-            assert!(started.elapsed() < Duration::from_secs(10), "nginx does not listen");
+        while tokio::net::TcpStream::connect(&nginx.address).await.is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "nginx does not listen: {}", nginx.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Self { address, _group: group, _folder: folder }
+        nginx
+    }
+
+    /// A client of it.
+    pub(crate) fn front(&self) -> TestApp {
+        TestApp::at(&format!("http://{}", self.address))
+    }
+
+    /// What it has written to its error log.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 }
 
@@ -57,7 +87,7 @@ impl Nginx {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_host_costs_a_client_one_issue_at_most_and_no_answer_is_lost() {
     needs_own_host!();
-    let Some(program) = tools::find("nginx", "NGINX", &["/usr/sbin/nginx"]) else { return };
+    let Some(program) = Nginx::program() else { return };
     if libsql::program().is_none() {
         return;
     }
@@ -74,7 +104,7 @@ async fn a_killed_host_costs_a_client_one_issue_at_most_and_no_answer_is_lost() 
     }
     let addresses: Vec<_> = replicas.iter().map(|replica| replica.base_url.replace("http://", "")).collect();
     let nginx = Nginx::start(&program, &addresses).await;
-    let front = TestApp::at(&format!("http://{}", nginx.address));
+    let front = nginx.front();
 
     let (issued, verdicts) = (Mutex::new(Vec::<Value>::new()), Mutex::new(Vec::<Value>::new()));
     // How often each client was told that its /issue may have failed.

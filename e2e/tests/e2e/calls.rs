@@ -27,23 +27,24 @@ const EXPECTED: [(Wasi, &str, &str); 6] = [
     (
         Wasi::V0_3,
         "/verify",
-        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 5, random 4, read 7, sqlite 2, types 26, \
+        "client 1, drop-readable 15, drop-writable 11, monotonic-clock 4, random 4, read 7, sqlite 2, types 26, \
          wall-clock 3, write 9",
     ),
     (
         Wasi::V0_2,
         "/check",
-        "monotonic-clock 4, random 3, sqlite 3, streams 3, types 14, variables 9, wall-clock 1",
+        "monotonic-clock 3, random 3, sqlite 3, streams 3, types 14, variables 9, wall-clock 1",
     ),
     (
         Wasi::V0_2,
         "/issue",
-        "monotonic-clock 4, random 3, sqlite 5, streams 3, types 14, variables 9, wall-clock 1",
+        "monotonic-clock 3, preopens 1, random 3, sqlite 5, stderr 1, stdin 1, stdout 1, streams 4, types 14, \
+         variables 9, wall-clock 2",
     ),
     (
         Wasi::V0_2,
         "/verify",
-        "monotonic-clock 13, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 12, types 46, variables 22, \
+        "monotonic-clock 10, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 12, types 46, variables 23, \
          wall-clock 3",
     ),
 ];

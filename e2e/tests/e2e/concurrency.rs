@@ -11,9 +11,13 @@ use reqwest::Method;
 use serde_json::json;
 
 /// How many requests to send at once, of this many. Fewer where each has an instance and a connection of its own: a busy
-/// machine has to serve all of them within the 5 s that each may wait.
+/// machine has to serve all of them within the 5 s that each may take.
 fn burst(most: usize) -> usize {
-    if wasi() == Wasi::V0_2 && databases() != Databases::Files { most / 4 } else { most }
+    match (wasi(), databases()) {
+        (Wasi::V0_3, _) => most,
+        (Wasi::V0_2, Databases::Files) => most / 2,
+        (Wasi::V0_2, _) => most / 4,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -220,6 +220,8 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     let form = app.request(Method::POST, "/issue").body("credential=x");
     let form = form.header("content-type", "application/x-www-form-urlencoded");
     examples.expect("UnsupportedMediaType/form", &app.send(form).await);
+    let compressed = app.request(Method::POST, "/issue").json(&json!({})).header("content-encoding", "gzip");
+    examples.expect("UnsupportedMediaType/compressed", &app.send(compressed).await);
     examples.expect("PayloadTooLarge/tooLong", &app.issue(&"x".repeat(64 * 1024)).await);
     examples.expect("BadQuery/limitTooLarge", &app.admin_get("/credentials?limit=1001").await);
     examples.expect("Unauthorized/missingToken", &app.get("/credentials").await);

@@ -184,7 +184,9 @@ async fn metrics_are_the_counts_of_all_time() {
     assert_eq!(issuance["kube_credentials_issued_total"], 42.0);
     assert_eq!(issuance["kube_credentials_revoked_total"], 1.0);
     assert!(issuance["kube_credentials_database_bytes{service=\"issuance\"}"] >= 4096.0);
-    assert_eq!(issuance["kube_credentials_build_info{service=\"issuance\",version=\"0.1.0\"}"], 1.0);
+    let version = env!("CARGO_PKG_VERSION");
+    let build_info = format!("kube_credentials_build_info{{service=\"issuance\",version=\"{version}\"}}");
+    assert_eq!(issuance[build_info.as_str()], 1.0);
     let verification = samples(&app.admin_get("/metrics/verification").await.text());
     for (status, number) in [("valid", 0.0), ("expired", 0.0), ("revoked", 1.0), ("not_found", 1.0)] {
         assert_eq!(

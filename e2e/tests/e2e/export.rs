@@ -225,7 +225,7 @@ async fn no_cell_of_a_csv_file_begins_a_formula() {
     };
     // The first credential was revoked, and has metadata.
     assert_eq!(cell(&credentials, 9, "worker_id"), "'=1+1");
-    assert_eq!(cell(&credentials, 9, "reason"), "'+1; -1;'-2\n'@3, \"x\"");
+    assert_eq!(cell(&credentials, 9, "reason"), "'+1; '-1;'-2\n'@3, \"x\"");
     assert_eq!(
         cell(&credentials, 9, "metadata"),
         r#"{"sum":[0,null,-1.5],"text":"é \"quoted\", and\r\nmore","x":";'=1"}"#

@@ -50,7 +50,7 @@ async fn no_verdict_when_issuance_is_slow() {
         let answer = app.verify("anything").await;
         let elapsed = started.elapsed();
         answer.assert_problem(503, "unavailable");
-        assert!((4..10).contains(&elapsed.as_secs()), "{elapsed:?}");
+        assert!((4..7).contains(&elapsed.as_secs()), "{elapsed:?}");
         app.wait_for_log("no complete answer in time").await;
         assert_eq!(app.count("verification", "verifications"), 0);
     }
@@ -188,7 +188,7 @@ async fn a_locked_database_is_a_503_until_it_is_unlocked() {
         app.wait_for_log("database is locked").await;
         assert_eq!(healthy.status, 503);
         assert!(healthy.json()["checks"]["database"].as_str().unwrap().contains("cannot be used"));
-        assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
         lock.execute_batch("ROLLBACK").unwrap();
         assert_eq!(app.get(health).await.status, 200);
     }
@@ -210,7 +210,7 @@ async fn concurrent_writes_to_a_locked_database_fail_together_and_are_not_writte
     for answer in join_all(bodies.iter().map(|body| app.post("/issue", body))).await {
         answer.assert_problem(503, "unavailable");
     }
-    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     lock.execute_batch("ROLLBACK").unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(app.count("issuance", "credentials"), 1);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use e2e::{Answer, Setup, TestApp, needs_files, needs_own_host};
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::counts::assert_counted;
 
@@ -79,10 +79,54 @@ async fn a_batch_counts_each_of_its_items() {
     app.issue("right").await;
     let guesses = json!({ "credentials": ["right", "a", "b", "c", ""] });
     assert_eq!(app.post("/verify/batch", &guesses).await.status, 200);
-    let guesses = json!({ "credentials": ["d", "e", "f"] });
-    assert_eq!(app.post("/verify/batch", &guesses).await.status, 200);
+    // Two failures are left.
+    let guesses = json!({ "credentials": ["right", "d", "right", "e", "f", "right"] });
+    let answer = app.post("/verify/batch", &guesses).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let statuses: Vec<_> = answer.json()["results"].as_array().unwrap().iter().map(status_of).collect();
+    assert_eq!(statuses, ["valid", "not_found", "valid", "not_found", "429", "429"]);
+    assert_eq!(answer.header("ratelimit-policy"), Some(r#""failures";q=5;w=60"#));
+    assert!(answer.header("ratelimit").unwrap().starts_with(r#""failures";r=0;t="#));
     app.verify("right").await.assert_problem(429, "too-many-failures");
-    assert_eq!(app.count("verification", "verifications"), 7);
+    assert_eq!(app.count("verification", "verifications"), 8);
+    let totals = app.admin_get("/statistics/verification").await.json()["totals"].clone();
+    assert_eq!(totals, json!({ "valid": 3, "expired": 0, "revoked": 0, "not_found": 5, "refused": 3 }));
+    assert_counted(&app, "verification");
+}
+
+/// The status of an item's verdict, or of its error.
+fn status_of(item: &Value) -> String {
+    item["status"].as_str().map_or_else(|| item["error"]["status"].to_string(), ToOwned::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_get_no_more_verdicts_than_are_left_however_many_come_at_once() {
+    needs_own_host!();
+    let app = limited(5, &[]).await;
+    app.issue("right").await;
+    let guesses: Vec<_> =
+        (0..100).map(|i| if i % 20 == 19 { "right".to_owned() } else { format!("{i}") }).collect();
+    let guesses = json!({ "credentials": guesses });
+    let answers = join_all((0..40).map(|_| app.post("/verify/batch", &guesses))).await;
+    let mut verdicts = 0;
+    for answer in &answers {
+        match answer.status {
+            200 => {
+                let items = answer.json()["results"].as_array().unwrap().clone();
+                let statuses: Vec<_> = items.iter().map(status_of).collect();
+                verdicts += statuses.iter().filter(|status| *status == "not_found").count();
+                // Nothing is told after the last failure: neither wrong nor right.
+                let told = statuses.iter().take_while(|status| *status != "429").count();
+                assert!(statuses[told..].iter().all(|status| status == "429"), "{statuses:?}");
+            }
+            _ => drop(answer.assert_problem(429, "too-many-failures")),
+        }
+    }
+    assert_eq!(verdicts, 5);
+    let not_found: i64 =
+        app.query("verification", "SELECT count(*) FROM verifications WHERE status = 'not_found'");
+    assert_eq!(not_found, 5);
+    assert_counted(&app, "verification");
 }
 
 #[tokio::test]
@@ -99,6 +143,26 @@ async fn without_a_limit_every_verdict_has_its_audit_row() {
     let totals = app.admin_get("/statistics/verification").await.json()["totals"].clone();
     assert_eq!(totals, json!({ "valid": 2, "expired": 0, "revoked": 0, "not_found": 4, "refused": 0 }));
     assert_counted(&app, "verification");
+}
+
+#[tokio::test]
+async fn nobody_hides_behind_a_header_that_is_not_text() {
+    needs_own_host!();
+    let app = limited(2, &[("trusted_proxies", "1")]).await;
+    for (forwarded, status) in [
+        ("203.0.113.7", 200),
+        ("é, 203.0.113.7", 200),
+        ("\u{200b}é\u{80} ,203.0.113.7", 429),
+        ("198.51.100.1, é,\t203.0.113.7 ", 429),
+        // Another client, which the proxy names.
+        ("é, 203.0.113.8", 200),
+        // The proxy names none: all such requests share the limit of its own address.
+        ("é", 200),
+        ("unknown", 200),
+        ("203.0.113.9, é", 429),
+    ] {
+        assert_eq!(verify_from(&app, forwarded, "guess").await, status, "{forwarded}");
+    }
 }
 
 #[tokio::test]
@@ -138,11 +202,43 @@ async fn behind_proxies_each_client_has_its_own_limit() {
     ] {
         assert_eq!(verify_from(&app, address, "guess").await, status, "{address}");
     }
+    // More addresses were forwarded than are believed: there may be another proxy.
+    app.wait_for_log("trusted_proxies must say so").await;
+}
+
+#[tokio::test]
+async fn the_log_does_not_suspect_a_proxy_where_all_forwarded_addresses_are_believed() {
+    needs_own_host!();
+    let app = limited(2, &[("trusted_proxies", "2")]).await;
+    for forwarded in ["203.0.113.7", "198.51.100.1, 203.0.113.7"] {
+        for _ in 0..3 {
+            verify_from(&app, forwarded, "guess").await;
+        }
+        assert_eq!(verify_from(&app, forwarded, "guess").await, 429);
+    }
     assert!(!app.log().contains("trusted_proxies"), "{}", app.log());
 }
 
+#[tokio::test]
+async fn fewer_rows_than_verifications_are_no_verdict() {
+    needs_own_host!();
+    let app = limited(2, &[]).await;
+    app.issue("right").await;
+    assert_eq!(app.verify("right").await.status, 200);
+    app.database("verification")
+        .execute_batch("CREATE TRIGGER lost INSTEAD OF INSERT ON attempts BEGIN SELECT RAISE(IGNORE); END")
+        .unwrap();
+    for credential in ["right", "guess"] {
+        let answer = app.verify(credential).await;
+        answer.assert_problem(503, "unavailable");
+        assert!(!answer.text().contains("isValid"));
+    }
+    let batch = app.post("/verify/batch", &json!({ "credentials": ["right", "guess"] })).await;
+    batch.assert_problem(503, "unavailable");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_passes_the_limit_by_no_more_than_was_under_way_and_replicas_share_the_count() {
+async fn a_burst_does_not_pass_the_limit_and_replicas_share_the_count() {
     needs_own_host!();
     const BURST: usize = 40;
     let one = limited(20, &[]).await;
@@ -156,7 +252,7 @@ async fn a_burst_passes_the_limit_by_no_more_than_was_under_way_and_replicas_sha
         }
         answered += answers.iter().filter(|answer| answer.status == 200).count();
     }
-    assert!((20..20 + BURST).contains(&answered), "{answered} guesses were answered");
+    assert_eq!(answered, 20);
     for app in [&one, &other] {
         app.verify("right").await.assert_problem(429, "too-many-failures");
     }
@@ -274,9 +370,16 @@ async fn an_unusable_setting_is_a_503_that_the_log_explains() {
         ("trusted_proxies", "-1", "must be a whole number from 0 to 16"),
         ("audit_client_address", "yes", "must be true or false"),
         ("metrics_token", "short", "must have at least 16 characters in each token"),
+        ("verifier_token", "schlüssel-zum-verifizieren", "must have only letters, digits"),
+        ("cors_origin", "https://*.example", "must be * or a comma-separated list of origins"),
+        ("worker_id", &"x".repeat(129), "must have at most 128 bytes"),
     ] {
         let app = Setup::new().variable(name, value).component("verification").start().await;
         app.verify("a").await.assert_problem(503, "unavailable");
         app.wait_for_log(&format!("{name} {rule}")).await;
+        let health = app.get("/health/verification").await;
+        assert_eq!((health.status, &health.json()["status"]), (503, &json!("unhealthy")));
+        let check = health.json()["checks"]["settings"].as_str().unwrap().to_owned();
+        assert!(check.starts_with(&format!("{name} {rule}")), "{check}");
     }
 }

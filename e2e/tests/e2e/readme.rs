@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use e2e::{Answer, Setup, TestApp, needs_own_host, read, values::assert_similar, workspace};
+use e2e::{Answer, Setup, TestApp, needs_own_host, openapi, read, values::assert_similar, workspace};
 use reqwest::Method;
 
 /// Each `$ curl …` line in the console blocks of README.md, with the line below it.
@@ -83,7 +83,8 @@ fn every_link_and_picture_in_the_documents_exists() {
         fs::read_dir(workspace().join("docs")).unwrap().map(|file| file.unwrap().path()).collect();
     documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     assert!(!documents.is_empty());
-    documents.extend(["README.md", "bench/README.md", "host/README.md"].map(|file| workspace().join(file)));
+    let others = ["README.md", "CHANGELOG.md", "SECURITY.md", "bench/README.md", "host/README.md"];
+    documents.extend(others.map(|file| workspace().join(file)));
     let mut links = 0;
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
@@ -104,4 +105,43 @@ fn every_link_and_picture_in_the_documents_exists() {
         }
     }
     assert!(links > 20, "{links}");
+}
+
+#[test]
+fn the_manifest_names_its_schema_and_its_authors() {
+    let manifest = read("spin.toml");
+    assert!(
+        manifest.starts_with("#:schema https://schemas.spinframework.dev/spin/manifest-v2/latest.json\n")
+    );
+    assert!(manifest.contains("\nauthors = [\"The Kube Credentials maintainers\"]\n"));
+}
+
+/// What looks like a full version right behind this text.
+fn versions_after<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    let ends = |c: char| !c.is_ascii_digit() && c != '.';
+    let words = text.split(prefix).skip(1).map(move |rest| rest.split(ends).next().unwrap_or_default());
+    words.filter(|word| word.split('.').filter(|number| !number.is_empty()).count() == 3)
+}
+
+#[test]
+fn every_file_names_the_newest_version_of_the_changelog() {
+    let changelog = read("CHANGELOG.md");
+    let version = changelog.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
+    assert_eq!(version, env!("CARGO_PKG_VERSION"), "Cargo.toml");
+    assert_eq!(openapi::document()["info"]["version"], version, "openapi.yaml");
+    for file in ["spin.toml", "bench/bare/spin.toml"] {
+        assert!(read(file).contains(&format!("\nversion = \"{version}\"\n")), "{file}");
+    }
+    let examples = [
+        ("README.md", "\"version\":\""),
+        ("openapi.yaml", "version: '"),
+        ("docs/deploy.md", "kube-credentials-"),
+        ("docs/deploy.md", "kube-credentials:"),
+        ("deploy/kubernetes/app.yaml", "kube-credentials:"),
+    ];
+    for (file, prefix) in examples {
+        let text = read(file);
+        let named: Vec<_> = versions_after(&text, prefix).collect();
+        assert!(!named.is_empty() && named.iter().all(|named| *named == version), "{file}: {named:?}");
+    }
 }

@@ -130,6 +130,9 @@ async fn services_that_run_apart_can_be_rotated_without_a_gap() {
         restarted
             .restart_with(&[("credential_secret", current), ("retired_credential_secrets", retired)])
             .await;
+        if to_issuance {
+            issuance.issue(&format!("under {current} beside {retired:?}")).await;
+        }
         // Each restart takes another port.
         verification.restart_with(&[("issuance_url", &issuance.base_url)]).await;
         assert_eq!(verification.get("/health/verification").await.status, 200);

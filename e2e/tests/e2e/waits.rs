@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// How long a verification waits for issuance, as README has it, and what a busy machine may add.
+/// How long a request may take, as README has it, and what a busy machine may add.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_millis(1500);
 
@@ -118,4 +118,63 @@ async fn a_log_that_cannot_be_written_changes_no_answer() {
     connection.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 500");
     assert_eq!(app.get("/health").await.status, 200);
+}
+
+/// Holds the write lock of verification's database.
+fn locked(app: &TestApp) -> rusqlite::Connection {
+    let lock = app.database("verification");
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    lock
+}
+
+#[tokio::test]
+async fn all_that_a_request_waits_for_together_is_no_longer_than_five_seconds() {
+    needs_own_host!();
+    let mock =
+        Mock::answering_after(Duration::from_secs(4), json_answer(&check_one(r#""exists": false"#))).await;
+    let app = verification_with(&mock).await;
+    // Opens the database.
+    assert_eq!(app.admin_get("/verifications").await.status, 200);
+    let lock = locked(&app);
+    let app = &app;
+    // Also the second, which waits for the connection behind the first.
+    let answers = join_all([0, 500].map(|millis| async move {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        let started = Instant::now();
+        app.verify("a").await.assert_problem(503, "unavailable");
+        started.elapsed()
+    }))
+    .await;
+    for waited in answers {
+        assert!(waited > Duration::from_secs(4), "the lock was not waited for: {waited:?}");
+        assert!(waited < MAX_WAIT + MARGIN, "{waited:?}");
+    }
+    lock.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(app.count("verification", "verifications"), 0);
+}
+
+#[tokio::test]
+async fn health_waits_for_issuance_and_the_database_at_the_same_time() {
+    needs_own_host!();
+    let mock = Mock::stalling_after(b"").await;
+    let app = verification_with(&mock).await;
+    assert_eq!(app.admin_get("/verifications").await.status, 200);
+    let checks = async |app: &TestApp| {
+        // Results stand for a second.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let started = Instant::now();
+        let health = app.get("/health/verification").await;
+        assert!(started.elapsed() < MAX_WAIT + MARGIN, "{:?}", started.elapsed());
+        assert_eq!(health.status, 503);
+        ["database", "issuance"].map(|check| health.json()["checks"][check] == "ok")
+    };
+    assert_eq!(checks(&app).await, [true, false]);
+    let lock = locked(&app);
+    assert_eq!(checks(&app).await, [false, false]);
+    drop(lock);
+
+    let app = Setup::new().start().await;
+    assert_eq!(app.get("/health/verification").await.status, 200);
+    let _lock = locked(&app);
+    assert_eq!(checks(&app).await, [false, true]);
 }

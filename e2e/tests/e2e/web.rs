@@ -124,6 +124,7 @@ async fn an_unknown_path_is_a_page_for_browsers_and_a_problem_for_programs() {
             "text/html;q=0, application/json",
             "text/html;q=0.000",
             "application/json, text/html;q=0.9, */*;q=0.1",
+            "text/html ; q=0.5 , application/json",
             "text/html;q=0.5, application/problem+json",
         ] {
             let problem = get_with(&app, path, ("accept", program)).await;

@@ -3,9 +3,10 @@
 use http::HeaderValue;
 
 use crate::{
-    SettingsError,
-    database::{Access, DatabaseError, Limits, Row, Value, libsql::Libsql, spin::SpinDatabase},
-    edge::is_origin,
+    Deadline, SettingsError,
+    database::{Access, DatabaseError, Row, Value, libsql::Libsql, spin::SpinDatabase},
+    edge::is_token68,
+    service_url,
     settings::variable,
 };
 
@@ -32,11 +33,16 @@ impl Location {
     }
 
     /// Where the database of a service is: on the libSQL server that the variables `<service>_database_url` and
-    /// `<service>_database_token` name, or, while the first is empty, behind Spin's interface under the service's name.
-    ///
-    /// # Errors
-    /// [`SettingsError`] if a variable cannot be read or used.
-    pub async fn load(service: &'static str) -> Result<Self, SettingsError> {
+    /// `<service>_database_token` name, or, while the first is empty or they cannot be used, behind Spin's interface under
+    /// the service's name.
+    pub async fn load(service: &'static str) -> (Self, Result<(), SettingsError>) {
+        match Self::read(service).await {
+            Ok(location) => (location, Ok(())),
+            Err(error) => (Self::spin(service), Err(error)),
+        }
+    }
+
+    async fn read(service: &'static str) -> Result<Self, SettingsError> {
         let (url_name, token_name) = (format!("{service}_database_url"), format!("{service}_database_token"));
         let url = variable(url_name.clone()).await?;
         if url.is_empty() {
@@ -44,7 +50,7 @@ impl Location {
         }
         let token = variable(token_name.clone()).await?;
         let server = Server {
-            url: origin(&url).map_err(|rule| SettingsError::value(url_name, rule))?,
+            url: service_url(&url).map_err(|rule| SettingsError::value(url_name, rule))?,
             authorization: bearer(&token).map_err(|rule| SettingsError::value(token_name, rule))?,
         };
         Ok(Self { label: service, server: Some(server) })
@@ -56,24 +62,13 @@ impl Location {
     }
 }
 
-/// A URL of scheme, host and port, without a slash at its end, or the rule that it breaks.
-fn origin(url: &str) -> Result<String, &'static str> {
-    let origin = url.strip_suffix('/').unwrap_or(url);
-    let is_http = ["http://", "https://"].iter().any(|scheme| origin.starts_with(scheme));
-    if is_http && is_origin(origin) && !origin.ends_with('/') && !origin.contains(['@', '#']) {
-        Ok(origin.to_owned())
-    } else {
-        Err("must be https:// or http:// with a host, and no user, path or fragment")
-    }
-}
-
 /// The value of `Authorization` for a token, if there is one, or the rule that it breaks.
 fn bearer(token: &str) -> Result<Option<HeaderValue>, &'static str> {
     if token.is_empty() {
         return Ok(None);
     }
-    let value = HeaderValue::from_str(&format!("Bearer {token}"));
-    let mut value = value.map_err(|_| "has characters that no token has")?;
+    let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| is_token68(token));
+    let mut value = value.ok_or("has characters that no token has")?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
@@ -93,17 +88,18 @@ impl Connection {
         }
     }
 
-    /// Runs one statement to completion, once it has its turn. Its writes are durable once this returns `Ok`.
+    /// Runs one statement, if it gets its turn before the deadline: behind Spin's interface to completion, over HTTP until
+    /// the deadline. Its writes are durable once this returns `Ok`.
     pub(super) async fn execute(
         &self,
         access: Access,
         statement: &str,
         parameters: Vec<Value>,
-        limits: Limits,
+        deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
         match self {
-            Self::Spin(database) => database.execute(access, statement, parameters, limits.turn).await,
-            Self::Libsql(database) => database.execute(statement, parameters, limits).await,
+            Self::Spin(database) => database.execute(access, statement, parameters, deadline).await,
+            Self::Libsql(database) => database.execute(statement, parameters, deadline).await,
         }
     }
 
@@ -134,30 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_url_of_a_server_is_an_origin() {
-        for url in ["http://127.0.0.1:8080", "https://db.example", "https://db.example/"] {
-            assert_eq!(origin(url).unwrap(), url.trim_end_matches('/'));
-        }
-        for url in [
-            "libsql://db.example",
-            "db.example",
-            "http://",
-            "http://db.example/path",
-            "http://db.example//",
-            "http://db.example?a",
-            "http://db.example#a",
-            "http://user:secret@db.example",
-        ] {
-            assert!(origin(url).is_err(), "{url}");
-        }
-    }
-
-    #[test]
     fn a_token_is_sent_but_not_shown() {
         assert_eq!(bearer("").unwrap(), None);
         let value = bearer("a-secret").unwrap().unwrap();
         assert_eq!(value, "Bearer a-secret");
         assert!(!format!("{value:?}").contains("a-secret"));
-        assert!(bearer("a\nb").is_err());
+        for token in ["a\nb", "a b", "ä", "\"a\""] {
+            assert!(bearer(token).is_err(), "{token:?}");
+        }
     }
 }

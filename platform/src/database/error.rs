@@ -1,6 +1,6 @@
 //! Why a statement failed, and whether it may have taken effect.
 
-use crate::{Interrupted, batch::MAX_WAIT};
+use crate::BatchError;
 
 /// Why a statement failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -31,12 +31,12 @@ pub enum DatabaseError {
     /// The server no longer knows the connection; the statement did not begin.
     #[error("the connection has expired: {0}")]
     Disconnected(String),
-    /// The statements before this one took too long; it did not begin.
-    #[error("no turn on the connection within {MAX_WAIT:?}")]
+    /// What came before this statement took too long; it did not begin.
+    #[error("no turn on the connection before the deadline")]
     Busy,
     /// The batch that the statement was part of was dropped.
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
+    #[error("the batch that this request was part of did not end")]
+    Interrupted,
     /// A row does not match the schema.
     #[error("a row has no column {column} of the expected type")]
     UnexpectedRow {
@@ -73,10 +73,10 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the same statement may succeed when retried at once.
+    /// Whether the same statement may succeed when retried at once, if there is time left.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient(_))
+        matches!(self, Self::Transient(_) | Self::Busy)
     }
 
     /// Whether the statement may have taken effect nevertheless: the commit may have failed after the write, or the
@@ -84,13 +84,22 @@ impl DatabaseError {
     #[must_use]
     pub fn may_have_taken_effect(&self) -> bool {
         match self {
-            Self::Statement(_) | Self::Interrupted(_) | Self::UnexpectedRow { .. } => true,
+            Self::Statement(_) | Self::Interrupted | Self::UnexpectedRow { .. } => true,
             Self::Open { .. }
             | Self::NewerSchema { .. }
             | Self::Transient(_)
             | Self::Disconnected(_)
             | Self::Busy
             | Self::Parameter(_) => false,
+        }
+    }
+}
+
+impl From<BatchError> for DatabaseError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Late => Self::Busy,
+            BatchError::Interrupted => Self::Interrupted,
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{
     pause,
 };
 use crate::{
-    Deadline, database,
+    Deadline,
     outbound::{Limits, exchange},
 };
 
@@ -41,19 +41,19 @@ impl Libsql {
         Self { url: format!("{}/v2/pipeline", server.url), authorization: server.authorization.clone() }
     }
 
-    /// Runs one statement; gives up at its limit, and then it may have taken effect.
+    /// Runs one statement; gives up at the deadline, and then it may have taken effect.
     pub(super) async fn execute(
         &self,
         statement: &str,
         parameters: Vec<Value>,
-        limits: database::Limits,
+        deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
-        if limits.turn.has_passed() {
+        if deadline.has_passed() {
             return Err(DatabaseError::Busy);
         }
         let stmt =
             Stmt { sql: statement, args: parameters.iter().map(Wire::from).collect(), want_rows: true };
-        match self.send(StreamRequest::Execute { stmt }, limits.statement).await {
+        match self.send(StreamRequest::Execute { stmt }, deadline).await {
             Ok(StreamResponse::Execute { result }) => result.into_rows(),
             Ok(_) => Err(nonsense("it has no result of the statement")),
             Err(error) => {
@@ -68,7 +68,7 @@ impl Libsql {
     /// Runs statements in a transaction, all in one request.
     pub(super) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), DatabaseError> {
         let batch = Batch::transaction(&statements);
-        match self.send(StreamRequest::Batch { batch }, MAX_TRANSACTION).await? {
+        match self.send(StreamRequest::Batch { batch }, Deadline::after(MAX_TRANSACTION)).await? {
             StreamResponse::Batch { result } => {
                 // The first error is the reason: the steps behind it are skipped, but for the ROLLBACK.
                 result.step_errors.into_iter().flatten().next().map_or(Ok(()), |error| Err(error.into()))
@@ -80,7 +80,7 @@ impl Libsql {
     async fn send(
         &self,
         request: StreamRequest<'_>,
-        limit: Duration,
+        deadline: Deadline,
     ) -> Result<StreamResponse, DatabaseError> {
         let unsent = |reason: String| DatabaseError::Parameter(reason);
         let pipeline = Pipeline { requests: [request, StreamRequest::Close] };
@@ -92,7 +92,7 @@ impl Libsql {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let request = request.body(Full::new(body.into())).map_err(|error| unsent(error.to_string()))?;
-        let limits = Limits { deadline: Deadline::after(limit), max_bytes: MAX_ANSWER };
+        let limits = Limits { deadline, max_bytes: MAX_ANSWER };
         let answer = exchange(request, limits)
             .await
             .map_err(|error| DatabaseError::Statement(format!("the libSQL server: {error}")))?;

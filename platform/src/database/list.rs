@@ -1,6 +1,6 @@
 //! Pages of a table, newest first, read in the order of an index.
 
-use crate::{Access, Database, DatabaseError, Row, Value};
+use crate::{Access, Database, DatabaseError, Deadline, Row, Value};
 
 /// A page of a list, and where the next one begins.
 #[derive(Clone, Debug)]
@@ -90,12 +90,13 @@ impl ListQuery {
     pub async fn page<T>(
         mut self,
         database: &Database,
+        deadline: Deadline,
         from_row: impl Fn(&Row) -> Result<T, DatabaseError>,
     ) -> Result<Page<T>, DatabaseError> {
         // A row added between the two statements is looked at too, which does no harm.
         let mut end = None;
         if let Some((statement, parameters)) = self.end_of_scan() {
-            let rows = database.query(Access::Read(1), &statement, parameters).await?;
+            let rows = database.query(Access::Read(1), &statement, parameters, deadline).await?;
             end = rows.first().map(|row| self.key_of(row)).transpose()?;
             if let Some(end) = &end {
                 self.scanned.add(self.compared_with_key(">="), end.clone());
@@ -104,7 +105,7 @@ impl ListQuery {
         let (statement, parameters) = self.statement();
         // The extra row says that there is a next page.
         let limit = usize::from(self.limit);
-        let mut rows = database.query(Access::Read(limit + 1), &statement, parameters).await?;
+        let mut rows = database.query(Access::Read(limit + 1), &statement, parameters, deadline).await?;
         if rows.len() > limit {
             rows.truncate(limit);
             end = rows.last().map(|row| self.key_of(row)).transpose()?;

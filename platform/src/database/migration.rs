@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    Access, DatabaseError, Limits,
+    Access, DatabaseError,
     connection::{Connection, Statement},
     pause,
 };
-use crate::{Deadline, batch::MAX_WAIT, clock};
+use crate::{Deadline, clock};
 
 /// One step of a schema. See [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,7 @@ pub(super) async fn migrate(
     connection: &Connection,
     label: &'static str,
     migrations: &'static [Migration],
+    request: Deadline,
 ) -> Result<(), DatabaseError> {
     /// How long to retry. An attempt itself waits for locks, up to 5 s.
     const MAX_RETRY: Duration = Duration::from_secs(2);
@@ -49,7 +50,7 @@ pub(super) async fn migrate(
     loop {
         let late = deadline.has_passed();
         // The usual case costs one read. After a failure it comes first too: another instance may have been faster.
-        let attempt = match missing(connection, migrations).await {
+        let attempt = match missing(connection, migrations, request).await {
             Ok([]) => return Ok(()),
             Ok(missing) if !late => apply(connection, label, migrations.len() - missing.len(), missing).await,
             Ok(_) => return last,
@@ -75,8 +76,9 @@ pub(super) async fn migrate(
 async fn missing(
     connection: &Connection,
     migrations: &'static [Migration],
+    deadline: Deadline,
 ) -> Result<&'static [Migration], DatabaseError> {
-    let found = schema_version(connection).await?;
+    let found = schema_version(connection, deadline).await?;
     usize::try_from(found)
         .ok()
         .and_then(|found| migrations.get(found..))
@@ -111,10 +113,9 @@ async fn apply(
 }
 
 /// The number of migrations applied so far.
-async fn schema_version(connection: &Connection) -> Result<u64, DatabaseError> {
+async fn schema_version(connection: &Connection, deadline: Deadline) -> Result<u64, DatabaseError> {
     let statement = "SELECT coalesce(max(version), 0) AS version FROM schema_migrations";
-    let limits = Limits { turn: Deadline::after(MAX_WAIT), statement: MAX_WAIT };
-    match connection.execute(Access::Read(1), statement, vec![], limits).await {
+    match connection.execute(Access::Read(1), statement, vec![], deadline).await {
         Ok(rows) => rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?.get("version"),
         Err(DatabaseError::Statement(reason)) if reason.contains("no such table: schema_migrations") => Ok(0),
         Err(error) => Err(error),

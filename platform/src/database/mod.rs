@@ -9,16 +9,14 @@ mod row;
 mod spin;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use serde::Serialize;
-use tokio::sync::OnceCell;
 
 use crate::{
     Deadline,
-    batch::MAX_WAIT,
     clock::{self, Instant},
     random,
 };
@@ -38,7 +36,9 @@ pub use row::{FromValue, Row, Value};
 pub struct Database {
     location: Location,
     migrations: &'static [Migration],
-    opened: OnceCell<Connection>,
+    opened: OnceLock<Connection>,
+    /// Held by the request that opens it.
+    opening: tokio::sync::Mutex<()>,
     /// When opening last failed, and why.
     failure: Mutex<Option<(Instant, DatabaseError)>>,
 }
@@ -58,10 +58,16 @@ pub const ANY: usize = usize::MAX;
 impl Database {
     /// The database at a location, with its schema's migrations in order.
     pub const fn new(location: Location, migrations: &'static [Migration]) -> Self {
-        Self { location, migrations, opened: OnceCell::const_new(), failure: Mutex::new(None) }
+        Self {
+            location,
+            migrations,
+            opened: OnceLock::new(),
+            opening: tokio::sync::Mutex::const_new(()),
+            failure: Mutex::new(None),
+        }
     }
 
-    /// Runs one statement to completion and returns its rows, waiting for locks up to 5 s. Its writes are
+    /// Runs one statement to completion and returns its rows, waiting for locks until the deadline. Its writes are
     /// durable once this returns `Ok`.
     ///
     /// # Errors
@@ -71,19 +77,22 @@ impl Database {
         access: Access,
         statement: &str,
         parameters: impl IntoIterator<Item = Value>,
+        deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
-        let deadline = Deadline::after(MAX_WAIT);
+        const PAUSE: Duration = Duration::from_millis(1);
+
         let parameters: Vec<Value> = parameters.into_iter().collect();
         loop {
             match self.attempt(access, statement, parameters.clone(), deadline).await {
-                Err(error) if error.is_transient() && !deadline.has_passed() => {}
+                // With WASI 0.2 a statement blocks its instance: in the pause other things go on.
+                Err(error) if error.is_transient() && !deadline.has_passed() => clock::sleep(PAUSE).await,
                 result => return result,
             }
         }
     }
 
-    /// Like [`query`](Self::query), but gives up after a few milliseconds if the database is locked, and at the
-    /// deadline if the connection is not free: for a [`Batch`](crate::Batch), which is retried as a whole.
+    /// Like [`query`](Self::query), but gives up after a few milliseconds if the database is locked: for a
+    /// [`Batch`](crate::Batch), which is retried as a whole.
     ///
     /// # Errors
     /// The same; [`DatabaseError::Transient`] early.
@@ -94,7 +103,11 @@ impl Database {
         parameters: impl IntoIterator<Item = Value>,
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
-        self.execute(access, statement, parameters, Limits { turn: deadline, statement: MAX_WAIT }).await
+        let connection = match self.opened.get() {
+            Some(connection) => connection,
+            None => self.open(deadline).await?,
+        };
+        connection.execute(access, statement, parameters.into_iter().collect(), deadline).await
     }
 
     /// Like [`query`](Self::query), but hardly waits, neither for the connection nor for a server: for work that can be
@@ -109,55 +122,42 @@ impl Database {
         parameters: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
         const SHORT: Duration = Duration::from_millis(200);
-        let limits = Limits { turn: Deadline::after(SHORT), statement: SHORT };
-        self.execute(access, statement, parameters, limits).await
+        self.attempt(access, statement, parameters, Deadline::after(SHORT)).await
     }
 
-    async fn execute(
-        &self,
-        access: Access,
-        statement: &str,
-        parameters: impl IntoIterator<Item = Value>,
-        limits: Limits,
-    ) -> Result<Vec<Row>, DatabaseError> {
-        let connection = self.opened.get_or_try_init(|| self.open()).await?;
-        connection.execute(access, statement, parameters.into_iter().collect(), limits).await
-    }
-
-    /// Opens the database, unless that failed within the last second: requests that waited for the failed attempt would
-    /// otherwise try one after another, each for as long.
-    async fn open(&self) -> Result<Connection, DatabaseError> {
+    /// Opens the database, unless another request does so meanwhile, or that failed within the last second: requests that
+    /// waited for the failed attempt would otherwise try one after another.
+    async fn open(&self, deadline: Deadline) -> Result<&Connection, DatabaseError> {
         const PAUSE: Duration = Duration::from_secs(1);
 
+        // Whose turn it is goes on beyond its deadline: a migration that is broken off is lost.
+        let _turn = deadline.within(self.opening.lock()).await.ok_or(DatabaseError::Busy)?;
+        if let Some(connection) = self.opened.get() {
+            return Ok(connection);
+        }
         let failure = || self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, error)) = failure().as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
             return Err(error.clone());
         }
         // Whatever became of the schema's statements, none of the request's has begun.
-        let opened = self.try_to_open().await.map_err(|error| match error {
+        let opened = self.try_to_open(deadline).await.map_err(|error| match error {
             DatabaseError::Open { .. } | DatabaseError::NewerSchema { .. } => error,
             error => DatabaseError::Open { label: self.location.label(), reason: error.to_string() },
         });
-        if let Err(error) = &opened {
-            *failure() = Some((Instant::now(), error.clone()));
+        match opened {
+            Ok(connection) => Ok(self.opened.get_or_init(|| connection)),
+            Err(error) => {
+                *failure() = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
         }
-        opened
     }
 
-    async fn try_to_open(&self) -> Result<Connection, DatabaseError> {
+    async fn try_to_open(&self, deadline: Deadline) -> Result<Connection, DatabaseError> {
         let connection = Connection::open(&self.location).await?;
-        migrate(&connection, self.location.label(), self.migrations).await?;
+        migrate(&connection, self.location.label(), self.migrations, deadline).await?;
         Ok(connection)
     }
-}
-
-/// How long to wait for a turn, and for a statement.
-#[derive(Clone, Copy)]
-struct Limits {
-    /// When a statement must have begun, or it is [`DatabaseError::Busy`].
-    turn: Deadline,
-    /// How long a statement over HTTP may take from then on. One behind Spin's interface always runs to its end.
-    statement: Duration,
 }
 
 /// At least how long to wait after a transient error, where the database did not.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use credentials::{CredentialHash, Metadata, Reason, Timestamp, WorkerId};
+use credentials::{CredentialHash, KeyId, Metadata, Reason, Timestamp, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::DatabaseError;
@@ -137,9 +137,15 @@ impl FromValue for CredentialHash {
     }
 }
 
+impl FromValue for KeyId {
+    fn from_value(value: &Value) -> Option<Self> {
+        text(value)?.parse().ok()
+    }
+}
+
 impl FromValue for Reason {
     fn from_value(value: &Value) -> Option<Self> {
-        Self::new(text(value)?).ok()
+        text(value).map(Self::stored)
     }
 }
 

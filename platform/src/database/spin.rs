@@ -38,9 +38,9 @@ impl SpinDatabase {
         access: Access,
         statement: &str,
         parameters: Vec<Value>,
-        turn: Deadline,
+        deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
-        let mut opened = turn.within(self.opened.lock()).await.ok_or(DatabaseError::Busy)?;
+        let mut opened = deadline.within(self.opened.lock()).await.ok_or(DatabaseError::Busy)?;
         let mut result = opened.execute(access, statement, parameters.clone()).await;
         if let Err(DatabaseError::Disconnected(reason)) = &result {
             // The server refused the statement before it began, so running it again is running it once.

@@ -42,8 +42,8 @@ impl Guard {
     /// A guard with the comma-separated tokens of a variable, which lets everyone in if the variable is empty.
     ///
     /// # Errors
-    /// [`SettingsError::Value`] if a variable that is not empty has no token, or has one of fewer than 16 characters: a
-    /// route that was meant to be closed must not be open.
+    /// [`SettingsError::Value`] if a variable that is not empty has no token, or has one of fewer than 16 characters or
+    /// one that is not a `token68`: a route that was meant to be closed must not be open.
     pub fn open_without(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
         Self::new(variable, tokens, Unguarded::Open)
     }
@@ -61,7 +61,13 @@ impl Guard {
         if tokens.is_empty() && !list.is_empty() {
             return Err(SettingsError::value(variable, "is not empty, but has no token in it"));
         }
-        if tokens.iter().any(|token| token.chars().count() < Self::MIN_CHARACTERS) {
+        if !tokens.iter().all(|token| is_token68(token)) {
+            return Err(SettingsError::value(
+                variable,
+                "must have only letters, digits and - . _ ~ + / in each token, and = only at its end",
+            ));
+        }
+        if tokens.iter().any(|token| token.len() < Self::MIN_CHARACTERS) {
             return Err(SettingsError::value(variable, "must have at least 16 characters in each token"));
         }
         Ok(Self { tokens: tokens.into_iter().map(|token| Sha256::digest(token).into()).collect(), unguarded })
@@ -102,6 +108,13 @@ impl Guard {
         let digest: [u8; 32] = Sha256::digest(token).into();
         self.tokens.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&digest)).into()
     }
+}
+
+/// Whether a text is a `token68` (RFC 9110, section 11.2): no client could send another as its token.
+pub(crate) fn is_token68(text: &str) -> bool {
+    let token = text.trim_end_matches('=');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !token.is_empty() && token.bytes().all(allowed)
 }
 
 /// Middleware that checks a [`Guard`] before the body is parsed, so a stranger learns nothing about the body.
@@ -197,7 +210,31 @@ mod tests {
             let error = Guard::open_without("issuer_token", list).unwrap_err().to_string();
             assert!(error.starts_with("issuer_token ") && !error.contains("short"), "{list:?}: {error}");
         }
-        assert!(Guard::open_without("issuer_token", &"é".repeat(16)).is_ok(), "characters count, not bytes");
+    }
+
+    #[test]
+    fn a_token_that_no_client_can_send_is_an_error() {
+        for token in ["AZaz09-._~+/AZaz09", "0123456789abcdef==", "================a"] {
+            let usable = Guard::closed_without("admin_token", token).is_ok();
+            assert_eq!(usable, !token.starts_with('='), "{token}");
+        }
+        for token in [
+            "a-tökén-of-16-chars",
+            "a token of 16 characters",
+            "a-token\tof-16-characters",
+            "\"a-token-in-quotes-\"",
+            "a-token-with-a-$-in-it",
+            "a-token-with-=-in-it",
+            "a-token-with-(parens)",
+            "a-token-with-\u{200b}-in-it",
+            "================",
+        ] {
+            for list in [token.to_owned(), format!("{ONE},{token}"), format!("{token}, {ONE}")] {
+                let error = Guard::closed_without("admin_token", &list).unwrap_err().to_string();
+                assert!(error.starts_with("admin_token must have only letters"), "{list}: {error}");
+                assert!(!error.contains(token), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -24,20 +24,28 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, 
     // Even if the content type is wrong, the body is read: a connection with an unread body cannot be reused.
     let body = clock::within(MAX_BODY_TIME, read(headers, body)).await;
     let body = body.unwrap_or_else(|| Err(Problem::request_timeout()))?;
-    if is_json(headers) { Ok(body) } else { Err(Problem::unsupported_media_type()) }
+    if !is_json(headers) {
+        return Err(Problem::unsupported_media_type());
+    }
+    if is_encoded(headers) { Err(Problem::unsupported_content_encoding()) } else { Ok(body) }
 }
 
-/// Whether the content type is `application/json`. Parameters are ignored: RFC 8259, section 11, defines none.
+/// Whether the content type is `application/json` (RFC 9110, section 8.3). What follows the first semicolon is ignored:
+/// RFC 8259, section 11, defines no parameters.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse::<mime::Mime>().ok())
-            .is_some_and(|mime| mime.essence_str() == mime::APPLICATION_JSON.essence_str()),
-        _ => false,
-    }
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// Whether the body has a content coding other than `identity` (RFC 9110, section 8.4).
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 /// Reads a body of at most [`MAX_BODY_BYTES`].
@@ -104,8 +112,12 @@ mod tests {
 
     /// The length of the body, or the status of the refusal.
     async fn read(content_type: Option<&'static str>, body: impl Into<Body>) -> Result<usize, u16> {
-        let mut headers = HeaderMap::new();
-        headers.extend(content_type.map(|text| (header::CONTENT_TYPE, HeaderValue::from_static(text))));
+        let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).unwrap();
+        let headers = content_type.map(|text| (header::CONTENT_TYPE, value(text)));
+        read_with(headers.into_iter().collect(), body).await
+    }
+
+    async fn read_with(headers: HeaderMap, body: impl Into<Body>) -> Result<usize, u16> {
         let body = read_json(&headers, body.into()).await;
         body.map(|body| body.len()).map_err(|problem| problem.into_response().status().as_u16())
     }
@@ -114,7 +126,21 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_body_declared_as_json_is_accepted() {
-        for content_type in [JSON, Some("Application/JSON; charset=utf-8")] {
+        for content_type in [
+            JSON,
+            Some("Application/JSON; charset=utf-8"),
+            Some("application/json;charset=utf-8"),
+            Some("application/json ; charset=utf-8"),
+            Some("application/json;\tcharset=utf-8"),
+            Some("application/json\t;\t charset=utf-8"),
+            Some("application/json; charset=utf-8 ; v=1"),
+            Some("application/json;charset=\"utf-8\""),
+            Some("application/json; a=\"x; \\\" , y\"; b=c"),
+            Some("application/json; title=\"é\""),
+            Some("application/json;"),
+            Some("application/json; ;charset=utf-8;"),
+            Some(" application/json "),
+        ] {
             assert_eq!(read(content_type, "{}").await, Ok(2), "{content_type:?}");
         }
         for content_type in [
@@ -123,9 +149,45 @@ mod tests {
             Some("text/plain"),
             Some("application/x-www-form-urlencoded"),
             Some("application/jsonp"),
+            Some("application/json, application/json"),
+            Some("application /json"),
+            Some("application/problem+json"),
+            Some("text/plain; application/json"),
+            Some("; application/json"),
             Some("json"),
         ] {
             assert_eq!(read(content_type, "{}").await, Err(415), "{content_type:?}");
+        }
+        let twice = [(header::CONTENT_TYPE, JSON), (header::CONTENT_TYPE, JSON)];
+        let mut headers = HeaderMap::new();
+        for (name, value) in twice {
+            headers.append(name, HeaderValue::from_static(value.unwrap()));
+        }
+        assert_eq!(read_with(headers, "{}").await, Err(415));
+    }
+
+    #[tokio::test]
+    async fn a_body_with_a_content_coding_is_a_415() {
+        for (codings, length) in [
+            (&["identity"][..], Ok(2)),
+            (&["Identity, identity"], Ok(2)),
+            (&[""], Ok(2)),
+            (&["identity", " ,identity"], Ok(2)),
+            (&["gzip"], Err(415)),
+            (&["GZIP"], Err(415)),
+            (&["br"], Err(415)),
+            (&["deflate"], Err(415)),
+            (&["zstd"], Err(415)),
+            (&["identity,\tgzip"], Err(415)),
+            (&["identity", "x-gzip"], Err(415)),
+            (&["\u{e9}"], Err(415)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            for coding in codings {
+                headers.append(header::CONTENT_ENCODING, HeaderValue::from_bytes(coding.as_bytes()).unwrap());
+            }
+            assert_eq!(read_with(headers, "{}").await, length, "{codings:?}");
         }
     }
 

@@ -5,57 +5,58 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use credentials::{Secret, Tag};
 use http::{HeaderMap, HeaderName};
 
-/// In which Spin tells the address of the connection, as `address:port`. A client may send one too: only the last value
-/// is Spin's.
+/// Spin's header with the peer address, as `address:port`. Clients can send it too: only the last value counts.
 const CONNECTION: HeaderName = HeaderName::from_static("spin-client-addr");
 
-/// To which each proxy adds the address that it was called from, at the end.
+/// Each proxy appends the address that it was called from.
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The client that sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Its address.
-    pub address: IpAddr,
-    /// Whether forwarded addresses were sent that nobody was told to believe: then this may be a proxy.
+    /// Its address. `None` where neither a trusted proxy nor the host tells it, as for calls by another component.
+    pub address: Option<IpAddr>,
+    /// Whether more addresses were forwarded than are believed: then this may be a proxy.
     pub ignores_forwarded: bool,
 }
 
 impl Client {
     /// The client of a request that came through this number of trusted proxies.
     ///
-    /// Each of them says where it was called from; what is to the left of that, the client may have made up. `None` for a
-    /// call by another component, and where the host does not tell the address.
-    pub fn of(headers: &HeaderMap, trusted_proxies: usize) -> Option<Self> {
-        let connection = headers.get_all(CONNECTION).iter().next_back().and_then(|value| value.to_str().ok());
-        let connection = connection.and_then(parse);
-        if connection.is_some_and(|address| address.is_unspecified()) {
-            return None;
+    /// Each of them says where it was called from; the client may have made up what is to the left of that.
+    pub fn of(headers: &HeaderMap, trusted_proxies: usize) -> Self {
+        let connection = headers.get_all(CONNECTION).iter().next_back();
+        let connection = connection.and_then(|value| parse(value.as_bytes()));
+        // From the nearest to the farthest. Only those that are believed need be addresses, or even text.
+        let forwarded = || {
+            let values = headers.get_all(FORWARDED).iter().rev();
+            values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','))
+        };
+        let believed = forwarded().take(trusted_proxies).map_while(parse).last();
+        Self {
+            // A call by another component comes from 0.0.0.0.
+            address: believed.or(connection.filter(|address| !address.is_unspecified())),
+            ignores_forwarded: forwarded().nth(trusted_proxies).is_some(),
         }
-        let forwarded = headers.get_all(FORWARDED).iter().rev();
-        let forwarded = forwarded.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
-        // From the nearest to the farthest, up to the first that says nothing.
-        let believed = forwarded.take(trusted_proxies).map_while(parse);
-        Some(Self {
-            address: believed.last().or(connection)?,
-            ignores_forwarded: trusted_proxies == 0 && headers.contains_key(FORWARDED),
-        })
     }
 
     /// A keyed hash of the client's network: its IPv4 address, or the /64 of its IPv6 address, all of which one
-    /// subscriber has (RFC 6177).
+    /// subscriber has (RFC 6177). All clients without an address have one.
     pub fn network(&self, secret: &Secret) -> Tag {
         let network = match self.address {
-            IpAddr::V4(_) => self.address,
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+            Some(IpAddr::V6(address)) => {
+                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).to_string()
+            }
+            Some(address) => address.to_string(),
+            None => "unknown".to_owned(),
         };
         secret.tag(format!("client\n{network}").as_bytes())
     }
 }
 
 /// An address with or without a port, an IPv6 address also in brackets.
-fn parse(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn parse(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text.trim_ascii()).ok()?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     address.map(|address| address.to_canonical())
@@ -63,72 +64,110 @@ fn parse(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
-    fn client(connection: &[&str], forwarded: &[&str], trusted_proxies: usize) -> Option<String> {
+    fn client(connection: &[&str], forwarded: &[&str], trusted_proxies: usize) -> Client {
         let mut headers = HeaderMap::new();
         for (name, values) in [(CONNECTION, connection), (FORWARDED, forwarded)] {
-            headers.extend(values.iter().map(|value| (name.clone(), value.parse().unwrap())));
+            let values = values.iter().map(|value| HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.extend(values.map(|value| (name.clone(), value)));
         }
-        Client::of(&headers, trusted_proxies).map(|client| client.address.to_string())
+        Client::of(&headers, trusted_proxies)
+    }
+
+    fn address(text: &str) -> Option<IpAddr> {
+        text.parse().ok()
     }
 
     #[test]
     fn without_trusted_proxies_the_client_is_whoever_connected() {
-        for (connection, address) in [
-            (&["192.0.2.1:40000"][..], Some("192.0.2.1")),
-            (&["[2001:db8::1]:40000"], Some("2001:db8::1")),
-            (&["[::ffff:192.0.2.1]:40000"], Some("192.0.2.1")),
-            (&["203.0.113.9:1", "192.0.2.1:40000"], Some("192.0.2.1")),
-            (&["0.0.0.0:0"], None),
-            (&["192.0.2.1:1", "0.0.0.0:0"], None),
-            (&["unknown"], None),
-            (&[], None),
+        for (connection, expected) in [
+            (&["192.0.2.1:40000"][..], "192.0.2.1"),
+            (&["[2001:db8::1]:40000"], "2001:db8::1"),
+            (&["[::ffff:192.0.2.1]:40000"], "192.0.2.1"),
+            (&["203.0.113.9:1", "192.0.2.1:40000"], "192.0.2.1"),
+            (&["é", "192.0.2.1:40000"], "192.0.2.1"),
+            (&["0.0.0.0:0"], "none"),
+            (&["[::]:0"], "none"),
+            (&["192.0.2.1:1", "0.0.0.0:0"], "none"),
+            (&["unknown"], "none"),
+            (&["é"], "none"),
+            (&[], "none"),
         ] {
-            assert_eq!(client(connection, &["203.0.113.7"], 0).as_deref(), address, "{connection:?}");
+            assert_eq!(client(connection, &["203.0.113.7"], 0).address, address(expected), "{connection:?}");
         }
     }
 
     #[test]
     fn each_trusted_proxy_vouches_for_one_forwarded_address() {
-        let proxy = &["192.0.2.1:40000"];
-        for (forwarded, trusted, address) in [
+        for (forwarded, trusted, expected) in [
             (&["203.0.113.7"][..], 1, "203.0.113.7"),
             (&["198.51.100.1, 203.0.113.7"], 1, "203.0.113.7"),
             (&["198.51.100.1, 203.0.113.7"], 2, "198.51.100.1"),
             (&["198.51.100.1", "203.0.113.7"], 1, "203.0.113.7"),
             (&["198.51.100.1", "203.0.113.7"], 2, "198.51.100.1"),
+            (&["198.51.100.1 ,\t203.0.113.7\t"], 1, "203.0.113.7"),
             (&["203.0.113.7:4711"], 1, "203.0.113.7"),
             (&["[2001:db8::7]:4711"], 1, "2001:db8::7"),
             (&["[2001:db8::7]"], 1, "2001:db8::7"),
             (&["2001:db8::7"], 1, "2001:db8::7"),
-            // Fewer than there should be, and what no proxy says.
+            // What the client made up need not be text.
+            (&["é, 203.0.113.7"], 1, "203.0.113.7"),
+            (&["\u{80}", "203.0.113.7"], 1, "203.0.113.7"),
+            (&["é,198.51.100.1, 203.0.113.7"], 2, "198.51.100.1"),
+            // Fewer than there should be, and something that no proxy says.
             (&[], 1, "192.0.2.1"),
             (&["203.0.113.7"], 3, "203.0.113.7"),
             (&["unknown"], 1, "192.0.2.1"),
+            (&["é"], 1, "192.0.2.1"),
+            (&["é, 203.0.113.7"], 2, "203.0.113.7"),
             (&["198.51.100.1, , 203.0.113.7"], 3, "203.0.113.7"),
             (&["198.51.100.1,"], 1, "192.0.2.1"),
         ] {
-            assert_eq!(
-                client(proxy, forwarded, trusted).as_deref(),
-                Some(address),
-                "{forwarded:?} {trusted}"
-            );
+            let client = client(&["192.0.2.1:40000"], forwarded, trusted);
+            assert_eq!(client.address, address(expected), "{forwarded:?} {trusted}");
         }
-        assert_eq!(client(&["0.0.0.0:0"], &["203.0.113.7"], 1), None, "a chained call");
+    }
+
+    #[test]
+    fn a_forwarded_address_counts_also_where_the_host_tells_none() {
+        for connection in [&[][..], &["0.0.0.0:0"], &["unknown"]] {
+            assert_eq!(client(connection, &["203.0.113.7"], 1).address, address("203.0.113.7"));
+            assert_eq!(client(connection, &["203.0.113.7"], 0).address, None);
+            assert_eq!(client(connection, &[], 1).address, None);
+        }
+    }
+
+    #[test]
+    fn more_forwarded_addresses_than_trusted_proxies_are_noticed() {
+        for (forwarded, trusted, ignores) in [
+            (&[][..], 0, false),
+            (&[], 1, false),
+            (&["203.0.113.7"], 0, true),
+            (&["203.0.113.7"], 1, false),
+            (&["198.51.100.1, 203.0.113.7"], 1, true),
+            (&["198.51.100.1", "203.0.113.7"], 1, true),
+            (&["198.51.100.1, 203.0.113.7"], 2, false),
+            (&["unknown, 198.51.100.1, 203.0.113.7"], 2, true),
+            (&["198.51.100.1, unknown, 203.0.113.7"], 3, false),
+        ] {
+            let client = client(&["192.0.2.1:40000"], forwarded, trusted);
+            assert_eq!(client.ignores_forwarded, ignores, "{forwarded:?} {trusted}");
+        }
     }
 
     #[test]
     fn an_ipv6_network_has_64_bits_and_an_ipv4_network_all() {
         let secret = Secret::new(&"s".repeat(32)).unwrap();
-        let network = |address: &str| {
-            Client { address: address.parse().unwrap(), ignores_forwarded: false }.network(&secret)
-        };
+        let client = |text| Client { address: address(text), ignores_forwarded: false };
+        let network = |text| client(text).network(&secret);
         assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff:ffff:ffff:ffff"));
         assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_ne!(network("none"), network("::"), "no address is a network of its own");
         let other = Secret::new(&"t".repeat(32)).unwrap();
-        let client = Client { address: "192.0.2.1".parse().unwrap(), ignores_forwarded: false };
-        assert_ne!(client.network(&secret), client.network(&other), "the hash is keyed");
+        assert_ne!(network("192.0.2.1"), client("192.0.2.1").network(&other), "the hash is keyed");
     }
 }

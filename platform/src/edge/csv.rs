@@ -11,7 +11,7 @@ use super::Problem;
 /// What a formula begins with.
 const SIGNS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// Where a spreadsheet may begin a cell that is none, if it is set to other separators than the comma.
+/// Where a spreadsheet that is set to another separator than the comma begins a new cell.
 const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
 
 /// A row for each item, below the names of the columns if `header` says so.
@@ -42,23 +42,25 @@ fn cells(columns: &[&str], json: &str) -> Result<Vec<String>, serde_json::Error>
     let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json)?;
     let cell = |column: &&str| {
         let json = members.get(*column).map(|value| value.get()).unwrap_or_default();
-        if json.starts_with('"') {
-            serde_json::from_str(json).map(|text: String| without_formula(&text))
-        } else {
-            Ok(without_formula(json))
+        match json.bytes().next() {
+            Some(b'"') => serde_json::from_str(json).map(|text: String| as_text(&text)),
+            Some(b'{' | b'[') => Ok(as_text(json)),
+            _ => Ok(json.to_owned()),
         }
     };
     columns.iter().map(cell).collect()
 }
 
-/// The text with an apostrophe before each sign that could begin a formula, and before white space that a spreadsheet
-/// drops from the beginning of a cell (OWASP, "CSV Injection").
+/// The text with apostrophes, so that a spreadsheet takes it for text: at the beginning of a number, of which it would
+/// keep 15 digits and no leading zeros, or of white space that it drops; and before each sign that could begin a formula
+/// (OWASP, "CSV Injection"). The page has the same rule: `web/static/csv.js`.
 ///
 /// Excel splits at its own separator even within the quotes of a cell, unless that cell is the first one. So a formula
-/// may also begin after such a separator, and after quotes that follow it.
-fn without_formula(text: &str) -> String {
+/// may also begin after such a separator, and after quotes that follow it. Other programs trim cells: what they drop does
+/// not separate a sign from the beginning.
+fn as_text(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    if text.starts_with(['\t', '\r', '\n']) {
+    if text.starts_with(['\t', '\r', '\n']) || is_number(text) {
         safe.push('\'');
     }
     let mut begins = true;
@@ -66,10 +68,37 @@ fn without_formula(text: &str) -> String {
         if begins && SIGNS.contains(&character) {
             safe.push('\'');
         }
-        begins = SEPARATORS.contains(&character) || (begins && character == '"');
+        begins = SEPARATORS.contains(&character) || (begins && (character == '"' || is_dropped(character)));
         safe.push(character);
     }
     safe
+}
+
+/// Whether a spreadsheet takes the text for a number: digits, perhaps with a decimal point or comma and an exponent. It
+/// reads full-width forms, too.
+fn is_number(text: &str) -> bool {
+    let narrow = |wide| match wide {
+        '！'..='～' => char::from_u32(u32::from(wide) - 0xfee0).unwrap_or(wide),
+        other => other,
+    };
+    let number: String = text.trim_matches(is_dropped).chars().map(narrow).collect();
+    let number = number.replacen(',', ".", 1);
+    number.starts_with(|first: char| first.is_ascii_digit() || first == '.') && number.parse::<f64>().is_ok()
+}
+
+/// Whether a program that trims a cell may drop this character: white space, and what has no shape of its own (Unicode's
+/// controls, format characters and `Default_Ignorable_Code_Point`).
+fn is_dropped(character: char) -> bool {
+    character.is_whitespace()
+        || character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 #[cfg(test)]
@@ -96,31 +125,34 @@ mod tests {
         assert_eq!(write(&["metadata"], false, &[item]).unwrap(), row.as_bytes());
     }
 
+    /// Cells and what becomes of them, which the tests of the page have, too.
+    #[derive(serde::Deserialize)]
+    struct Cases {
+        signs: Vec<char>,
+        before: Vec<String>,
+        changed: Vec<(String, String)>,
+        unchanged: Vec<String>,
+    }
+
     #[test]
-    fn no_cell_begins_a_formula() {
-        for sign in SIGNS {
-            for (text, safe) in [
-                (format!("{sign}1"), format!("'{sign}1")),
-                (format!("a;{sign}1"), format!("a;'{sign}1")),
-                (format!("a\t{sign}1"), format!("a\t'{sign}1")),
-                (format!("a\r\n{sign}1\n{sign}1"), format!("a\r\n'{sign}1\n'{sign}1")),
-                (format!("a;\"\"{sign}1"), format!("a;\"\"'{sign}1")),
-                (format!("\t{sign}1"), format!("'\t'{sign}1")),
-            ] {
-                assert_eq!(without_formula(&text), safe, "{text:?}");
-            }
+    fn no_cell_is_a_formula_or_a_number_to_a_spreadsheet() {
+        let cases: Cases = serde_json::from_str(include_str!("csv_cells.json")).unwrap();
+        assert_eq!(cases.signs, SIGNS);
+        for (before, sign) in cases.before.iter().flat_map(|before| SIGNS.map(|sign| (before, sign))) {
+            assert_eq!(as_text(&format!("{before}{sign}1")), format!("{before}'{sign}1"));
         }
-        for (text, safe) in [("\ta", "'\ta"), ("\ra", "'\ra"), ("\na", "'\na")] {
-            assert_eq!(without_formula(text), safe, "{text:?}");
+        for (text, safe) in cases.changed {
+            assert_eq!(as_text(&text), safe, "{text:?}");
+        }
+        for text in cases.unchanged {
+            assert_eq!(as_text(&text), text);
         }
     }
 
     #[test]
-    fn other_cells_are_as_they_were() {
-        for text in
-            ["", "a", "a-b", "a=b, c@d", "a; -b", "\"a\"", "2026-11-23T16:58:30.108Z", "::1", "{\"a\":-1}"]
-        {
-            assert_eq!(without_formula(text), text);
-        }
+    fn a_key_id_of_digits_is_text_and_a_count_is_a_number() {
+        let item = json!({ "key_id": "891000238129e142", "request_id": "42", "count": 42 });
+        let row = write(&["key_id", "request_id", "count"], false, &[item]).unwrap();
+        assert_eq!(row, b"\"'891000238129e142\",\"'42\",\"42\"\r\n");
     }
 }

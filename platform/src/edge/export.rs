@@ -6,16 +6,14 @@ use axum::{
     extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
-use headers::HeaderMapExt;
-use headers_accept::Accept;
 use http::{HeaderMap, HeaderValue, Uri, header, request::Parts};
 use mediatype::{
-    MediaType, MediaTypeBuf, Name, ReadParams,
-    names::{APPLICATION, CSV, JSON, Q, TEXT},
+    MediaType, Name,
+    names::{APPLICATION, CSV, JSON, TEXT},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Cursors, Json, Problem, csv};
+use super::{Cursors, Json, Problem, accept::negotiate, csv};
 use crate::Page;
 
 /// A list, and what it is called in answers.
@@ -121,26 +119,16 @@ impl Export {
 }
 
 impl Format {
-    /// The format that the client prefers (RFC 9110, section 12.5.1): JSON if it does not say, or accepts none of them.
-    /// Of those it likes equally well, the one it names more precisely, or first.
+    /// The format that the client prefers: JSON if it does not say, or accepts none of them.
     fn preferred(headers: &HeaderMap) -> Self {
         const X_NDJSON: Name<'_> = Name::new_unchecked("x-ndjson");
-        /// Parameters such as `charset` make no difference.
-        fn with_quality_only(range: &MediaTypeBuf) -> MediaTypeBuf {
-            let quality: Vec<_> = range.params().filter(|(name, _)| *name == Q).collect();
-            MediaTypeBuf::from_parts(range.ty(), range.subty(), range.suffix(), &quality)
-        }
 
         let formats = [
             (MediaType::new(APPLICATION, JSON), Self::Json),
             (MediaType::new(TEXT, CSV), Self::Csv),
             (MediaType::new(APPLICATION, X_NDJSON), Self::Ndjson),
         ];
-        let accept = headers.typed_get::<Accept>();
-        let accept = accept.map(|accept| accept.media_types().map(with_quality_only).collect::<Accept>());
-        let preferred = accept.and_then(|accept| accept.negotiate(formats.iter().map(|(name, _)| name)));
-        let format = formats.iter().find(|(name, _)| Some(name) == preferred);
-        format.map_or(Self::Json, |(_, format)| *format)
+        negotiate(headers, &formats).unwrap_or(Self::Json)
     }
 }
 
@@ -192,6 +180,17 @@ mod tests {
             (&["application/*, application/json;q=0.5"], Format::Ndjson),
             (&["*/*, application/json;q=0"], Format::Csv),
             (&["text/*;q=0.9, text/csv;q=0.1, */*;q=0.2"], Format::Json),
+            // White space, empty elements and quoted strings, as the grammar has them.
+            (&["text/csv ; q=1 , application/json;q=0.1"], Format::Csv),
+            (&["text/csv\t;\tq=0.9,\tapplication/json;q=0.1"], Format::Csv),
+            (&["text/csv;Q=0.9, application/json;q=0.1"], Format::Csv),
+            (&["application/json;q=0.100,text/csv;q=1.000"], Format::Csv),
+            (&[",text/csv,,"], Format::Csv),
+            (&["", "text/csv"], Format::Csv),
+            (&["text/csv;x=\"a,b;q=0\""], Format::Csv),
+            (&["text/csv;x=\"a\\\"b\";q=0.9, application/json;q=0.1"], Format::Csv),
+            (&["text/csv;"], Format::Csv),
+            (&["nonsense, text/csv"], Format::Csv),
             // Equally good.
             (&["*/*, text/csv"], Format::Csv),
             (&["application/x-ndjson, text/csv"], Format::Ndjson),

@@ -1,25 +1,33 @@
 //! Health checks and their answer.
 
-use std::{borrow::Cow, fmt::Display};
+use std::{borrow::Cow, fmt::Display, future::Future, time::Duration};
 
 use axum::response::{IntoResponse, Response};
-use credentials::Timestamp;
+use credentials::{KeyId, Timestamp};
 use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::sync::Mutex;
 
 use super::{Json, RequestId};
-use crate::{Settings, SettingsError};
+use crate::{Settings, SettingsError, clock::Instant};
 
 /// The check of one thing a service needs.
 #[derive(Clone, Debug)]
 pub struct Check {
     name: &'static str,
-    /// What is wrong, in words fit for the public answer.
+    /// What is wrong, in words fit for the public response.
     failure: Option<Cow<'static, str>>,
+    /// What may be wrong although the service can do its work, in such words.
+    warning: Option<String>,
     /// What is wrong, for the log only.
     reason: Option<String>,
 }
+
+/// The last results of a service's checks. They stand for a second: health routes are open to anyone, and checks cost
+/// writes and calls.
+#[derive(Debug, Default)]
+pub struct Checks(Mutex<Option<(Instant, Vec<Check>)>>);
 
 /// The health of a service: 200 and `healthy` if every check passes, else 503, `unhealthy` and the checks.
 #[derive(Clone, Debug)]
@@ -37,30 +45,40 @@ struct HealthBody {
     version: &'static str,
     #[serde(skip_serializing_if = "Map::is_empty")]
     checks: Map<String, Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    warnings: Map<String, Value>,
+}
+
+impl Checks {
+    /// How long results stand.
+    const MAX_AGE: Duration = Duration::from_secs(1);
+
+    /// The results of the last second, or those of `run`, which are logged unless they are good. Requests that arrive
+    /// while the checks run wait for the results.
+    pub async fn get<F: Future<Output = Vec<Check>>>(
+        &self,
+        settings: &Settings,
+        request_id: &RequestId,
+        run: impl FnOnce() -> F,
+    ) -> Vec<Check> {
+        let mut last = self.0.lock().await;
+        if let Some((_, checks)) = last.as_ref().filter(|(time, _)| time.elapsed() < Self::MAX_AGE) {
+            return checks.clone();
+        }
+        let checks = run().await;
+        checks.iter().for_each(|check| check.log(settings, request_id));
+        *last = Some((Instant::now(), checks.clone()));
+        checks
+    }
 }
 
 impl Health {
-    /// Sums up the checks of a service, and logs those that failed.
-    pub fn new(
-        settings: &Settings,
-        request_id: &RequestId,
-        version: &'static str,
-        timestamp: Timestamp,
-        checks: &[Check],
-    ) -> Self {
-        for check in checks.iter().filter(|check| check.failure.is_some()) {
-            tracing::error!(
-                service = settings.service,
-                worker = settings.worker_id.as_str(),
-                request_id = request_id.as_str(),
-                check = check.name,
-                reason = check.reason.as_deref().or(check.failure.as_deref()),
-                "health check failed"
-            );
-        }
+    /// Sums up the checks of a service.
+    pub fn new(settings: &Settings, version: &'static str, timestamp: Timestamp, checks: &[Check]) -> Self {
         let healthy = checks.iter().all(|check| check.failure.is_none());
         let describe =
             |check: &Check| (check.name.to_owned(), check.failure.as_deref().unwrap_or("ok").into());
+        let warning = |check: &Check| Some((check.name.to_owned(), check.warning.as_deref()?.into()));
         Self {
             healthy,
             body: HealthBody {
@@ -70,15 +88,20 @@ impl Health {
                 timestamp,
                 version,
                 checks: if healthy { Map::new() } else { checks.iter().map(describe).collect() },
+                warnings: checks.iter().filter_map(warning).collect(),
             },
         }
     }
 }
 
 impl Check {
+    fn ok(name: &'static str) -> Self {
+        Self { name, failure: None, warning: None, reason: None }
+    }
+
     /// The checks that the secrets and the other settings can be used.
     pub fn settings(error: Option<&SettingsError>) -> [Self; 2] {
-        let mut checks = ["secret", "settings"].map(|name| Self { name, failure: None, reason: None });
+        let mut checks = ["secret", "settings"].map(Self::ok);
         match error {
             None => {}
             Some(SettingsError::Keys(_)) => checks[0].failure = error.map(|error| error.to_string().into()),
@@ -93,10 +116,41 @@ impl Check {
         checks
     }
 
-    /// The check for the result of an attempt. The error is for the log only, `failure` for the answer.
+    /// The check for the result of an attempt. The error is for the log only, `failure` for the response.
     pub fn outcome(name: &'static str, result: Result<(), impl Display>, failure: &'static str) -> Self {
         let reason = result.err().map(|error| error.to_string());
-        Self { name, failure: reason.is_some().then_some(failure.into()), reason }
+        Self { failure: reason.is_some().then_some(failure.into()), reason, ..Self::ok(name) }
+    }
+
+    /// The check that the configured secrets fit what is stored. Credentials of other keys are `not_found` and can be
+    /// issued again: that is a warning if some keys are missing, as after a secret was removed, and a failure if all are.
+    pub fn keys(stored: &[KeyId], configured: &[KeyId]) -> Self {
+        let missing: Vec<_> = stored.iter().filter(|key_id| !configured.contains(key_id)).collect();
+        let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut check = Self::ok("keys");
+        if missing.is_empty() {
+            return check;
+        }
+        if missing.len() == stored.len() {
+            let text = format!("all credentials were issued under secrets that are not configured: {names}");
+            check.failure = Some(text.into());
+        } else {
+            check.warning =
+                Some(format!("credentials were issued under secrets that are not configured: {names}"));
+        }
+        check
+    }
+
+    fn log(&self, settings: &Settings, request_id: &RequestId) {
+        let (service, worker) = (settings.service, settings.worker_id.as_str());
+        let (request_id, check) = (request_id.as_str(), self.name);
+        if let Some(failure) = self.failure.as_deref() {
+            let reason = self.reason.as_deref().unwrap_or(failure);
+            tracing::error!(service, worker, request_id, check, reason, "health check failed");
+        }
+        if let Some(reason) = self.warning.as_deref() {
+            tracing::warn!(service, worker, request_id, check, reason, "health check warns");
+        }
     }
 }
 
@@ -107,5 +161,58 @@ impl IntoResponse for Health {
             return body.into_response();
         }
         (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use credentials::{Secret, WorkerId};
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::Origins;
+
+    fn settings() -> Settings {
+        Settings { service: "test", worker_id: WorkerId::named("worker-1"), origins: Origins::Any }
+    }
+
+    fn body(checks: &[Check]) -> Value {
+        let health = Health::new(&settings(), "1.0.0", Timestamp::from_millis(0).unwrap(), checks);
+        serde_json::to_value(health.body).unwrap()
+    }
+
+    fn key_id(letter: &str) -> KeyId {
+        Secret::new(&letter.repeat(32)).unwrap().key_id()
+    }
+
+    #[test]
+    fn stored_keys_that_are_not_configured_are_named() {
+        let (a, b, c) = (key_id("a"), key_id("b"), key_id("c"));
+        for stored in [&[][..], &[a], &[b], &[a, b]] {
+            let health = body(&[Check::keys(stored, &[a, b])]);
+            assert_eq!((&health["status"], health.get("warnings")), (&Value::from("healthy"), None));
+        }
+        let health = body(&[Check::keys(&[a, c], &[a, b])]);
+        assert_eq!(health["status"], "healthy");
+        let warning = health["warnings"]["keys"].as_str().unwrap();
+        assert!(warning.contains(&c.to_string()) && !warning.contains(&a.to_string()), "{warning}");
+        let health = body(&[Check::keys(&[b, c], &[a])]);
+        assert_eq!(health["status"], "unhealthy");
+        let failure = health["checks"]["keys"].as_str().unwrap();
+        assert!(failure.contains(&b.to_string()) && failure.contains(&c.to_string()), "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn results_of_checks_stand_for_a_second() {
+        let (checks, settings) = (Checks::default(), settings());
+        let request_id = RequestId::of(&HeaderMap::new());
+        let get = |result: Result<(), &'static str>| {
+            checks.get(&settings, &request_id, async move || vec![Check::outcome("x", result, "broken")])
+        };
+        assert_eq!(body(&get(Ok(())).await)["status"], "healthy");
+        tokio::time::sleep(Duration::from_millis(990)).await;
+        assert_eq!(body(&get(Err("late")).await)["status"], "healthy");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(body(&get(Err("late")).await)["checks"]["x"], "broken");
     }
 }

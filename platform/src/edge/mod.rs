@@ -1,6 +1,7 @@
 //! The HTTP edge: what all answers have in common (problem documents, CORS, request ids, headers, a log line), and the
 //! types that handlers are written with.
 
+mod accept;
 mod access;
 mod body;
 mod client;
@@ -27,19 +28,21 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Collected};
 use tower::ServiceExt;
-use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 use tracing::Level;
 
-use crate::{Settings, SettingsError};
+use crate::{Origins, Settings, SettingsError};
 
+pub use accept::negotiate;
+pub(crate) use access::is_token68;
 pub use access::{Guard, require};
 pub use body::MAX_BODY_BYTES;
 pub use client::Client;
 pub use cursor::Cursors;
 pub use export::{Export, List};
-pub use health::{Check, Health};
+pub use health::{Check, Checks, Health};
 pub use json::{Items, Json, Outcome, given};
-pub use problem::Problem;
+pub use problem::{Problem, limit_reached};
 pub use query::{Listing, Query};
 pub use request_id::RequestId;
 pub use service::Service;
@@ -68,23 +71,23 @@ impl Edge {
     /// Completes the routes of a service with these settings.
     #[must_use]
     pub fn new(routes: Router, settings: &Settings) -> Self {
-        Self::of(routes, settings.service, settings.worker_id.to_string(), &settings.cors_origin)
+        Self::of(routes, settings.service, settings.worker_id.to_string(), &settings.origins)
     }
 
     /// Completes the routes of a component without a worker id.
     #[must_use]
-    pub fn unnamed(routes: Router, service: &'static str, cors_origin: &str) -> Self {
-        Self::of(routes, service, "none".to_owned(), cors_origin)
+    pub fn unnamed(routes: Router, service: &'static str, origins: &Origins) -> Self {
+        Self::of(routes, service, "none".to_owned(), origins)
     }
 
-    fn of(routes: Router, service: &'static str, worker: String, cors_origin: &str) -> Self {
+    fn of(routes: Router, service: &'static str, worker: String, origins: &Origins) -> Self {
         let mut routes = routes
             .fallback(async || Problem::no_such_path())
             .method_not_allowed_fallback(async || Problem::method_not_allowed());
         if tracing::enabled!(Level::INFO) {
             routes = routes.layer(middleware::from_fn(name_route));
         }
-        Self { service, worker, routes: tower::Layer::layer(&cors(cors_origin), routes) }
+        Self { service, worker, routes: tower::Layer::layer(&cors(origins), routes) }
     }
 
     /// Answers one request: gives it its id, and the answer its problem document, headers and log line.
@@ -175,27 +178,23 @@ fn add_headers(headers: &mut HeaderMap, request_id: &RequestId) {
     }
 }
 
-/// CORS for `*` or a comma-separated list of origins. Invalid entries are skipped and logged.
-fn cors(origins: &str) -> CorsLayer {
+/// CORS for these origins.
+fn cors(origins: &Origins) -> CorsLayer {
     /// How long a browser may cache the answer to a preflight; Chromium's own limit is two hours.
     const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
 
-    let allowed = if origins.trim() == "*" {
-        AllowOrigin::any()
-    } else {
-        let entries = origins.split(',').map(|entry| entry.trim().trim_end_matches('/'));
-        AllowOrigin::list(entries.filter(|entry| !entry.is_empty()).filter_map(|origin| {
-            let value = HeaderValue::from_str(origin).ok().filter(|_| is_origin(origin));
-            if value.is_none() {
-                tracing::warn!(origin, "cors_origin has an entry that is no origin (scheme://host[:port])");
-            }
-            value
-        }))
+    let (allowed, vary) = match origins.clone() {
+        Origins::Any => (AllowOrigin::any(), vec![]),
+        listed => {
+            (AllowOrigin::predicate(move |origin, _| listed.allow(origin.as_bytes())), vec![header::ORIGIN])
+        }
     };
     CorsLayer::new()
         .allow_origin(allowed)
+        .vary(vary)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, RequestId::HEADER])
+        // Any: tracing in browsers adds headers of many names, and none of them opens anything here.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             RequestId::HEADER,
             header::LINK,
@@ -205,13 +204,6 @@ fn cors(origins: &str) -> CorsLayer {
             problem::RATE_LIMIT_POLICY,
         ])
         .max_age(MAX_AGE)
-}
-
-/// Whether the text is an origin as browsers send it (RFC 6454, section 6.2): scheme, host and optional port.
-pub(crate) fn is_origin(text: &str) -> bool {
-    text.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/" && uri.query().is_none()
-    })
 }
 
 #[cfg(test)]
@@ -226,7 +218,7 @@ mod tests {
         let settings = Settings {
             service: "test",
             worker_id: WorkerId::named("worker-1"),
-            cors_origin: cors_origin.to_owned(),
+            origins: cors_origin.parse().unwrap(),
         };
         let routes = Router::new()
             .route("/ok", routing::get(async || "fine"))
@@ -317,23 +309,38 @@ mod tests {
         assert_eq!((head.status.as_u16(), body.as_str()), (204, ""));
         assert_eq!(header(&head, "access-control-allow-origin"), Some("*"));
         assert_eq!(header(&head, "access-control-allow-methods"), Some("GET,HEAD,POST,OPTIONS"));
-        assert_eq!(
-            header(&head, "access-control-allow-headers"),
-            Some("content-type,authorization,x-request-id")
-        );
         assert_eq!(header(&head, "access-control-max-age"), Some("3600"));
     }
 
     #[tokio::test]
+    async fn a_preflight_allows_every_header_that_it_asks_for() {
+        for headers in [
+            "content-type,authorization,x-request-id",
+            "traceparent,tracestate,baggage,sentry-trace",
+            "x-datadog-trace-id, x-b3-traceid, b3, newrelic",
+        ] {
+            let preflight = [
+                ("origin", "https://app.example"),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", headers),
+            ];
+            for list in ["*", "https://app.example"] {
+                let (head, _) = send(app(list), "OPTIONS", "/write", &preflight).await;
+                assert_eq!(header(&head, "access-control-allow-headers"), Some(headers));
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn only_listed_origins_are_allowed_and_only_the_requesting_one_is_named() {
-        let list = "https://a.example, https://b.example:8443/, not an origin, https://c.example/path";
-        for origin in ["https://a.example", "https://b.example:8443"] {
+        let list = "https://a.example, https://B.example:8443/, HTTPS://D.example:443";
+        for origin in ["https://a.example", "https://b.example:8443", "https://d.example"] {
             let (head, _) = send(app(list), "GET", "/ok", &[("origin", origin)]).await;
             assert_eq!(header(&head, "access-control-allow-origin"), Some(origin));
             assert!(header(&head, "vary").unwrap().contains("origin"));
         }
         for origin in
-            ["https://evil.example", "https://c.example/path", "https://c.example", "not an origin", "null"]
+            ["https://evil.example", "https://a.example:444", "https://b.example", "not an origin", "null"]
         {
             let (head, _) = send(app(list), "GET", "/none", &[("origin", origin)]).await;
             assert_eq!(header(&head, "access-control-allow-origin"), None, "{origin}");

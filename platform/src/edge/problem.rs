@@ -150,17 +150,23 @@ impl Problem {
         Self::new(Kind::UnsupportedMediaType, "The body must be sent as content-type: application/json.")
     }
 
+    /// 415: the body has a content coding (RFC 9110, section 15.5.16).
+    pub(crate) fn unsupported_content_encoding() -> Self {
+        Self::new(
+            Kind::UnsupportedMediaType,
+            "The body must be sent without compression, so without content-encoding or as identity.",
+        )
+        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+    }
+
     /// 429: the client has had `limit` verdicts other than valid within a minute, of which this time is left.
     pub fn too_many_failures(limit: u32, left: Duration) -> Self {
-        let seconds = left.as_millis().div_ceil(1000);
-        let text = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
-        Self::new(
+        let mut problem = Self::new(
             Kind::TooManyFailures,
-            "Too many of your verifications have failed within this minute; see the Retry-After header.",
-        )
-        .with_header(header::RETRY_AFTER, text(seconds.to_string()))
-        .with_header(RATE_LIMIT_POLICY, text(format!(r#""failures";q={limit};w=60"#)))
-        .with_header(RATE_LIMIT, text(format!(r#""failures";r=0;t={seconds}"#)))
+            "Too many of your verifications have failed within this minute; see the RateLimit header.",
+        );
+        problem.headers.extend(limit_reached(limit, left));
+        problem.with_header(header::RETRY_AFTER, header_value(seconds(left)))
     }
 
     /// 500: a fault of this program. Only the log gets the reason.
@@ -219,6 +225,22 @@ impl Problem {
             errors: &self.errors,
         }
     }
+}
+
+/// The headers that say when a client may go on which has reached its limit within a minute.
+pub fn limit_reached(limit: u32, left: Duration) -> [(HeaderName, HeaderValue); 2] {
+    [
+        (RATE_LIMIT_POLICY, header_value(format!(r#""failures";q={limit};w=60"#))),
+        (RATE_LIMIT, header_value(format!(r#""failures";r=0;t={}"#, seconds(left)))),
+    ]
+}
+
+fn seconds(left: Duration) -> String {
+    left.as_millis().div_ceil(1000).to_string()
+}
+
+fn header_value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 impl Serialize for Problem {

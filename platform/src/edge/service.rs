@@ -8,7 +8,7 @@ use http::Response;
 use tokio::sync::OnceCell;
 
 use super::{Edge, unavailable};
-use crate::{SettingsError, log};
+use crate::{Origins, SettingsError, log};
 
 /// A service in one instance of its component. The first request builds its routes; later ones reuse them.
 ///
@@ -34,7 +34,7 @@ impl Service {
             Ok(edge) => edge.answer(request).await,
             Err(error) => {
                 log::start("warn");
-                Edge::unnamed(unavailable(&error), self.name, "*").answer(request).await
+                Edge::unnamed(unavailable(&error), self.name, &Origins::Any).answer(request).await
             }
         }
     }

@@ -29,6 +29,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 #[cfg(feature = "spin-sqlite")]
 use crate::Value;
 
+/// Whether an instance serves one request only.
+pub const ONE_REQUEST: bool = cfg!(target_env = "p1");
+
 /// The answer to a request that was sent, its body on its way.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,

@@ -1,0 +1,137 @@
+//! What `deploy/kubernetes` asks SpinKube for, it has.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use serde_json::{Value, json};
+
+use super::{KUBERNETES, keys, kubernetes, list, python_tool, run, spin_app, text, yaml};
+
+/// The fields that SpinKube has. It ignores others.
+#[test]
+fn the_resources_of_spinkube_have_only_its_fields() {
+    let within = |value: &Value, fields: &[&str]| {
+        let unknown: Vec<_> = keys(value).into_iter().filter(|key| !fields.contains(key)).collect();
+        assert!(unknown.is_empty(), "{unknown:?} in {value}");
+    };
+    let app = spin_app();
+    let spec = &app["spec"];
+    within(&app, &["apiVersion", "kind", "metadata", "spec"]);
+    assert_eq!(app["apiVersion"], "core.spinkube.dev/v1alpha1");
+    let fields =
+        ["image", "executor", "enableAutoscaling", "variables", "runtimeConfig", "checks", "resources"];
+    within(spec, &fields);
+    for variable in list(&spec["variables"]) {
+        within(variable, &["name", "value", "valueFrom"]);
+        within(&variable["valueFrom"], &["secretKeyRef", "fieldRef"]);
+    }
+    within(&spec["runtimeConfig"], &["sqliteDatabases"]);
+    for database in list(&spec["runtimeConfig"]["sqliteDatabases"]) {
+        within(database, &["name", "type", "options"]);
+    }
+    within(&spec["checks"], &["readiness", "liveness"]);
+    for probe in ["readiness", "liveness"] {
+        let fields = [
+            "httpGet",
+            "initialDelaySeconds",
+            "timeoutSeconds",
+            "periodSeconds",
+            "successThreshold",
+            "failureThreshold",
+        ];
+        within(&spec["checks"][probe], &fields);
+        within(&spec["checks"][probe]["httpGet"], &["path", "httpHeaders"]);
+    }
+    within(&spec["resources"], &["limits", "requests"]);
+
+    let executors = kubernetes("SpinAppExecutor");
+    for executor in &executors {
+        assert_eq!(executor["apiVersion"], "core.spinkube.dev/v1alpha1");
+        within(&executor["spec"], &["createDeployment", "deploymentConfig"]);
+        let config = &executor["spec"]["deploymentConfig"];
+        within(config, &["runtimeClassName", "spinImage", "installDefaultCACerts"]);
+        assert_ne!(config["runtimeClassName"].is_null(), config["spinImage"].is_null());
+    }
+    assert!(executors.iter().any(|executor| executor["metadata"]["name"] == spec["executor"]));
+
+    // The operator names the Deployment and labels its pods after the SpinApp.
+    let name = &app["metadata"]["name"];
+    assert_eq!(kubernetes("HorizontalPodAutoscaler")[0]["spec"]["scaleTargetRef"]["name"], *name);
+
+    let listed: BTreeSet<_> = list(&yaml("kubernetes/kustomization.yaml")[0]["resources"])
+        .iter()
+        .map(|file| text(file).to_owned())
+        .collect();
+    assert_eq!(listed, KUBERNETES.iter().map(|file| (*file).to_owned()).collect());
+}
+
+#[test]
+fn the_databases_are_reached_by_the_application_only_and_it_by_the_ingress_controller_only() {
+    let name = &spin_app()["metadata"]["name"];
+    let application = json!({ "matchLabels": { "core.spinkube.dev/app-name": name } });
+    let database = json!({ "matchLabels": { "app.kubernetes.io/component": "database" } });
+    let policies = kubernetes("NetworkPolicy");
+    let of = |pods: &Value| {
+        let mut found =
+            policies.iter().map(|policy| &policy["spec"]).filter(|spec| spec["podSelector"] == *pods);
+        let policy = found.next().unwrap_or_else(|| panic!("no policy is for {pods}"));
+        assert!(found.next().is_none(), "rules of several policies add up");
+        policy
+    };
+
+    let databases = of(&database);
+    assert_eq!(databases["policyTypes"], json!(["Ingress", "Egress"]));
+    let from = json!([{ "from": [{ "podSelector": application }], "ports": [{ "port": 8080 }] }]);
+    assert_eq!(databases["ingress"], from);
+    assert!(databases["egress"].is_null(), "they need nothing");
+    for server in kubernetes("StatefulSet") {
+        let labels = &server["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(labels["app.kubernetes.io/component"], "database");
+    }
+
+    let policy = of(&application);
+    assert_eq!(policy["policyTypes"], json!(["Ingress"]));
+    let [rule] = &list(&policy["ingress"])[..] else { panic!("{policy}") };
+    // The port on which the operator has pods listen.
+    assert_eq!(rule["ports"], json!([{ "port": 80 }]));
+    let [peer] = &list(&rule["from"])[..] else { panic!("{rule}") };
+    assert_eq!(keys(peer), BTreeSet::from(["namespaceSelector"]));
+    // A label that every namespace has by itself.
+    let labels = &peer["namespaceSelector"]["matchLabels"];
+    assert_eq!(keys(labels), BTreeSet::from(["kubernetes.io/metadata.name"]));
+}
+
+/// The Deployment as far as the operator makes it, with the patch.
+fn drained() -> Value {
+    let name = &spin_app()["metadata"]["name"];
+    let patch = yaml("kubernetes/drain.yaml").remove(0);
+    let [container] = &list(&patch["spec"]["template"]["spec"]["containers"])[..] else { panic!("{patch}") };
+    assert_eq!(container["name"], *name, "the operator calls it after the SpinApp");
+    let labels = json!({ "core.spinkube.dev/app-name": name });
+    let mut container = container.clone();
+    container["image"] = spin_app()["spec"]["image"].clone();
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": name },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
+        },
+    })
+}
+
+#[test]
+fn a_pod_that_stops_has_time_for_the_requests_that_it_has() {
+    let deployment = drained();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let pause = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+    // For the Ingress controller to notice, and Kubernetes kills after 30 s.
+    assert!(e2e::MAX_ANSWER_TIME.as_secs() + 2 < pause && pause < 30);
+
+    let Some(validate) = python_tool("kubernetes-validate", "KUBERNETES_VALIDATE") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deployment.yaml");
+    fs::write(&file, deployment.to_string()).unwrap();
+    let printed = run(Command::new(validate).arg("--strict").arg(file));
+    assert!(printed.contains("passed for resource"), "{printed}");
+}
