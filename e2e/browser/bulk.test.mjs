@@ -99,7 +99,7 @@ test("each line of a list is issued as it is, and the file says what became of i
   assert.match(notice, /Already issued\n2\nRefused\n1\n/);
   assert.match(notice, /already issued: lines 5, 7/);
   assert.match(notice, /too long: a request has at most 64 KiB: line 8/);
-  assert.match(notice, /4 credentials that a spreadsheet would take for a formula or change as a number have an apostrophe/);
+  assert.match(notice, /4 credentials that a spreadsheet would take for a formula or a number have an apostrophe/);
   assert.equal(await section.getByLabel("Credentials, one per line").inputValue(), "");
 
   const rows = await save(page);

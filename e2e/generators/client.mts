@@ -8,9 +8,9 @@ declare const process: { argv: string[] };
 type Same<A, B> = [A, B] extends [B, A] ? true : false;
 const cursorMayBeNull: Same<components["schemas"]["CredentialPage"]["next_cursor"], string | null> = true;
 
-const [, , baseUrl, issuerToken, adminToken] = process.argv;
+const [, , baseUrl, ...tokens] = process.argv;
 const client = createClient<paths>({ baseUrl });
-const [issuer, admin] = [issuerToken, adminToken].map((token) => ({ authorization: `Bearer ${token}` }));
+const [issuer, verifier, admin] = tokens.map((token) => ({ authorization: `Bearer ${token}` }));
 const credential = crypto.randomUUID();
 
 function assert(condition: unknown, what: unknown): asserts condition {
@@ -22,9 +22,9 @@ assert(issued.data !== undefined, issued.error);
 const refused = await client.POST("/issue", { body: { credential }, headers: issuer });
 assert(refused.error?.type === "urn:kube-credentials:problem:already-issued", refused);
 
-const valid = await client.POST("/verify", { body: { credential } });
+const valid = await client.POST("/verify", { body: { credential }, headers: verifier });
 assert(valid.data?.isValid && valid.data.issuedAt === issued.data.issued_at, valid);
-const invalid = await client.POST("/verify", { body: { credential: "guesswork" } });
+const invalid = await client.POST("/verify", { body: { credential: "guesswork" }, headers: verifier });
 assert(invalid.data?.isValid === false && invalid.data.status === "not_found", invalid);
 const found = await client.POST("/check", { body: { credential_hash: issued.data.credential_hash } });
 assert(found.data !== undefined && "exists" in found.data && found.data.exists && found.data.status === "active", found);
@@ -37,7 +37,7 @@ const [generated, second] = batch.data?.results ?? [];
 assert(generated && "credential" in generated && generated.credential !== undefined, batch);
 assert(second && "error" in second && second.error.status === 409, batch);
 const body = { credentials: [generated.credential, "guesswork"] };
-const verdicts = await client.POST("/verify/batch", { body });
+const verdicts = await client.POST("/verify/batch", { body, headers: verifier });
 const told = verdicts.data?.results.map((verdict) => "isValid" in verdict && verdict.isValid);
 assert(JSON.stringify(told) === "[true,false]", verdicts);
 

@@ -8,9 +8,9 @@ from kube_credentials_client import AuthenticatedClient, Client, models
 from kube_credentials_client.api.issuance import check_credential, issue_credential, issue_credentials, list_credentials
 from kube_credentials_client.api.verification import verify_credential, verify_credentials
 
-base_url, issuer_token, admin_token = sys.argv[1:]
+base_url, *tokens = sys.argv[1:]
 anyone = Client(base_url=base_url)
-issuer, admin = (AuthenticatedClient(base_url=base_url, token=token) for token in (issuer_token, admin_token))
+issuer, verifier, admin = (AuthenticatedClient(base_url=base_url, token=token) for token in tokens)
 credential = str(uuid4())
 
 issued = issue_credential.sync(client=issuer, body=models.IssueGivenRequest(credential=credential))
@@ -18,9 +18,9 @@ assert isinstance(issued, models.IssueResponse), issued
 refused = issue_credential.sync(client=issuer, body=models.IssueGivenRequest(credential=credential))
 assert isinstance(refused, models.Problem) and refused.type_.endswith(":already-issued"), refused
 
-valid = verify_credential.sync(client=anyone, body=models.VerifyRequest(credential=credential))
+valid = verify_credential.sync(client=verifier, body=models.VerifyRequest(credential=credential))
 assert isinstance(valid, models.ValidVerdict) and valid.issued_at == issued.issued_at, valid
-invalid = verify_credential.sync(client=anyone, body=models.VerifyRequest(credential="guesswork"))
+invalid = verify_credential.sync(client=verifier, body=models.VerifyRequest(credential="guesswork"))
 assert isinstance(invalid, models.InvalidVerdict) and invalid.status == "not_found", invalid
 found = check_credential.sync(client=anyone, body=models.CheckOneRequest(credential_hash=issued.credential_hash))
 assert isinstance(found, models.CheckFound) and found.status == "active", found
@@ -35,7 +35,7 @@ generated, second = batch.results
 assert isinstance(generated, models.IssueResponse) and isinstance(generated.credential, str), generated
 assert isinstance(second, models.ItemError) and second.error.status == 409, second
 verdicts = verify_credentials.sync(
-    client=anyone, body=models.VerifyBatchRequest(credentials=[generated.credential, "guesswork"])
+    client=verifier, body=models.VerifyBatchRequest(credentials=[generated.credential, "guesswork"])
 )
 assert isinstance(verdicts, models.VerifyBatchResponse), verdicts
 assert [type(verdict) for verdict in verdicts.results] == [models.ValidVerdict, models.InvalidVerdict], verdicts

@@ -151,7 +151,7 @@ function aboutUncertain(uncertain) {
 function file(done, generates, download) {
   const known = done.map(({ credential }) => credential).filter((credential) => credential !== null);
   const changed = known.filter((credential) => credential !== asText(credential)).length;
-  const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula or change as a number`;
+  const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula or a number`;
   return el(
     "div",
     { "data-file": "" },

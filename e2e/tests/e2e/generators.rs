@@ -9,8 +9,8 @@ use std::{
 };
 
 use e2e::{
-    ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, needs_own_host, openapi::document, prefix::Prefix,
-    read, tools, workspace,
+    ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, VERIFIER_TOKEN, needs_own_host, openapi::document,
+    prefix::Prefix, read, tools, workspace,
 };
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
@@ -131,10 +131,11 @@ fn run(program: &Path, folder: &TempDir, arguments: &[&str]) {
 
 /// Runs a client of an application that is served below a path.
 async fn use_client(program: &Path, folder: &TempDir, script: &str) {
-    let app = Setup::new().variable("issuer_token", ISSUER_TOKEN).start().await;
+    let app = Setup::new().variable("issuer_token", ISSUER_TOKEN).variable("verifier_token", VERIFIER_TOKEN);
+    let app = app.start().await;
     let prefix = Prefix::of(&app.base_url).await;
     let url = server(&TestApp::at(&prefix.url)).await;
-    run(program, folder, &[script, &url, ISSUER_TOKEN, ADMIN_TOKEN]);
+    run(program, folder, &[script, &url, ISSUER_TOKEN, VERIFIER_TOKEN, ADMIN_TOKEN]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

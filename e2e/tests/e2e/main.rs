@@ -21,6 +21,7 @@ mod contract;
 mod counts;
 mod deploy;
 mod dist;
+mod documents;
 mod durability;
 mod export;
 mod faults;

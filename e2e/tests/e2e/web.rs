@@ -34,6 +34,20 @@ async fn every_file_is_served_unchanged_with_its_media_type() {
     assert!(index.text().contains("<title>Kube Credentials</title>"));
 }
 
+#[test]
+fn the_page_loads_all_its_modules_at_once() {
+    let index = read("web/static/index.html");
+    let preloads = index.split("<link rel=\"modulepreload\" href=\"").skip(1);
+    let mut named: Vec<_> = preloads.map(|rest| rest.split('"').next().unwrap().to_owned()).collect();
+    assert!(index.contains("<script type=\"module\" src=\"app.js\"></script>"));
+    named.push("app.js".to_owned());
+    let files = page_files().into_iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned());
+    let mut modules: Vec<_> = files.filter(|name| name.ends_with(".js")).collect();
+    named.sort();
+    modules.sort();
+    assert_eq!(named, modules);
+}
+
 #[tokio::test]
 async fn openapi_yaml_is_served_unchanged_to_any_allowed_origin() {
     let app = TestApp::any().await;
