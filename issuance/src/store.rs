@@ -161,7 +161,14 @@ impl Store {
 }
 
 fn list_query(listing: &Listing<Status>, after: Option<Vec<Value>>, now: Timestamp) -> ListQuery {
-    let mut query = ListQuery::new("credentials", STORED, &["issued_at", "id"], listing.limit.get());
+    // The index is named so that statistics do not change SQLite's choice. A hash has one row.
+    let table = match (listing.credential_hash, listing.status) {
+        (Some(_), _) => "credentials",
+        (None, None | Some(Status::Active)) => "credentials INDEXED BY credentials_by_time",
+        (None, Some(Status::Expired)) => "credentials INDEXED BY credentials_expiring",
+        (None, Some(Status::Revoked)) => "credentials INDEXED BY credentials_revoked",
+    };
+    let mut query = ListQuery::new(table, STORED, &["issued_at", "id"], listing.limit.get());
     query = match listing.status {
         None => query,
         Some(Status::Revoked) => query.filter("revoked_at IS NOT NULL", []),
@@ -298,47 +305,4 @@ impl Batch for Lookup {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// SQLite's plan for a page: the index it uses, and whether it has to sort.
-    fn plan(listing: &Listing<Status>, after: Option<Vec<Value>>) -> String {
-        let database = rusqlite::Connection::open_in_memory().unwrap();
-        for migration in MIGRATIONS {
-            database.execute_batch(migration.sql).unwrap();
-        }
-        let (statement, parameters) =
-            list_query(listing, after, Timestamp::from_millis(1).unwrap()).statement();
-        let statement = (0..parameters.len()).fold(statement, |statement, _| statement.replacen('?', "1", 1));
-        let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
-        let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
-        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
-    }
-
-    #[test]
-    fn every_page_is_read_in_the_order_of_an_index() {
-        let now = Timestamp::from_millis(1).ok();
-        let after = || Some(vec![Value::Integer(1), Value::Integer(1)]);
-        let of = |status| Listing { status: Some(status), ..Listing::default() };
-        for (listing, after, index) in [
-            (Listing::default(), None, "credentials_by_time"),
-            (Listing::default(), after(), "credentials_by_time"),
-            (Listing { since: now, until: now, ..Listing::default() }, None, "credentials_by_time"),
-            (of(Status::Active), None, "credentials_by_time"),
-            (of(Status::Expired), None, "credentials_expiring"),
-            (of(Status::Revoked), after(), "credentials_revoked"),
-            (
-                Listing { credential_hash: Some([0; 32].into()), ..Listing::default() },
-                None,
-                "sqlite_autoindex_credentials_1",
-            ),
-        ] {
-            let plan = plan(&listing, after);
-            assert!(plan.contains(index), "{listing:?}: {plan}");
-            assert!(
-                listing.credential_hash.is_some() || !plan.contains("TEMP B-TREE"),
-                "{listing:?}: {plan}"
-            );
-        }
-    }
-}
+mod tests;

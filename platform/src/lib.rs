@@ -20,6 +20,8 @@ pub mod spin;
 pub use batch::{Batch, BatchError, Batcher};
 pub use clock::Deadline;
 pub use counts::{Family, Metrics, Range, Statistics};
+#[cfg(feature = "plans")]
+pub use database::Plans;
 pub use database::{
     ANY, Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value,
     insert_all, members, to_json,

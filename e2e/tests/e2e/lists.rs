@@ -105,6 +105,38 @@ async fn verifications_are_listed_and_filtered_the_same_way() {
     assert_eq!(rows, between(&all, "verified_at", since, until));
 }
 
+/// No index has the verifications of a hash by status.
+#[tokio::test]
+async fn rows_of_one_hash_and_status_are_found_among_any_number_of_others() {
+    needs_own_host!();
+    let app = Setup::new().without_validation().start().await;
+    app.verify("first").await;
+    let hash = "7".repeat(64);
+    app.database("verification")
+        .execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000), \
+             m (i, ms) AS (SELECT i, 1764000000000 + i * 1000 FROM n) INSERT INTO verifications \
+             (id, request_id, credential_hash, status, verified_by, verified_at) \
+             SELECT format('%08x-%04x-7000-8000-%012x', ms >> 16, ms & 65535, i), 'r', ?1, \
+             CASE WHEN i IN (1, 2, 3, 14000) THEN 'revoked' ELSE 'valid' END, 'w', ms FROM m",
+            [&hash],
+        )
+        .unwrap();
+    let path = format!("/verifications?credential_hash={hash}&status=revoked");
+    let first = app.admin_get(&path).await.json();
+    assert_eq!((&first["verifications"], first["next_cursor"].is_string()), (&json!([]), true));
+    for limit in [1, 2, 1000] {
+        // 14,000 s and 2 s after the first.
+        for (since, count) in
+            [("", 4), ("&since=2025-11-24T19:53:20Z", 1), ("&since=2025-11-24T16:00:02Z", 3)]
+        {
+            let rows = app.all_pages(&format!("{path}&limit={limit}{since}")).await;
+            assert_eq!(rows.len(), count, "{limit} {since}");
+            assert!(rows.iter().all(|row| row["status"] == "revoked" && row["credential_hash"] == *hash));
+        }
+    }
+}
+
 #[tokio::test]
 async fn paging_repeats_and_misses_no_row_while_rows_are_added() {
     needs_own_host!();

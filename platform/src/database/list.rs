@@ -30,6 +30,9 @@ pub struct ListQuery {
     limit: u16,
     /// Conditions that an index answers.
     indexed: Conditions,
+    /// The lower bound of the key. There is one bound of either kind: given two, SQLite would search by one and step through
+    /// all rows between them.
+    from: Conditions,
     /// Conditions that are checked row by row.
     scanned: Conditions,
 }
@@ -44,9 +47,10 @@ struct Conditions {
 const MAX_SCANNED: i64 = 10_000;
 
 impl ListQuery {
-    /// Up to `limit` rows of a table, by a unique key of one or more of the selected columns.
+    /// Up to `limit` rows of a table (perhaps with `INDEXED BY`), by a unique key of one or more of the selected columns.
     pub fn new(table: &'static str, columns: &'static str, key: &'static [&'static str], limit: u16) -> Self {
-        Self { table, columns, key, limit, indexed: Conditions::default(), scanned: Conditions::default() }
+        let none = Conditions::default;
+        Self { table, columns, key, limit, indexed: none(), from: none(), scanned: none() }
     }
 
     /// Keeps rows that meet a condition which an index answers.
@@ -71,10 +75,9 @@ impl ListQuery {
     #[must_use]
     pub fn range(mut self, since: Option<Value>, until: Option<Value>, after: Option<Vec<Value>>) -> Self {
         if let Some(since) = since {
-            self.indexed.add(format!("{} >= ?", self.key[0]), [since]);
+            self.from.add(format!("{} >= ?", self.key[0]), [since]);
         }
-        // Given two upper bounds, SQLite would search by one and step through all rows between them. Rows that follow a
-        // page with the same conditions are below `until` anyway.
+        // Rows that follow a page with the same conditions are below `until` anyway.
         match (after, until) {
             (Some(after), _) => self.indexed.add(self.compared_with_key("<"), after),
             (None, Some(until)) => self.indexed.add(format!("{} < ?", self.key[0]), [until]),
@@ -99,7 +102,7 @@ impl ListQuery {
             let rows = database.query(Access::Read(1), &statement, parameters, deadline).await?;
             end = rows.first().map(|row| self.key_of(row)).transpose()?;
             if let Some(end) = &end {
-                self.scanned.add(self.compared_with_key(">="), end.clone());
+                self.end_scan_at(end.clone());
             }
         }
         let (statement, parameters) = self.statement();
@@ -114,24 +117,28 @@ impl ListQuery {
     }
 
     /// The statement for the page and one extra row, with its parameters.
-    #[must_use]
-    pub fn statement(&self) -> (String, Vec<Value>) {
-        let Self { table, columns, limit, indexed, scanned, .. } = self;
-        let conditions = [indexed.conditions.as_slice(), scanned.conditions.as_slice()].concat();
-        let mut parameters = [indexed.parameters.as_slice(), scanned.parameters.as_slice()].concat();
+    pub(super) fn statement(&self) -> (String, Vec<Value>) {
+        let Self { table, columns, limit, indexed, from, scanned, .. } = self;
+        let (conditions, mut parameters) = all_of([indexed, from, scanned]);
+        let order = self.order();
         parameters.push((i64::from(*limit) + 1).into());
-        let (conditions, order) = (all_of(&conditions), self.order());
         (format!("SELECT {columns} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT ?"), parameters)
     }
 
+    /// Ends the scan at the row with this key, which is at or above any other lower bound.
+    pub(super) fn end_scan_at(&mut self, end: Vec<Value>) {
+        self.from = Conditions::default();
+        self.from.add(self.compared_with_key(">="), end);
+    }
+
     /// The statement for the key of the last row to look at, if rows are checked one by one.
-    fn end_of_scan(&self) -> Option<(String, Vec<Value>)> {
+    pub(super) fn end_of_scan(&self) -> Option<(String, Vec<Value>)> {
         if self.scanned.conditions.is_empty() {
             return None;
         }
         let (table, key) = (self.table, self.key.join(", "));
-        let (conditions, order) = (all_of(&self.indexed.conditions), self.order());
-        let mut parameters = self.indexed.parameters.clone();
+        let order = self.order();
+        let (conditions, mut parameters) = all_of([&self.indexed, &self.from]);
         parameters.push((MAX_SCANNED - 1).into());
         Some((
             format!("SELECT {key} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT 1 OFFSET ?"),
@@ -160,8 +167,12 @@ impl Conditions {
     }
 }
 
-fn all_of(conditions: &[String]) -> String {
-    if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") }
+/// The conditions as one, and their parameters.
+fn all_of<const N: usize>(all: [&Conditions; N]) -> (String, Vec<Value>) {
+    let conditions: Vec<_> = all.iter().flat_map(|part| &part.conditions).map(String::as_str).collect();
+    let parameters = all.iter().flat_map(|part| &part.parameters).cloned().collect();
+    let condition = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+    (condition, parameters)
 }
 
 #[cfg(test)]
@@ -186,9 +197,9 @@ mod tests {
         assert_eq!(
             until().statement(),
             (
-                "SELECT a, b, c FROM t WHERE c = ? AND a >= ? AND a < ? ORDER BY a DESC, b DESC LIMIT ?"
+                "SELECT a, b, c FROM t WHERE c = ? AND a < ? AND a >= ? ORDER BY a DESC, b DESC LIMIT ?"
                     .to_owned(),
-                vec!["x".into(), 1.into(), 9.into(), 51.into()]
+                vec!["x".into(), 9.into(), 1.into(), 51.into()]
             )
         );
         let after = query().range(None, Some(9.into()), Some(vec![5.into(), 2.into()]));
@@ -202,13 +213,25 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_is_limited_to_10_000_rows() {
-        let scan = query().filter("b = ?", [7.into()]).scan("c > ?", [8.into()]);
+    fn a_scan_is_limited_to_10_000_rows_and_has_one_lower_bound() {
+        let mut scan = query().filter("b = ?", [7.into()]).scan("c > ?", [8.into()]);
+        scan = scan.range(Some(1.into()), None, None);
         assert_eq!(
             scan.end_of_scan().unwrap(),
             (
-                "SELECT a, b FROM t WHERE b = ? ORDER BY a DESC, b DESC LIMIT 1 OFFSET ?".to_owned(),
-                vec![7.into(), 9999.into()]
+                "SELECT a, b FROM t WHERE b = ? AND a >= ? ORDER BY a DESC, b DESC LIMIT 1 OFFSET ?"
+                    .to_owned(),
+                vec![7.into(), 1.into(), 9999.into()]
+            )
+        );
+        scan.end_scan_at(vec![4.into(), 5.into()]);
+        assert_eq!(
+            scan.statement(),
+            (
+                "SELECT a, b, c FROM t WHERE b = ? AND (a, b) >= (?, ?) AND c > ? \
+                 ORDER BY a DESC, b DESC LIMIT ?"
+                    .to_owned(),
+                vec![7.into(), 4.into(), 5.into(), 8.into(), 51.into()]
             )
         );
     }

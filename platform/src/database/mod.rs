@@ -5,6 +5,8 @@ mod error;
 mod libsql;
 mod list;
 mod migration;
+#[cfg(feature = "plans")]
+mod plan;
 mod row;
 mod spin;
 
@@ -27,6 +29,8 @@ pub use connection::Location;
 pub use error::DatabaseError;
 pub use list::{ListQuery, Page};
 pub use migration::Migration;
+#[cfg(feature = "plans")]
+pub use plan::Plans;
 pub use row::{FromValue, Row, Value};
 
 /// A database with one connection per instance, opened by the first request that needs it and then shared.
