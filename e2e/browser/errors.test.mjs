@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { APP, BROKEN_APP, GUARDED_APP, ISSUER_TOKEN, api, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
+import { APP, BROKEN_APP, GUARDED_APP, ISSUER_TOKEN, VERIFIER_TOKEN, api, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
 
 /** Chromium reports every answer of 400 and above on the console. */
 const STATUS = /the server responded with a status of/;
@@ -157,6 +157,17 @@ test("an issuer token is asked for and sent", async (t) => {
   await section.getByRole("heading", { name: "Issued" }).waitFor();
   assert(await section.getByLabel("Issuer token").isHidden());
   assert.match(await words(await issue(page, unique("guarded"))), /^Issued\n/);
+});
+
+test("a verifier token is asked for and sent", async (t) => {
+  const page = await open(t, GUARDED_APP, { expected: STATUS });
+  assert.match(await words(await verify(page, unique("guarded"))), /^Unauthorized\n/);
+  const section = await view(page, "Verify");
+  await section.getByLabel("Verifier token").fill(VERIFIER_TOKEN);
+  await section.getByRole("button", { name: "Verify", exact: true }).click();
+  await section.getByRole("heading", { name: "Not valid: never issued here" }).waitFor();
+  assert(await section.getByLabel("Verifier token").isHidden());
+  assert.match(await words(await verify(page, unique("guarded"))), /^Not valid: never issued here\n/);
 });
 
 test("an unknown URL has a page that leads back", async (t) => {

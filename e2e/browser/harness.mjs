@@ -10,9 +10,10 @@ import { chromium } from "playwright-core";
 // browser.rs sets these variables.
 export const ADMIN_TOKEN = required("ADMIN_TOKEN");
 export const ISSUER_TOKEN = required("ISSUER_TOKEN");
+export const VERIFIER_TOKEN = required("VERIFIER_TOKEN");
 /** The application of most tests. */
 export const APP = required("APP_URL");
-/** One with an issuer token and without an admin token. */
+/** One with an issuer and a verifier token, and without an admin token. */
 export const GUARDED_APP = required("GUARDED_APP_URL");
 /** One whose verification cannot reach issuance. */
 export const BROKEN_APP = required("BROKEN_APP_URL");

@@ -23,6 +23,11 @@ export class ApiError extends Error {
   }
 }
 
+/** The error for input that cannot be sent. */
+export function inputError(location, message) {
+  return new ApiError(400, "Not sent", message, { errors: [{ location, message }] });
+}
+
 /**
  * Calls a route and returns its JSON.
  *

@@ -1,11 +1,11 @@
 // Issues credentials: the user's own, or generated ones that are shown once.
 
-import { ApiError, call } from "./api.js";
+import { call, inputError } from "./api.js";
 import { generated, lines } from "./batch.js";
 import { bulk } from "./bulk.js";
-import { busy, copyButton, el, errorNotice, facts, notice, plural, present, say, time, utc, wait } from "./dom.js";
+import { copyButton, el, errorNotice, facts, notice, plural, present, say, time, utc, wait } from "./dom.js";
 import { credentialField, tell, warningOfLines } from "./field.js";
-import { isSendable, setToken, token } from "./session.js";
+import { token, tokenField } from "./session.js";
 
 const ONCE = "This is your credential. It is shown this once: copy it now.";
 
@@ -16,7 +16,6 @@ export function start(section) {
   const form = section.querySelector("[data-form]");
   const result = section.querySelector("[data-result]");
   const fields = form.elements;
-  const issuer = section.querySelector("[data-issuer]");
   credentialField(form);
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -43,28 +42,7 @@ export function start(section) {
   // On Back, browsers may restore what was chosen before.
   addEventListener("pageshow", arrange);
 
-  /** Runs a task with the token that was typed in; asks for one if it is missing or wrong. */
-  const act = (task, failed) => busy(form, async () => {
-    try {
-      const given = fields.token.value.trim();
-      if (given !== "") {
-        if (!isSendable(given)) throw inputError("body", "A token has visible ASCII characters only.");
-        setToken("issuer", given);
-      }
-      await task();
-      fields.token.value = "";
-      issuer.hidden = true;
-      fields.token.required = false;
-    } catch (error) {
-      failed(error);
-      if (error.status === 401) {
-        setToken("issuer", null);
-        issuer.hidden = false;
-        fields.token.required = true;
-        fields.token.focus();
-      }
-    }
-  });
+  const act = tokenField(form, "issuer");
   const fail = (error) => present(result, errorNotice(error));
   const list = bulk(result, act);
 
@@ -144,10 +122,6 @@ function terms(fields) {
     throw inputError("metadata", "The metadata must be a JSON object, such as {\"owner\": \"ops\"}.");
   }
   return `${text},"metadata":${metadata}`;
-}
-
-function inputError(location, message) {
-  return new ApiError(400, "Not sent", message, { errors: [{ location, message }] });
 }
 
 function issued(answer) {

@@ -1,5 +1,8 @@
 // Bearer tokens: kept for this tab only, in session storage, or in memory if there is none.
 
+import { inputError } from "./api.js";
+import { busy } from "./dom.js";
+
 const memory = new Map();
 
 function storage() {
@@ -30,4 +33,35 @@ export function setToken(name, value) {
 /** Whether a text can be sent as a bearer token: visible ASCII only, as in any header. */
 export function isSendable(value) {
   return /^[\x21-\x7e]+$/.test(value);
+}
+
+/**
+ * The field for the token of this name in a form, which is hidden until the API asks for one. Returns a function that runs
+ * a task with the form busy and the token that was typed in, and calls its second argument with what the task throws.
+ */
+export function tokenField(form, name) {
+  const field = form.elements.token;
+  const ask = (wanted) => {
+    field.closest("[data-token]").hidden = !wanted;
+    field.required = wanted;
+  };
+  return (task, failed) => busy(form, async () => {
+    try {
+      const given = field.value.trim();
+      if (given !== "") {
+        if (!isSendable(given)) throw inputError("body", "A token has visible ASCII characters only.");
+        setToken(name, given);
+      }
+      await task();
+      field.value = "";
+      ask(false);
+    } catch (error) {
+      failed(error);
+      if (error.status === 401) {
+        setToken(name, null);
+        ask(true);
+        field.focus();
+      }
+    }
+  });
 }

@@ -1,8 +1,9 @@
 // Verifies a credential and shows the verdict.
 
 import { call } from "./api.js";
-import { busy, el, errorNotice, facts, json, notice, present, say, time, wait } from "./dom.js";
+import { el, errorNotice, facts, json, notice, present, say, time, wait } from "./dom.js";
 import { credentialField } from "./field.js";
+import { token, tokenField } from "./session.js";
 
 const TITLES = {
   valid: "Valid",
@@ -15,20 +16,19 @@ export function start(section) {
   const form = section.querySelector("[data-form]");
   const result = section.querySelector("[data-result]");
   credentialField(form);
+  const act = tokenField(form, "verifier");
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    busy(form, async () => {
+    act(async () => {
       wait(result, "Verifying…");
-      try {
-        const body = { credential: form.elements.credential.value };
-        const answer = await call("POST", "/verify", { body });
-        present(result, verdict(answer));
-        say(`${title(answer)}. ${answer.message}`);
-      } catch (error) {
-        const card = errorNotice(error);
-        if (error.status !== 400) card.append(el("p", { class: "hint" }, "There is no verdict: this says nothing about the credential."));
-        present(result, card);
-      }
+      const body = { credential: form.elements.credential.value };
+      const answer = await call("POST", "/verify", { body, token: token("verifier") });
+      present(result, verdict(answer));
+      say(`${title(answer)}. ${answer.message}`);
+    }, (error) => {
+      const card = errorNotice(error);
+      if (error.status !== 400) card.append(el("p", { class: "hint" }, "There is no verdict: this says nothing about the credential."));
+      present(result, card);
     });
   });
   return () => {};

@@ -3,7 +3,10 @@
 use std::{env, fs, path::Path, process::Command};
 
 use axum::Router;
-use e2e::{ADMIN_TOKEN, ISSUER_TOKEN, Setup, needs_own_host, page_files, prefix::Prefix, tools, workspace};
+use e2e::{
+    ADMIN_TOKEN, ISSUER_TOKEN, Setup, VERIFIER_TOKEN, needs_own_host, page_files, prefix::Prefix, tools,
+    workspace,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
@@ -56,8 +59,12 @@ async fn the_page_works_in_a_browser() {
     let (friend_url, stranger_url) = (friend.url.clone(), stranger.url.clone());
     let origins = format!("https://elsewhere.example, {friend_url}");
     let app = Setup::new().variable("cors_origin", &origins).start().await;
-    let guarded =
-        Setup::new().variable("issuer_token", ISSUER_TOKEN).variable("admin_token", "").start().await;
+    let guarded = Setup::new()
+        .variable("issuer_token", ISSUER_TOKEN)
+        .variable("verifier_token", VERIFIER_TOKEN)
+        .variable("admin_token", "")
+        .start()
+        .await;
     let broken = Setup::new().variable("issuance_url", "http://127.0.0.1:1").start().await;
     let limited = Setup::new()
         .variable("verify_failures_per_minute", "2")
@@ -85,6 +92,7 @@ async fn the_page_works_in_a_browser() {
         .env("CHROMIUM", chromium)
         .env("ADMIN_TOKEN", ADMIN_TOKEN)
         .env("ISSUER_TOKEN", ISSUER_TOKEN)
+        .env("VERIFIER_TOKEN", VERIFIER_TOKEN)
         .env("APP_URL", &app.base_url)
         .env("GUARDED_APP_URL", &guarded.base_url)
         .env("BROKEN_APP_URL", &broken.base_url)
