@@ -200,21 +200,27 @@ test("equal reasons are told once, with their lines", async (t) => {
 
 test("a list can be stopped and continued, and each part is saved once", async (t) => {
   const page = await open(t, APP);
-  await page.route("**/issue/batch", async (route) => {
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    await route.continue();
-  });
+  const held = [];
+  await page.route("**/issue/batch", (route) => { held.push(route); });
+  /** Lets the next request through. */
+  const proceed = async () => {
+    while (held.length === 0) await page.waitForTimeout(10);
+    await held.shift().continue();
+  };
   const section = await several(page, 250);
   await submit(section);
   const progress = section.getByRole("progressbar", { name: "Credentials done" });
   assert.deepEqual(await progress.evaluate(({ value, max }) => [value, max]), [0, 250]);
-  await section.getByText("0 of 250 credentials done").waitFor();
+  await section.getByText("0 of 250 credentials done", { exact: true }).waitFor();
+  await proceed();
   await section.getByText("100 of 250 credentials done").waitFor();
   assert.equal(await progress.evaluate(({ value }) => value), 100);
   await section.getByRole("button", { name: "Stop" }).click();
+  await proceed();
   assert.match(await words(await outcome(section, "Stopped: issued 200 of 250 credentials")), /Not done\n50\n/);
   const first = await save(page);
   await section.getByRole("button", { name: "Go on" }).click();
+  await proceed();
   await outcome(section, "Issued 50 of 50 credentials");
   const second = await save(page);
   assert.deepEqual([first.length, second.length], [200, 50]);
