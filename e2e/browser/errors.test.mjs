@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { APP, BROKEN_APP, GUARDED_APP, ISSUER_TOKEN, VERIFIER_TOKEN, api, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
+import { APP, BROKEN_APP, GUARDED_APP, ISSUER_TOKEN, VERIFIER_TOKEN, api, assertAccessible, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
 
 /** Chromium reports every answer of 400 and above on the console. */
 const STATUS = /the server responded with a status of/;
@@ -159,10 +159,17 @@ test("an issuer token is asked for and sent", async (t) => {
   assert.match(await words(await issue(page, unique("guarded"))), /^Issued\n/);
 });
 
-test("a verifier token is asked for and sent", async (t) => {
+test("a verifier token is asked for and sent, and a wrong one is asked for again", async (t) => {
   const page = await open(t, GUARDED_APP, { expected: STATUS });
   assert.match(await words(await verify(page, unique("guarded"))), /^Unauthorized\n/);
   const section = await view(page, "Verify");
+  await assertAccessible(page, "a verifier token is asked for");
+  const field = section.getByLabel("Verifier token");
+  assert(await field.evaluate((element) => element === document.activeElement));
+  await field.fill("a-wrong-verifier-token");
+  await section.getByRole("button", { name: "Verify", exact: true }).click();
+  await section.locator("form:not([aria-busy])").waitFor();
+  assert.match(await words(section.getByRole("alert")), /^Unauthorized\n[^]*There is no verdict/);
   await section.getByLabel("Verifier token").fill(VERIFIER_TOKEN);
   await section.getByRole("button", { name: "Verify", exact: true }).click();
   await section.getByRole("heading", { name: "Not valid: never issued here" }).waitFor();
