@@ -162,7 +162,7 @@ test("an issuer token is asked for and sent", async (t) => {
 test("a verifier token is asked for and sent, and a wrong one is asked for again", async (t) => {
   const page = await open(t, GUARDED_APP, { expected: STATUS });
   assert.match(await words(await verify(page, unique("guarded"))), /^Unauthorized\n/);
-  const section = await view(page, "Verify");
+  const section = page.locator("[data-view=verify]");
   await assertAccessible(page, "a verifier token is asked for");
   const field = section.getByLabel("Verifier token");
   assert(await field.evaluate((element) => element === document.activeElement));
@@ -170,10 +170,10 @@ test("a verifier token is asked for and sent, and a wrong one is asked for again
   await section.getByRole("button", { name: "Verify", exact: true }).click();
   await section.locator("form:not([aria-busy])").waitFor();
   assert.match(await words(section.getByRole("alert")), /^Unauthorized\n[^]*There is no verdict/);
-  await section.getByLabel("Verifier token").fill(VERIFIER_TOKEN);
+  await field.fill(VERIFIER_TOKEN);
   await section.getByRole("button", { name: "Verify", exact: true }).click();
   await section.getByRole("heading", { name: "Not valid: never issued here" }).waitFor();
-  assert(await section.getByLabel("Verifier token").isHidden());
+  assert(await field.isHidden());
   assert.match(await words(await verify(page, unique("guarded"))), /^Not valid: never issued here\n/);
 });
 
