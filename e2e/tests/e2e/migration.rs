@@ -35,7 +35,7 @@ async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
     assert_eq!(first.len(), 2);
     assert!(first.iter().all(|row| row["request_id"] == "first" && row["verified_by"] == "first-version"));
     for database in ["issuance", "verification"] {
-        assert_eq!(app.count(database, "schema_migrations"), 3);
+        assert_eq!(app.count(database, "schema_migrations"), 4);
         assert_counted(&app, database);
         assert_eq!(app.query::<String>(database, "PRAGMA integrity_check"), "ok");
     }
