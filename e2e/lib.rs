@@ -43,9 +43,6 @@ pub const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
 /// The verifier token, where a test configures one.
 pub const VERIFIER_TOKEN: &str = "an-end-to-end-verifier-token";
 
-/// The verifier token, where a test configures one.
-pub const VERIFIER_TOKEN: &str = "an-end-to-end-verifier-token";
-
 /// The token for metrics, where a test configures one.
 pub const METRICS_TOKEN: &str = "an-end-to-end-metrics-token";
 
