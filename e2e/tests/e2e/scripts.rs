@@ -24,8 +24,8 @@ fn workspace_lock() -> MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a command in the background of a script, sends it a signal once it serves, and returns how it ended. What it
-/// started, and what the server's address is, must be gone then.
+/// Runs a command in the background of a script, sends it a signal once it serves, and returns how it ended. Nothing may
+/// serve then.
 fn end_with(signal: &str, command: &mut Command) -> String {
     let mut script = command.current_dir(workspace()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(script.stdout.take().unwrap());
@@ -43,7 +43,8 @@ fn end_with(signal: &str, command: &mut Command) -> String {
     let address = read_after("Serving http://");
     TcpStream::connect(&address).unwrap();
     let sent = Instant::now();
-    assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    let sending = format!("kill -s {signal} {id}");
+    assert!(Command::new("sh").args(["-c", &sending]).status().unwrap().success());
     let mut rest = String::new();
     // To the end of all that holds stdout.
     stdout.read_to_string(&mut rest).unwrap();

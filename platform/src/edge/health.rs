@@ -24,7 +24,7 @@ pub struct Check {
     reason: Option<String>,
 }
 
-/// The last results of a service's checks. They stand for a second: health routes are open to anyone, and checks cost
+/// The last results of a service's checks. Good ones stand for a second: health routes are open to anyone, and checks cost
 /// writes and calls.
 #[derive(Debug, Default)]
 pub struct Checks(Mutex<Option<(Instant, Vec<Check>)>>);
@@ -50,19 +50,22 @@ struct HealthBody {
 }
 
 impl Checks {
-    /// How long results stand.
+    /// How long good results stand.
     const MAX_AGE: Duration = Duration::from_secs(1);
 
-    /// The results of the last second, or those of `run`, which are logged unless they are good. Requests that arrive
-    /// while the checks run wait for the results.
+    /// The good results of the last second, or those of `run`, which are logged unless they are good. Requests that arrive
+    /// while the checks run wait for the results, good or bad.
     pub async fn get<F: Future<Output = Vec<Check>>>(
         &self,
         settings: &Settings,
         request_id: &RequestId,
         run: impl FnOnce() -> F,
     ) -> Vec<Check> {
+        let arrived = Instant::now();
         let mut last = self.0.lock().await;
-        if let Some((_, checks)) = last.as_ref().filter(|(time, _)| time.elapsed() < Self::MAX_AGE) {
+        if let Some((time, checks)) = &*last
+            && (*time > arrived || (all_pass(checks) && time.elapsed() < Self::MAX_AGE))
+        {
             return checks.clone();
         }
         let checks = run().await;
@@ -75,7 +78,7 @@ impl Checks {
 impl Health {
     /// Sums up the checks of a service.
     pub fn new(settings: &Settings, version: &'static str, timestamp: Timestamp, checks: &[Check]) -> Self {
-        let healthy = checks.iter().all(|check| check.failure.is_none());
+        let healthy = all_pass(checks);
         let describe =
             |check: &Check| (check.name.to_owned(), check.failure.as_deref().unwrap_or("ok").into());
         let warning = |check: &Check| Some((check.name.to_owned(), check.warning.as_deref()?.into()));
@@ -92,6 +95,10 @@ impl Health {
             },
         }
     }
+}
+
+fn all_pass(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.failure.is_none())
 }
 
 impl Check {
@@ -166,6 +173,8 @@ impl IntoResponse for Health {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use credentials::{Secret, WorkerId};
     use http::HeaderMap;
 
@@ -203,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn results_of_checks_stand_for_a_second() {
+    async fn good_results_of_checks_stand_for_a_second() {
         let (checks, settings) = (Checks::default(), settings());
         let request_id = RequestId::of(&HeaderMap::new());
         let get = |result: Result<(), &'static str>| {
@@ -214,5 +223,24 @@ mod tests {
         assert_eq!(body(&get(Err("late")).await)["status"], "healthy");
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(body(&get(Err("late")).await)["checks"]["x"], "broken");
+        assert_eq!(body(&get(Ok(())).await)["status"], "healthy");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_wait_for_checks_share_their_results() {
+        let (checks, settings) = (Checks::default(), settings());
+        let request_id = RequestId::of(&HeaderMap::new());
+        let rounds = AtomicU32::new(0);
+        let get = || {
+            checks.get(&settings, &request_id, async || {
+                rounds.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                vec![Check::outcome("x", Err("locked"), "broken")]
+            })
+        };
+        for result in [tokio::join!(get(), get(), get()).0, get().await] {
+            assert_eq!(body(&result)["checks"]["x"], "broken");
+        }
+        assert_eq!(rounds.into_inner(), 2);
     }
 }
