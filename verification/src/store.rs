@@ -23,6 +23,12 @@ pub const MIGRATIONS: &[Migration] =
 /// The columns of an audit row: the members of a [`Verification`].
 const COLUMNS: &str = "id, request_id, credential_hash, status, verified_by, verified_at, client_address";
 
+/// Ids begin with the time of their row, in milliseconds: 12 hexadecimal digits, with a hyphen after the first eight.
+const DELETE_OLDEST: &str = "DELETE FROM verifications WHERE id IN (SELECT id FROM verifications WHERE id < \
+     (SELECT substr(time, 1, 8) || '-' || substr(time, 9) FROM \
+     (SELECT printf('%012x', max(0, CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1)) AS time)) \
+     ORDER BY id LIMIT ?2)";
+
 /// The table of verifications.
 pub(crate) struct Store {
     database: Arc<Database>,
@@ -132,15 +138,13 @@ impl Store {
         &self.database
     }
 
-    /// Deletes up to `limit` rows from before a time, oldest first, without waiting for the connection or retrying.
-    pub(crate) async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<(), DatabaseError> {
+    /// Deletes up to `limit` rows that are older than `age`, oldest first, without waiting for the connection or retrying.
+    ///
+    /// The database's clock decides, as for the limit: one replica whose clock is wrong must not delete what the others keep.
+    pub(crate) async fn delete_older_than(&self, age: Duration, limit: usize) -> Result<(), DatabaseError> {
+        let integer = |number: u128| i64::try_from(number).unwrap_or(i64::MAX).into();
         self.database
-            .query_now(
-                Access::Write(0),
-                "DELETE FROM verifications WHERE id IN \
-                 (SELECT id FROM verifications WHERE id < ? ORDER BY id LIMIT ?)",
-                [first_at(time), i64::try_from(limit).unwrap_or(i64::MAX).into()],
-            )
+            .query_now(Access::Write(0), DELETE_OLDEST, [integer(age.as_millis()), integer(limit as u128)])
             .await
             .map(drop)
     }

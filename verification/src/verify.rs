@@ -187,7 +187,7 @@ async fn verdicts(
     }
     let item = |(response, refused)| if refused { Err(refusal.clone()) } else { Ok(response) };
     verdicts.items = responses.into_iter().zip(refused).map(item).collect();
-    clean_up(app, answered, credentials.len()).await;
+    clean_up(app, credentials.len()).await;
     Ok(verdicts)
 }
 
@@ -233,15 +233,13 @@ fn judge(
 
 /// Deletes some of the expired audit rows now and then. Tries once and does not wait for the connection, because the
 /// verdict is ready; a failure is only logged.
-async fn clean_up(app: &App, now: Timestamp, added: usize) {
+async fn clean_up(app: &App, added: usize) {
     let Some(retention) = app.retention else { return };
     let [chance] = random::bytes().unwrap_or([0]);
     if usize::from(chance) % ROWS_PER_CLEANUP >= added {
         return;
     }
-    let oldest = now.as_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    let Ok(oldest) = Timestamp::from_millis(oldest) else { return };
-    if let Err(error) = app.store.delete_before(oldest, MIN_CLEANUP_LIMIT.max(2 * added)).await {
+    if let Err(error) = app.store.delete_older_than(retention, MIN_CLEANUP_LIMIT.max(2 * added)).await {
         tracing::warn!(service = "verification", reason = %error, "old audit rows were not deleted");
     }
 }

@@ -70,3 +70,36 @@ fn ranges() -> impl Iterator<Item = (Option<Timestamp>, Option<Timestamp>, Optio
         (has(1).then(|| time(1000)), has(2).then(|| time(2000)), after)
     })
 }
+
+#[test]
+fn the_oldest_rows_are_those_from_before_an_age_by_the_databases_clock() {
+    let database = rusqlite::Connection::open_in_memory().unwrap();
+    for migration in MIGRATIONS {
+        database.execute_batch(migration.sql).unwrap();
+    }
+    let now: i64 = database.query_row("SELECT unixepoch() * 1000", [], |row| row.get(0)).unwrap();
+    let day = 24 * 60 * 60 * 1000;
+    for age in [-day, 0, day - 60_000, day + 60_000, 2 * day, now] {
+        let id = VerificationId::new(Timestamp::from_millis(now - age).unwrap(), [7; 10]).to_string();
+        let row = "INSERT INTO verifications (id, request_id, credential_hash, status, verified_by, verified_at) \
+                   VALUES (?1, 'r', 'h', 'valid', 'w', ?2)";
+        database.execute(row, rusqlite::params![id, now - age]).unwrap();
+    }
+    let delete = |age: i64, limit: i64| database.execute(DELETE_OLDEST, [age, limit]).unwrap();
+    assert_eq!(delete(i64::from(u32::MAX) * 1000, 9), 0, "an age of more than there is time since 1970");
+    assert_eq!(delete(day, 2), 2);
+    let oldest = "SELECT max(?1 - verified_at) FROM verifications";
+    let age: i64 = database.query_row(oldest, [now], |row| row.get(0)).unwrap();
+    assert_eq!(age, day + 60_000, "the oldest go first");
+    assert_eq!(delete(day, 9), 1);
+    assert_eq!(delete(day, 9), 0);
+    let plan = format!("EXPLAIN QUERY PLAN {DELETE_OLDEST}");
+    let mut plan = database.prepare(&plan).unwrap();
+    let steps = plan.query_map([1, 1], |row| row.get::<_, String>(3)).unwrap().map(Result::unwrap);
+    let steps: Vec<_> = steps.collect();
+    assert!(
+        steps.iter().any(|step| step.contains("SEARCH verifications USING PRIMARY KEY (id<?)")),
+        "{steps:?}"
+    );
+    assert!(steps.iter().all(|step| !step.starts_with("SCAN verifications")), "{steps:?}");
+}
