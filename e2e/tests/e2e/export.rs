@@ -1,12 +1,12 @@
 //! GET /credentials and GET /verifications in the formats that files are made of.
 
-use std::{collections::HashSet, fs, process::Command, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use e2e::{ADMIN_TOKEN, Answer, Setup, TestApp, needs_own_host, read, tools};
+use e2e::{Answer, Setup, TestApp, needs_own_host};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const CSV: &str = "text/csv";
+pub(crate) const CSV: &str = "text/csv";
 const NDJSON: &str = "application/x-ndjson";
 
 /// The lists with their columns.
@@ -40,7 +40,7 @@ const LISTS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-async fn get(app: &TestApp, path: &str, accept: &str) -> Answer {
+pub(crate) async fn get(app: &TestApp, path: &str, accept: &str) -> Answer {
     let answer = app.send(app.admin(Method::GET, path).header("accept", accept)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer
@@ -77,7 +77,7 @@ fn records(file: &str) -> Vec<Vec<String>> {
 }
 
 /// The items of a CSV file as in the JSON list, but without any apostrophes.
-fn items(file: &str) -> Vec<Value> {
+pub(crate) fn items(file: &str) -> Vec<Value> {
     let mut records = records(file).into_iter();
     let names = records.next().unwrap();
     let item = |record: Vec<String>| {
@@ -92,7 +92,7 @@ fn items(file: &str) -> Vec<Value> {
 }
 
 /// Issues nine credentials, of which some expire, some are revoked and some have metadata, and verifies them.
-async fn filled() -> TestApp {
+pub(crate) async fn filled() -> TestApp {
     let app = Setup::new().variable("worker_id", "=1+1").variable("audit_client_address", "true");
     let app = app.start().await;
     for i in 0..9 {
@@ -344,36 +344,4 @@ async fn errors_are_problem_documents_and_pages_of_any_origin_may_read_links() {
         let exposed = answer.header("access-control-expose-headers").unwrap();
         assert!(exposed.split(',').any(|name| name == "link"), "{exposed}");
     }
-}
-
-#[tokio::test]
-async fn the_documented_loop_writes_all_rows_into_one_file() {
-    needs_own_host!();
-    if tools::find("curl", "CURL", &[]).is_none() {
-        return;
-    }
-    let app = filled().await;
-    let document = read("docs/operations.md");
-    let section = document.split("\n## Export\n").nth(1).unwrap();
-    let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
-    let run = |token| {
-        let script = script
-            .replace("localhost:3000", app.base_url.strip_prefix("http://").unwrap())
-            .replace("ADMIN", token)
-            // Several pages.
-            .replace("limit=1000", "limit=2");
-        Command::new("sh").args(["-c", &script]).current_dir(app.folder()).output().unwrap()
-    };
-    let output = run(ADMIN_TOKEN);
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let file = fs::read_to_string(app.folder().join("verifications.csv")).unwrap();
-    assert_eq!(file, get(&app, "/verifications", CSV).await.text());
-    assert!(!app.folder().join("page.csv").exists());
-
-    assert!(!run("a-wrong-admin-token").status.success());
-    assert_eq!(fs::read_to_string(app.folder().join("verifications.csv")).unwrap(), "");
 }

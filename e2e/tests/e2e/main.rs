@@ -24,6 +24,7 @@ mod dist;
 mod documents;
 mod durability;
 mod export;
+mod export_loops;
 mod faults;
 mod generators;
 mod health;

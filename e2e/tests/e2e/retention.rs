@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Setup, needs_own_host};
+use e2e::{Setup, needs_own_host, read};
 use serde_json::json;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -62,6 +62,25 @@ async fn batches_delete_more_than_they_add() {
     }
     let old = "SELECT count(*) FROM verifications WHERE request_id = 'old'";
     assert_eq!(app.query::<i64>("verification", old), 0);
+}
+
+#[tokio::test]
+async fn the_documented_statement_clears_a_backlog_and_reads_no_more_than_it() {
+    needs_own_host!();
+    let app = Setup::new().start().await;
+    app.verify("a").await;
+    let database = app.database("verification");
+    add_old_rows(&database, 1500, 91 * DAY);
+    add_old_rows(&database, 20, 89 * DAY);
+    let document = read("docs/operations.md");
+    let statement = document.split("verification.db \"DELETE").nth(1).unwrap().split(';').next().unwrap();
+    let statement = format!("DELETE{statement}");
+    let deleted: Vec<_> = (0..3).map(|_| database.execute(&statement, []).unwrap()).collect();
+    assert_eq!(deleted, [1000, 500, 0]);
+    let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+    let steps: Vec<_> =
+        plan.query_map([], |row| row.get::<_, String>(3)).unwrap().map(Result::unwrap).collect();
+    assert!(steps.iter().all(|step| !step.starts_with("SCAN verifications")), "{steps:?}");
 }
 
 #[tokio::test]
