@@ -1,5 +1,7 @@
 //! Where a database is, and the connection to it.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 
 use crate::{
@@ -103,11 +105,32 @@ impl Connection {
         }
     }
 
-    /// Runs statements in one transaction that takes the write lock at once: all take effect, or none does.
-    pub(super) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), DatabaseError> {
+    /// Runs statements in one transaction that takes the write lock at once: all take effect, or none does. Over HTTP it
+    /// may take so long.
+    pub(super) async fn transaction(
+        &self,
+        statements: Vec<Statement>,
+        limit: Duration,
+    ) -> Result<(), DatabaseError> {
         match self {
             Self::Spin(database) => database.transaction(statements).await,
-            Self::Libsql(database) => database.transaction(statements).await,
+            Self::Libsql(database) => database.transaction(statements, limit).await,
+        }
+    }
+
+    /// Whether the database takes the write lock from a transaction that others wait for, as libSQL servers do.
+    pub(super) async fn breaks_locks(&self) -> Result<bool, DatabaseError> {
+        match self {
+            Self::Spin(database) => Ok(!database.waits_for_locks().await?),
+            Self::Libsql(_) => Ok(true),
+        }
+    }
+
+    /// Gives the database a write-ahead log, if that is the client's business and can be done now.
+    pub(super) async fn use_wal(&self) -> Result<(), DatabaseError> {
+        match self {
+            Self::Spin(database) => database.use_wal().await,
+            Self::Libsql(_) => Ok(()),
         }
     }
 }

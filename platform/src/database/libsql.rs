@@ -27,9 +27,6 @@ use crate::{
 /// The longest answer that is read. Servers send 10 MB of rows at most, unless told otherwise.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// How long the schema's transaction may take: it may have to index a large table.
-const MAX_TRANSACTION: Duration = Duration::from_secs(30);
-
 /// The pipeline route of a server.
 pub(super) struct Libsql {
     url: String,
@@ -66,9 +63,13 @@ impl Libsql {
     }
 
     /// Runs statements in a transaction, all in one request.
-    pub(super) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), DatabaseError> {
+    pub(super) async fn transaction(
+        &self,
+        statements: Vec<Statement>,
+        limit: Duration,
+    ) -> Result<(), DatabaseError> {
         let batch = Batch::transaction(&statements);
-        match self.send(StreamRequest::Batch { batch }, Deadline::after(MAX_TRANSACTION)).await? {
+        match self.send(StreamRequest::Batch { batch }, Deadline::after(limit)).await? {
             StreamResponse::Batch { result } => {
                 // The first error is the reason: the steps behind it are skipped, but for the ROLLBACK.
                 result.step_errors.into_iter().flatten().next().map_or(Ok(()), |error| Err(error.into()))

@@ -35,90 +35,177 @@ impl Migration {
     }
 }
 
-/// Brings the schema up to date. Idempotent, and safe for several instances and replicas at once.
+/// Brings the schema up to date. Idempotent, and safe for several instances and replicas at once: one migrates, for as long
+/// as that takes, and until their deadlines the others look whether it is done.
 pub(super) async fn migrate(
     connection: &Connection,
     label: &'static str,
     migrations: &'static [Migration],
-    request: Deadline,
+    deadline: Deadline,
 ) -> Result<(), DatabaseError> {
-    /// How long to retry. An attempt itself waits for locks, up to 5 s.
-    const MAX_RETRY: Duration = Duration::from_secs(2);
-
-    let deadline = Deadline::after(MAX_RETRY);
-    let mut last = Ok(());
-    loop {
-        let late = deadline.has_passed();
-        // The usual case costs one read. After a failure it comes first too: another instance may have been faster.
-        let attempt = match missing(connection, migrations, request).await {
-            Ok([]) => return Ok(()),
-            Ok(missing) if !late => apply(connection, label, migrations.len() - missing.len(), missing).await,
-            Ok(_) => return last,
-            Err(error) => Err(error),
-        };
-        let reason = match &attempt {
-            Err(
-                DatabaseError::Statement(reason)
-                | DatabaseError::Transient(reason)
-                | DatabaseError::Disconnected(reason),
-            ) if !late => reason,
-            _ => return attempt,
-        };
-        // When instances start at once, they collide: all but one find a version inserted before theirs, or a database
-        // that is being switched to WAL without SQLite waiting for it.
-        tracing::debug!(database = label, reason, "migration will be tried again");
-        last = attempt;
-        pause(Duration::from_millis(10)).await;
+    let mut migrator = Migrator { connection, label, migrations, deadline, claimed: None };
+    let result = migrator.run().await;
+    if result.is_err() {
+        migrator.give_up().await;
     }
+    result
 }
 
-/// The migrations that have not been applied.
-async fn missing(
-    connection: &Connection,
+/// The migration by one instance.
+struct Migrator<'a> {
+    connection: &'a Connection,
+    label: &'static str,
     migrations: &'static [Migration],
     deadline: Deadline,
-) -> Result<&'static [Migration], DatabaseError> {
-    let found = schema_version(connection, deadline).await?;
-    usize::try_from(found)
-        .ok()
-        .and_then(|found| migrations.get(found..))
-        .ok_or(DatabaseError::NewerSchema { found, known: migrations.len() as u64 })
+    /// For how many seconds it has claimed the migration.
+    claimed: Option<u64>,
 }
 
-/// Applies migrations after the first `applied` ones, all or none.
-async fn apply(
-    connection: &Connection,
-    label: &'static str,
-    applied: usize,
-    missing: &'static [Migration],
-) -> Result<(), DatabaseError> {
-    let mut statements = vec![Statement::from(
-        "CREATE TABLE IF NOT EXISTS schema_migrations \
-         (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)",
-    )];
-    let now = clock::now().map_or(0, |now| now.as_millis());
-    for (version, migration) in (applied as i64 + 1..).zip(missing) {
-        // First, so that it fails if another instance was faster, before anything is done twice.
-        statements.push(Statement {
-            sql: "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)",
-            parameters: vec![version.into(), migration.name.into(), now.into()],
-        });
-        statements.extend(migration.statements().map(Statement::from));
-    }
-    connection.transaction(statements).await?;
-    for migration in missing {
-        tracing::info!(database = label, migration = migration.name, "migrated");
-    }
-    Ok(())
+/// Claims the migration, unless another instance has it, and returns for how many seconds.
+const CLAIM: &str = "INSERT INTO schema_migrations (version, name, applied_at) VALUES (-1, 60, unixepoch() + 60) \
+                     ON CONFLICT DO UPDATE SET name = name * 2, applied_at = unixepoch() + name * 2 \
+                     WHERE applied_at <= unixepoch() RETURNING CAST(name AS INTEGER) AS claimed";
+
+/// What a database says of its schema.
+struct Schema {
+    /// The number of migrations applied so far.
+    version: u64,
+    /// For how many seconds an instance has claimed the next ones, if that time is not over.
+    claimed: Option<u64>,
+    journal_mode: String,
 }
 
-/// The number of migrations applied so far.
-async fn schema_version(connection: &Connection, deadline: Deadline) -> Result<u64, DatabaseError> {
-    let statement = "SELECT coalesce(max(version), 0) AS version FROM schema_migrations";
-    match connection.execute(Access::Read(1), statement, vec![], deadline).await {
-        Ok(rows) => rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?.get("version"),
-        Err(DatabaseError::Statement(reason)) if reason.contains("no such table: schema_migrations") => Ok(0),
-        Err(error) => Err(error),
+impl Migrator<'_> {
+    async fn run(&mut self) -> Result<(), DatabaseError> {
+        /// How long to retry after an error that is not about a lock, but may come of a collision.
+        const MAX_RETRY: Duration = Duration::from_secs(2);
+        const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+        let collisions = Deadline::after(MAX_RETRY).min(self.deadline);
+        let mut wait = Duration::from_millis(4);
+        loop {
+            let error = match self.attempt().await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let end = match &error {
+                error if error.is_transient() => self.deadline,
+                DatabaseError::Statement(_) | DatabaseError::Disconnected(_) => collisions,
+                _ => return Err(error),
+            };
+            if end.has_passed() {
+                return Err(error);
+            }
+            tracing::debug!(database = self.label, reason = %error, "migration will be tried again");
+            pause(wait).await;
+            wait = (2 * wait).min(MAX_PAUSE);
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<(), DatabaseError> {
+        // The usual case costs one read. After a failure it comes first too: another instance may have been faster.
+        let schema = Schema::read(self.connection, self.deadline).await?;
+        let newer =
+            || DatabaseError::NewerSchema { found: schema.version, known: self.migrations.len() as u64 };
+        let applied = usize::try_from(schema.version).map_err(|_| newer())?;
+        let missing = self.migrations.get(applied..).ok_or_else(newer)?;
+        if missing.is_empty() {
+            // A database that was restored from a dump has no log yet.
+            return if schema.journal_mode == "wal" { Ok(()) } else { self.connection.use_wal().await };
+        }
+        // In a new database nothing takes long.
+        if applied > 0 && self.connection.breaks_locks().await? {
+            self.claim(&schema).await?;
+        }
+        self.apply(applied, missing).await
+    }
+
+    /// Claims the migration for this instance, or fails if another has it.
+    ///
+    /// A libSQL server rolls a transaction back once it has taken 5 s and another connection asks for the write lock. So only
+    /// the instance with the claim asks for it. A claim that runs out is followed by one of twice the time: its instance is
+    /// gone, or the migration takes longer.
+    async fn claim(&mut self, schema: &Schema) -> Result<(), DatabaseError> {
+        /// For instances that have not seen the claim and ask for the lock to make theirs.
+        const SETTLE: Duration = Duration::from_secs(1);
+
+        if schema.claimed.is_some() && schema.claimed == self.claimed {
+            return Ok(());
+        }
+        let elsewhere = || DatabaseError::Transient("another instance migrates the database".to_owned());
+        if schema.claimed.is_some() {
+            return Err(elsewhere());
+        }
+        let rows = self.connection.execute(Access::Write(1), CLAIM, vec![], self.deadline).await?;
+        self.claimed = Some(rows.first().ok_or_else(elsewhere)?.get("claimed")?);
+        clock::sleep(SETTLE).await;
+        Ok(())
+    }
+
+    /// Drops the claim, unless it has run out: then the lock may be another's.
+    async fn give_up(&self) {
+        const DROP: &str = "DELETE FROM schema_migrations WHERE version = -1";
+
+        let deadline = Deadline::of_request();
+        if self.claimed.is_some()
+            && let Ok(schema) = Schema::read(self.connection, deadline).await
+            && schema.claimed == self.claimed
+            && let Err(error) = self.connection.execute(Access::Write(0), DROP, vec![], deadline).await
+        {
+            tracing::warn!(database = self.label, %error, "others wait for a migration that has failed");
+        }
+    }
+
+    /// Applies migrations after the first `applied` ones, all or none.
+    async fn apply(&self, applied: usize, missing: &'static [Migration]) -> Result<(), DatabaseError> {
+        let mut statements = vec![Statement::from(
+            "CREATE TABLE IF NOT EXISTS schema_migrations \
+             (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)",
+        )];
+        let now = clock::now().map_or(0, |now| now.as_millis());
+        for (version, migration) in (applied as i64 + 1..).zip(missing) {
+            // First, so that it fails if another instance was faster, before anything is done twice.
+            statements.push(Statement {
+                sql: "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)",
+                parameters: vec![version.into(), migration.name.into(), now.into()],
+            });
+            statements.extend(migration.statements().map(Statement::from));
+        }
+        // The claim.
+        statements.push("DELETE FROM schema_migrations WHERE version = -1".into());
+        let limit = Duration::from_secs(self.claimed.unwrap_or(30));
+        self.connection.transaction(statements, limit).await?;
+        for migration in missing {
+            tracing::info!(database = self.label, migration = migration.name, "migrated");
+        }
+        Ok(())
+    }
+}
+
+impl Schema {
+    async fn read(connection: &Connection, deadline: Deadline) -> Result<Self, DatabaseError> {
+        let read = async |journal_mode: &str| {
+            let statement = format!(
+                "SELECT coalesce(max(version), 0) AS version, max(CAST(name AS INTEGER)) \
+                 FILTER (WHERE version = -1 AND applied_at > unixepoch()) AS claimed, \
+                 {journal_mode} AS journal_mode FROM schema_migrations"
+            );
+            let rows = connection.execute(Access::Read(1), &statement, vec![], deadline).await?;
+            let row = rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?;
+            Ok(Self {
+                version: row.get("version")?,
+                claimed: row.get("claimed")?,
+                journal_mode: row.get("journal_mode")?,
+            })
+        };
+        match read("(SELECT journal_mode FROM pragma_journal_mode)").await {
+            Err(DatabaseError::Statement(reason)) if reason.contains("no such table: schema_migrations") => {
+                Ok(Self { version: 0, claimed: None, journal_mode: String::new() })
+            }
+            // A libSQL server need not tell.
+            Err(DatabaseError::Statement(reason)) if reason.contains("journal_mode") => read("'wal'").await,
+            schema => schema,
+        }
     }
 }
 
@@ -137,6 +224,28 @@ mod tests {
         let database = rusqlite::Connection::open_in_memory().unwrap();
         for statement in statements {
             database.execute(statement, []).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_claim_is_one_instances_until_it_runs_out_and_then_twice_as_long() {
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        database
+            .execute_batch(
+                "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER)",
+            )
+            .unwrap();
+        let claim = || database.query_row(CLAIM, [], |row| row.get::<_, i64>(0)).ok();
+        let lasts = |seconds: i64| {
+            let left = "SELECT applied_at - unixepoch() FROM schema_migrations WHERE version = -1";
+            let left: i64 = database.query_row(left, [], |row| row.get(0)).unwrap();
+            (seconds - 5..=seconds).contains(&left)
+        };
+        for seconds in [60, 120, 240] {
+            assert_eq!(claim(), Some(seconds));
+            assert!(lasts(seconds));
+            assert_eq!(claim(), None);
+            database.execute_batch("UPDATE schema_migrations SET applied_at = unixepoch()").unwrap();
         }
     }
 }

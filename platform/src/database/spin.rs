@@ -58,9 +58,9 @@ impl SpinDatabase {
 
     pub(super) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), DatabaseError> {
         let mut opened = self.opened.lock().await;
-        // Persists in the file. libSQL, which has its own way, refuses it.
-        if let Err(error) = opened.run("PRAGMA journal_mode=WAL", vec![]).await {
-            tracing::debug!(database = self.label, %error, "no WAL for now");
+        if opened.waits_for_locks().await? {
+            // First, as nothing else waits for readers.
+            opened.use_wal().await?;
         }
         let result = async {
             opened.run("BEGIN IMMEDIATE", vec![]).await?;
@@ -75,6 +75,22 @@ impl SpinDatabase {
             *opened = Opened::connect(self.label).await?;
         }
         result
+    }
+
+    /// Whether the database waits for locks by itself, as SQLite does, and libSQL in its own way.
+    pub(super) async fn waits_for_locks(&self) -> Result<bool, DatabaseError> {
+        self.opened.lock().await.waits_for_locks().await
+    }
+
+    /// Gives a file a write-ahead log. Where others are at work in it, a later connection will.
+    pub(super) async fn use_wal(&self) -> Result<(), DatabaseError> {
+        let mut opened = self.opened.lock().await;
+        if opened.waits_for_locks().await?
+            && let Err(error) = opened.use_wal().await
+        {
+            tracing::debug!(database = self.label, %error, "no WAL for now");
+        }
+        Ok(())
     }
 }
 
@@ -91,14 +107,17 @@ impl Opened {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        if matches!(access, Access::Write(_)) && self.waits.is_none() {
-            self.prepare_for_writes().await?;
+        if matches!(access, Access::Write(_)) {
+            self.waits_for_locks().await?;
         }
         self.rows(access, statement, parameters).await
     }
 
-    /// Sets what only writes need.
-    async fn prepare_for_writes(&mut self) -> Result<(), DatabaseError> {
+    /// Whether the database waits for locks by itself. The first time, this sets what only writes need.
+    async fn waits_for_locks(&mut self) -> Result<bool, DatabaseError> {
+        if let Some(waits) = self.waits {
+            return Ok(waits);
+        }
         let waits = match self.run(BUSY_TIMEOUT, vec![]).await {
             Ok(_) => true,
             // libSQL, which also refuses the other.
@@ -112,7 +131,12 @@ impl Opened {
             self.run(SYNCHRONOUS, vec![]).await?;
         }
         self.waits = Some(waits);
-        Ok(())
+        Ok(waits)
+    }
+
+    /// Persists in the file. SQLite does not wait for locks here, and may leave the file as it is, without an error.
+    async fn use_wal(&mut self) -> Result<(), DatabaseError> {
+        self.run("PRAGMA journal_mode = WAL", vec![]).await
     }
 
     async fn run(&mut self, statement: &str, parameters: Vec<Value>) -> Result<(), DatabaseError> {
