@@ -6,7 +6,7 @@ use axum::extract::State;
 use credentials::{CheckAnswer, CheckList, CredentialHash};
 use platform::{
     Deadline, clock,
-    edge::{Items, Json, Outcome, Problem, given},
+    edge::{ItemResult, Json, Problem, RawItems, non_null},
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,17 +15,17 @@ use crate::routes::App;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CheckRequest {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "non_null")]
     credential_hash: Option<CredentialHash>,
-    #[serde(default, deserialize_with = "given")]
-    credential_hashes: Option<Items>,
+    #[serde(default, deserialize_with = "non_null")]
+    credential_hashes: Option<RawItems>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum CheckResponse {
     One(CheckAnswer),
-    Many(CheckList<Outcome<CheckAnswer>>),
+    Many(CheckList<ItemResult<CheckAnswer>>),
 }
 
 pub(crate) async fn check(

@@ -8,7 +8,7 @@ use credentials::{
 };
 use platform::{
     Deadline, clock,
-    edge::{Items, Json, Outcome, Problem, given},
+    edge::{ItemResult, Json, Problem, RawItems, non_null},
     random,
 };
 use serde::{Deserialize, Serialize};
@@ -21,15 +21,15 @@ const MAX_BATCH: usize = 100;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IssueRequest {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "non_null")]
     credential: Option<Credential>,
     #[serde(default)]
     generate: bool,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "non_null")]
     expires_at: Option<Timestamp>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "non_null")]
     ttl_seconds: Option<TtlSeconds>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "non_null")]
     metadata: Option<Metadata>,
 }
 
@@ -50,12 +50,12 @@ pub(crate) struct IssueResponse {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchRequest {
-    credentials: Items,
+    credentials: RawItems,
 }
 
 #[derive(Serialize)]
 pub(crate) struct BatchResponse {
-    results: Vec<Outcome<IssueResponse>>,
+    results: Vec<ItemResult<IssueResponse>>,
 }
 
 pub(crate) async fn issue(

@@ -3,11 +3,11 @@
 //! [`routes`] has the paths, with a module for each action; `store` has the SQL, `migrations/` the schema.
 
 mod check;
-mod counts;
 mod issue;
 mod list;
 mod revoke;
 pub mod routes;
+mod statistics;
 mod store;
 
 pub use store::MIGRATIONS;

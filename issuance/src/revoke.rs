@@ -6,7 +6,7 @@ use axum::extract::State;
 use credentials::{Credential, CredentialHash, Reason, Timestamp};
 use platform::{
     Deadline,
-    edge::{Json, Problem, given},
+    edge::{Json, Problem, non_null},
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +15,11 @@ use crate::routes::App;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RevokeRequest {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "non_null")]
     credential: Option<Credential>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "non_null")]
     credential_hash: Option<CredentialHash>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "non_null")]
     reason: Option<Reason>,
 }
 

@@ -17,10 +17,10 @@ use platform::{
 
 use crate::{
     check::check,
-    counts::{metrics, statistics},
     issue::{issue, issue_batch},
     list::list,
     revoke::revoke,
+    statistics::{metrics, statistics},
     store::Store,
 };
 
@@ -64,11 +64,11 @@ pub struct Config {
 
 impl Config {
     async fn load() -> Result<Self, SettingsError> {
-        let admins = Guard::closed_without("admin_token", &variable("admin_token").await?)?;
-        let monitors = Guard::closed_without("metrics_token", &variable("metrics_token").await?)?;
+        let admins = Guard::closed_if_unset("admin_token", &variable("admin_token").await?)?;
+        let monitors = Guard::closed_if_unset("metrics_token", &variable("metrics_token").await?)?;
         Ok(Self {
             keys: keys().await?,
-            issuers: Guard::open_without("issuer_token", &variable("issuer_token").await?)?,
+            issuers: Guard::open_if_unset("issuer_token", &variable("issuer_token").await?)?,
             monitors: monitors.or(&admins),
             admins,
         })
@@ -176,9 +176,9 @@ pub(crate) mod tests {
     fn config() -> Result<Config, SettingsError> {
         Ok(Config {
             keys: KeyRing::new("0123456789abcdef0123456789abcdef", "").map_err(SettingsError::Keys)?,
-            issuers: Guard::open_without("issuer_token", "")?,
-            admins: Guard::closed_without("admin_token", ADMIN_TOKEN)?,
-            monitors: Guard::closed_without("metrics_token", "")?,
+            issuers: Guard::open_if_unset("issuer_token", "")?,
+            admins: Guard::closed_if_unset("admin_token", ADMIN_TOKEN)?,
+            monitors: Guard::closed_if_unset("metrics_token", "")?,
         })
     }
 

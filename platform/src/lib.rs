@@ -6,7 +6,6 @@
 
 mod batch;
 pub mod clock;
-mod counts;
 mod database;
 pub mod edge;
 mod log;
@@ -16,10 +15,10 @@ pub mod random;
 mod settings;
 #[doc(hidden)]
 pub mod spin;
+mod statistics;
 
 pub use batch::{Batch, BatchError, Batcher};
 pub use clock::Deadline;
-pub use counts::{Family, Metrics, Range, Statistics};
 #[cfg(feature = "plans")]
 pub use database::Plans;
 pub use database::{
@@ -29,3 +28,4 @@ pub use database::{
 pub use origin::{Origin, Origins, service_url};
 pub use settings::{Settings, SettingsError, flag, keys, origins, start_log, variable, whole_number};
 pub use spin::ONE_REQUEST;
+pub use statistics::{Family, Metrics, Range, Statistics};

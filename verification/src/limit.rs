@@ -23,12 +23,12 @@ pub(crate) struct FailureLimit {
 
 /// A client to whom the limit applies.
 #[derive(Clone, Copy)]
-pub(crate) struct Limited {
+pub(crate) struct LimitedClient {
     client: Client,
     network: Tag,
 }
 
-impl Limited {
+impl LimitedClient {
     pub(crate) fn new(client: Client, secret: &Secret) -> Self {
         Self { client, network: client.network(secret) }
     }
@@ -50,7 +50,7 @@ impl FailureLimit {
     }
 
     /// Refuses a client that this instance has seen at its limit.
-    pub(crate) fn check(&self, limited: &Limited) -> Result<(), Problem> {
+    pub(crate) fn check(&self, limited: &LimitedClient) -> Result<(), Problem> {
         let until = self.refused().get(&limited.network).copied();
         match until.map(|until| until.saturating_duration_since(Instant::now())) {
             Some(left) if !left.is_zero() => Err(Problem::too_many_failures(self.per_minute, left)),
@@ -59,7 +59,7 @@ impl FailureLimit {
     }
 
     /// Remembers a client that has reached its limit. If it did so just now, and may be a proxy, the log says so.
-    pub(crate) fn note(&self, limited: &Limited, failures: Failures, just_now: bool) {
+    pub(crate) fn note(&self, limited: &LimitedClient, failures: Failures, just_now: bool) {
         if failures.count < u64::from(self.per_minute) {
             return;
         }
@@ -89,9 +89,9 @@ impl FailureLimit {
 mod tests {
     use super::*;
 
-    fn limited(address: &str) -> Limited {
+    fn limited(address: &str) -> LimitedClient {
         let client = Client { address: address.parse().ok(), ignores_forwarded: false };
-        Limited::new(client, &Secret::new(&"s".repeat(32)).unwrap())
+        LimitedClient::new(client, &Secret::new(&"s".repeat(32)).unwrap())
     }
 
     fn failures(count: u64) -> Failures {

@@ -17,10 +17,10 @@ use platform::{
 };
 
 use crate::{
-    counts::{metrics, statistics},
-    issuance::Issuance,
+    issuance_client::Issuance,
     limit::FailureLimit,
     list::list,
+    statistics::{metrics, statistics},
     store::Store,
     verify::{verify, verify_batch},
 };
@@ -37,7 +37,7 @@ pub(crate) struct App {
     /// How many proxies there are between a client and the host.
     pub(crate) trusted_proxies: usize,
     /// Whether audit rows have the address of the client.
-    pub(crate) audits_clients: bool,
+    pub(crate) audit_client_address: bool,
     pub(crate) store: Store,
 }
 
@@ -61,13 +61,13 @@ pub struct Config {
     /// How many proxies there are between a client and the host.
     pub trusted_proxies: usize,
     /// Whether audit rows have the address of the client.
-    pub audits_clients: bool,
+    pub audit_client_address: bool,
 }
 
 impl Config {
     async fn load() -> Result<Self, SettingsError> {
-        let admins = Guard::closed_without("admin_token", &variable("admin_token").await?)?;
-        let monitors = Guard::closed_without("metrics_token", &variable("metrics_token").await?)?;
+        let admins = Guard::closed_if_unset("admin_token", &variable("admin_token").await?)?;
+        let monitors = Guard::closed_if_unset("metrics_token", &variable("metrics_token").await?)?;
         // About a thousand years of days; more failures than any host serves in a minute; more proxies than anyone has.
         let days = whole_number("audit_retention_days", 365_000).await?;
         let failures_per_minute = whole_number("verify_failures_per_minute", 1_000_000).await?;
@@ -76,13 +76,13 @@ impl Config {
             keys: keys().await?,
             issuance_url: service_url(&variable("issuance_url").await?)
                 .map_err(|rule| SettingsError::value("issuance_url", rule))?,
-            verifiers: Guard::open_without("verifier_token", &variable("verifier_token").await?)?,
+            verifiers: Guard::open_if_unset("verifier_token", &variable("verifier_token").await?)?,
             monitors: monitors.or(&admins),
             admins,
             retention: (days > 0).then(|| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
             failures_per_minute,
             trusted_proxies: trusted_proxies as usize,
-            audits_clients: flag("audit_client_address").await?,
+            audit_client_address: flag("audit_client_address").await?,
         })
     }
 }
@@ -115,7 +115,7 @@ pub fn router(settings: Settings, config: Result<Config, SettingsError>, databas
                 retention: config.retention,
                 limit: limits.then(|| FailureLimit::new(config.failures_per_minute)),
                 trusted_proxies: config.trusted_proxies,
-                audits_clients: config.audits_clients,
+                audit_client_address: config.audit_client_address,
                 store: Store::new(database, config.failures_per_minute),
             });
             let verifiers = from_fn_with_state(verifiers, require);
@@ -188,13 +188,13 @@ pub(crate) mod tests {
         Ok(Config {
             keys: KeyRing::new("0123456789abcdef0123456789abcdef", "").map_err(SettingsError::Keys)?,
             issuance_url: "http://issuance.example".to_owned(),
-            verifiers: Guard::open_without("verifier_token", "")?,
-            admins: Guard::closed_without("admin_token", "")?,
-            monitors: Guard::closed_without("metrics_token", "")?,
+            verifiers: Guard::open_if_unset("verifier_token", "")?,
+            admins: Guard::closed_if_unset("admin_token", "")?,
+            monitors: Guard::closed_if_unset("metrics_token", "")?,
             retention: None,
             failures_per_minute: 0,
             trusted_proxies: 0,
-            audits_clients: false,
+            audit_client_address: false,
         })
     }
 

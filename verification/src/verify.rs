@@ -11,14 +11,14 @@ use credentials::{
 };
 use platform::{
     Deadline, clock,
-    edge::{Client, Items, Json, Outcome, Problem, RequestId, limit_reached},
+    edge::{Client, ItemResult, Json, Problem, RawItems, RequestId, limit_reached},
     random,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    issuance::Known,
-    limit::Limited,
+    issuance_client::KnownCredentials,
+    limit::LimitedClient,
     routes::App,
     store::{Recorded, Verification},
 };
@@ -42,7 +42,7 @@ pub(crate) struct VerifyRequest {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchRequest {
-    credentials: Items,
+    credentials: RawItems,
 }
 
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ pub(crate) struct VerifyResponse {
 
 #[derive(Serialize)]
 pub(crate) struct BatchResponse {
-    results: Vec<Outcome<VerifyResponse>>,
+    results: Vec<ItemResult<VerifyResponse>>,
 }
 
 /// Who asks.
@@ -74,7 +74,7 @@ pub(crate) struct Caller {
     /// The client, if it is to be in the audit rows.
     address: Option<IpAddr>,
     /// The client, if its failures are limited.
-    limited: Option<Limited>,
+    limited: Option<LimitedClient>,
 }
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -85,8 +85,8 @@ impl FromRequestParts<Arc<App>> for Caller {
         let client = Client::of(&head.headers, app.trusted_proxies);
         Ok(Self {
             request_id: request_id.ok_or_else(|| Problem::internal("the request has no id"))?,
-            address: client.address.filter(|_| app.audits_clients),
-            limited: app.limit.as_ref().map(|_| Limited::new(client, app.keys.current())),
+            address: client.address.filter(|_| app.audit_client_address),
+            limited: app.limit.as_ref().map(|_| LimitedClient::new(client, app.keys.current())),
         })
     }
 }
@@ -121,7 +121,7 @@ pub(crate) async fn verify_batch(
     let mut verdicts = verdicts.into_iter();
     let no_verdict = || Err(Problem::internal("a verification had no verdict"));
     let results = items.into_iter().map(|item| match item {
-        Err(error) => Outcome::Error { error },
+        Err(error) => ItemResult::Error { error },
         Ok(_) => verdicts.next().unwrap_or_else(no_verdict).into(),
     });
     Ok((headers, Json(BatchResponse { results: results.collect() })))
@@ -171,7 +171,7 @@ async fn verdicts(
             verified_by: app.worker_id.clone(),
             verified_at: verified_at.as_millis(),
             client_address: caller.address,
-            client: caller.limited.as_ref().map(Limited::key),
+            client: caller.limited.as_ref().map(LimitedClient::key),
         });
         responses.push(VerifyResponse::new(verdict, &app.worker_id, verified_at, id));
     }
@@ -220,7 +220,7 @@ impl VerifyResponse {
 /// applies: a revoked credential must not be valid under another key.
 fn judge(
     hashes: &[CredentialHash],
-    known: &Known,
+    known: &KnownCredentials,
     now: Timestamp,
 ) -> Result<(CredentialHash, Verdict), Problem> {
     let current = *hashes.first().ok_or_else(|| Problem::internal("a credential had no hash"))?;
@@ -301,7 +301,8 @@ mod tests {
         let revoked = (record(Some(1)), Status::Revoked);
         let hashes = [hash(1), hash(2)];
         let judged = |known| {
-            let (hash, verdict) = judge(&hashes, &Known::from_iter::<Vec<_>>(known), time(5)).unwrap();
+            let (hash, verdict) =
+                judge(&hashes, &KnownCredentials::from_iter::<Vec<_>>(known), time(5)).unwrap();
             (hash, verdict.status().as_str())
         };
         assert_eq!(judged(vec![]), (hash(1), "not_found"));

@@ -44,15 +44,15 @@ impl Guard {
     /// # Errors
     /// [`SettingsError::Value`] if a variable that is not empty has no token, or has one of fewer than 16 characters or
     /// one that is not a `token68`: a route that was meant to be closed must not be open.
-    pub fn open_without(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
+    pub fn open_if_unset(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
         Self::new(variable, tokens, Unguarded::Open)
     }
 
-    /// Like [`open_without`](Self::open_without), but lets nobody in if the variable is empty.
+    /// Like [`open_if_unset`](Self::open_if_unset), but lets nobody in if the variable is empty.
     ///
     /// # Errors
     /// The same.
-    pub fn closed_without(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
+    pub fn closed_if_unset(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
         Self::new(variable, tokens, Unguarded::Closed)
     }
 
@@ -154,7 +154,7 @@ mod tests {
     const TWO: &str = "token-number-two";
 
     fn guard() -> Guard {
-        Guard::closed_without("admin_token", &format!("{ONE}, {TWO},")).unwrap()
+        Guard::closed_if_unset("admin_token", &format!("{ONE}, {TWO},")).unwrap()
     }
 
     #[test]
@@ -183,23 +183,23 @@ mod tests {
 
     #[test]
     fn without_configured_tokens_a_route_is_open_or_closed_as_declared() {
-        let open = Guard::open_without("issuer_token", "").unwrap();
+        let open = Guard::open_if_unset("issuer_token", "").unwrap();
         assert!(open.is_open());
         assert_eq!(check(&open, &[]).0, 200);
-        let closed = Guard::closed_without("admin_token", "").unwrap();
+        let closed = Guard::closed_if_unset("admin_token", "").unwrap();
         assert!(!closed.is_open());
         assert_eq!(check(&closed, &["Bearer x"]), (403, None));
     }
 
     #[test]
     fn two_guards_accept_the_tokens_of_both_and_never_everyone() {
-        let closed = |tokens| Guard::closed_without("x", tokens).unwrap();
+        let closed = |tokens| Guard::closed_if_unset("x", tokens).unwrap();
         let both = closed(ONE).or(&closed(TWO));
         for token in [ONE, TWO] {
             assert_eq!(check(&both, &[&format!("Bearer {token}")]).0, 200);
         }
         assert_eq!(check(&both, &["Bearer token-number-three"]).0, 401);
-        let open = Guard::open_without("x", "").unwrap();
+        let open = Guard::open_if_unset("x", "").unwrap();
         assert_eq!(check(&open.or(&closed(ONE)), &[]).0, 401);
         assert_eq!(check(&open.or(&open), &[]).0, 403);
     }
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_variable_without_a_usable_token_is_an_error_and_not_an_open_door() {
         for list in [",", " ", " , ,", "short", "token-number-on", &format!("{ONE},short")] {
-            let error = Guard::open_without("issuer_token", list).unwrap_err().to_string();
+            let error = Guard::open_if_unset("issuer_token", list).unwrap_err().to_string();
             assert!(error.starts_with("issuer_token ") && !error.contains("short"), "{list:?}: {error}");
         }
     }
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_token_that_no_client_can_send_is_an_error() {
         for token in ["AZaz09-._~+/AZaz09", "0123456789abcdef==", "================a"] {
-            let usable = Guard::closed_without("admin_token", token).is_ok();
+            let usable = Guard::closed_if_unset("admin_token", token).is_ok();
             assert_eq!(usable, !token.starts_with('='), "{token}");
         }
         for token in [
@@ -230,7 +230,7 @@ mod tests {
             "================",
         ] {
             for list in [token.to_owned(), format!("{ONE},{token}"), format!("{token}, {ONE}")] {
-                let error = Guard::closed_without("admin_token", &list).unwrap_err().to_string();
+                let error = Guard::closed_if_unset("admin_token", &list).unwrap_err().to_string();
                 assert!(error.starts_with("admin_token must have only letters"), "{list}: {error}");
                 assert!(!error.contains(token), "{error}");
             }

@@ -60,19 +60,21 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// For optional members (`#[serde(default, deserialize_with = "given")]`): `null` is refused as a wrong type, because
+/// For optional members (`#[serde(default, deserialize_with = "non_null")]`): `null` is refused as a wrong type, because
 /// an expiry that a client failed to fill in must not mean "never".
 ///
 /// # Errors
 /// Those of the member's own type.
-pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub fn non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
 /// What stands in the place of an item of a list: its answer, or `{"error": {…}}`.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Outcome<T> {
+pub enum ItemResult<T> {
     /// The item's answer.
     Answer(T),
     /// Why it has none.
@@ -82,7 +84,7 @@ pub enum Outcome<T> {
     },
 }
 
-impl<T> From<Result<T, Problem>> for Outcome<T> {
+impl<T> From<Result<T, Problem>> for ItemResult<T> {
     fn from(result: Result<T, Problem>) -> Self {
         result.map_or_else(|error| Self::Error { error }, Self::Answer)
     }
@@ -91,9 +93,9 @@ impl<T> From<Result<T, Problem>> for Outcome<T> {
 /// The items of a list, parsed one by one so that a bad one does not fail the others.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-pub struct Items(Vec<Box<RawValue>>);
+pub struct RawItems(Vec<Box<RawValue>>);
 
-impl Items {
+impl RawItems {
     /// Parses each item; `location` is the list's, such as `body.credentials`.
     ///
     /// # Errors

@@ -11,24 +11,24 @@ use platform::{
 };
 use serde::Serialize;
 
-/// How many questions may be under way at once, so that one without an answer does not hold up the next.
-const MAX_QUESTIONS: usize = 2;
+/// How many calls may be under way at once, so that one without a response does not hold up the next.
+const MAX_BATCHES: usize = 2;
 
 /// The issuance service, at the variable `issuance_url`.
 pub(crate) struct Issuance {
     health_url: String,
-    questions: Batcher<Question>,
+    checks: Batcher<CheckBatch>,
 }
 
 /// Asks issuance about the hashes of several requests at once.
-struct Question {
+struct CheckBatch {
     url: String,
     /// The keys that verification hashes with.
     key_ids: Vec<KeyId>,
 }
 
 /// What issuance knows, by hash: the record and the status it reported. Hashes that were not issued are missing.
-pub(crate) type Known = HashMap<CredentialHash, (IssueRecord, Status)>;
+pub(crate) type KnownCredentials = HashMap<CredentialHash, (IssueRecord, Status)>;
 
 /// Why there is no trustworthy answer from issuance.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub(crate) enum IssuanceError {
     #[error("issuance answered with status {0}")]
     Status(StatusCode),
     #[error("issuance: {0}")]
-    Nonsense(String),
+    InvalidResponse(String),
     #[error("issuance hashes with the keys {issuance:?}, and verification with {verification:?} only")]
     UnknownKeys { issuance: Vec<KeyId>, verification: Vec<KeyId> },
     #[error("issuance: {0}")]
@@ -48,22 +48,19 @@ pub(crate) enum IssuanceError {
 impl Issuance {
     pub(crate) fn new(url: &str, key_ids: Vec<KeyId>) -> Self {
         let base_url = url.trim_end_matches('/');
-        let question = Question { url: format!("{base_url}/check"), key_ids };
-        Self {
-            health_url: format!("{base_url}/health/issuance"),
-            questions: Batcher::new(question, MAX_QUESTIONS),
-        }
+        let batch = CheckBatch { url: format!("{base_url}/check"), key_ids };
+        Self { health_url: format!("{base_url}/health/issuance"), checks: Batcher::new(batch, MAX_BATCHES) }
     }
 
-    /// What issuance knows about these hashes. Requests that ask at the same time share a question, which carries the
+    /// What issuance knows about these hashes. Requests that ask at the same time share a call, which carries the
     /// id of the first.
     pub(crate) async fn check(
         &self,
         hashes: Vec<CredentialHash>,
         request_id: RequestId,
         deadline: Deadline,
-    ) -> Result<Known, IssuanceError> {
-        self.questions.run((hashes, request_id), deadline).await
+    ) -> Result<KnownCredentials, IssuanceError> {
+        self.checks.run((hashes, request_id), deadline).await
     }
 
     /// Checks that issuance is healthy and has no keys that verification lacks.
@@ -78,16 +75,20 @@ impl Issuance {
             return Err(IssuanceError::Status(answer.status));
         }
         // Any hash will do: only the keys matter.
-        self.questions.batch().ask(&[CredentialHash::from([0; 32])], request_id, deadline).await.map(drop)
+        self.checks.batch().ask(&[CredentialHash::from([0; 32])], request_id, deadline).await.map(drop)
     }
 }
 
-impl Batch for Question {
+impl Batch for CheckBatch {
     type Item = (Vec<CredentialHash>, RequestId);
-    type Output = Known;
+    type Output = KnownCredentials;
     type Error = IssuanceError;
 
-    async fn run(&self, requests: &[Self::Item], deadline: Deadline) -> Result<Vec<Known>, IssuanceError> {
+    async fn run(
+        &self,
+        requests: &[Self::Item],
+        deadline: Deadline,
+    ) -> Result<Vec<KnownCredentials>, IssuanceError> {
         let Some((_, request_id)) = requests.first() else { return Ok(Vec::new()) };
         for (_, other) in &requests[1..] {
             tracing::info!(
@@ -98,7 +99,7 @@ impl Batch for Question {
         }
         let hashes: HashSet<_> = requests.iter().flat_map(|(hashes, _)| hashes).copied().collect();
         let hashes: Vec<_> = hashes.into_iter().collect();
-        let mut known = Known::new();
+        let mut known = KnownCredentials::new();
         for hashes in hashes.chunks(CheckList::MAX_HASHES) {
             known.extend(self.ask(hashes, request_id, deadline).await?);
         }
@@ -109,14 +110,14 @@ impl Batch for Question {
     }
 }
 
-impl Question {
+impl CheckBatch {
     /// Asks about up to [`CheckList::MAX_HASHES`] different hashes.
     async fn ask(
         &self,
         hashes: &[CredentialHash],
         request_id: &RequestId,
         deadline: Deadline,
-    ) -> Result<Known, IssuanceError> {
+    ) -> Result<KnownCredentials, IssuanceError> {
         #[derive(Serialize)]
         struct CheckRequest<'a> {
             credential_hashes: &'a [CredentialHash],
@@ -131,16 +132,17 @@ impl Question {
         self.read(hashes, &answer.body)
     }
 
-    fn read(&self, hashes: &[CredentialHash], body: &[u8]) -> Result<Known, IssuanceError> {
-        let nonsense = |what: &str| IssuanceError::Nonsense(what.to_owned());
+    fn read(&self, hashes: &[CredentialHash], body: &[u8]) -> Result<KnownCredentials, IssuanceError> {
+        let invalid = |what: &str| IssuanceError::InvalidResponse(what.to_owned());
         // Serde also accepts an array in place of a struct.
         if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(nonsense("the answer is not a JSON object"));
+            return Err(invalid("the answer is not a JSON object"));
         }
-        let answer: CheckList<CheckAnswer> = serde_json::from_slice(body)
-            .map_err(|error| IssuanceError::Nonsense(format!("the answer is not as agreed: {error}")))?;
+        let answer: CheckList<CheckAnswer> = serde_json::from_slice(body).map_err(|error| {
+            IssuanceError::InvalidResponse(format!("the answer is not as agreed: {error}"))
+        })?;
         if answer.key_ids.is_empty() {
-            return Err(nonsense("the answer names no key"));
+            return Err(invalid("the answer names no key"));
         }
         if answer.key_ids.iter().any(|key_id| !self.key_ids.contains(key_id)) {
             return Err(IssuanceError::UnknownKeys {
@@ -149,12 +151,12 @@ impl Question {
             });
         }
         if answer.results.len() != hashes.len() {
-            return Err(nonsense("the answer has another number of results"));
+            return Err(invalid("the answer has another number of results"));
         }
-        let mut known = Known::new();
+        let mut known = KnownCredentials::new();
         for (hash, result) in hashes.iter().zip(answer.results) {
             if !result.is_about(*hash) {
-                return Err(nonsense("the answer is about another hash"));
+                return Err(invalid("the answer is about another hash"));
             }
             if let Some(issued) = result.into_issued() {
                 known.insert(*hash, issued);
@@ -196,9 +198,9 @@ mod tests {
         Secret::new(&letter.repeat(32)).unwrap().key_id()
     }
 
-    fn read(body: &str) -> Result<Known, IssuanceError> {
-        let question = Question { url: String::new(), key_ids: vec![key_id("a"), key_id("b")] };
-        question.read(&[CredentialHash::from([7; 32])], body.as_bytes())
+    fn read(body: &str) -> Result<KnownCredentials, IssuanceError> {
+        let batch = CheckBatch { url: String::new(), key_ids: vec![key_id("a"), key_id("b")] };
+        batch.read(&[CredentialHash::from([7; 32])], body.as_bytes())
     }
 
     fn answer(key_ids: &[KeyId]) -> String {
@@ -213,7 +215,7 @@ mod tests {
         let error = read(&answer(&[key_id("c"), key_id("a")])).unwrap_err();
         assert!(matches!(error, IssuanceError::UnknownKeys { .. }));
         assert!(error.to_string().contains(&key_id("c").to_string()), "{error}");
-        assert!(matches!(read(&answer(&[])), Err(IssuanceError::Nonsense(_))));
-        assert!(matches!(read(r#"{"results": []}"#), Err(IssuanceError::Nonsense(_))));
+        assert!(matches!(read(&answer(&[])), Err(IssuanceError::InvalidResponse(_))));
+        assert!(matches!(read(r#"{"results": []}"#), Err(IssuanceError::InvalidResponse(_))));
     }
 }

@@ -21,13 +21,13 @@ pub struct Range {
     /// To the end of the last hour or day that begins before this time; by default now.
     until: Option<Timestamp>,
     #[serde(default)]
-    by: Step,
+    by: Interval,
 }
 
 /// The length of a bucket. Days are those of UTC.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Step {
+enum Interval {
     #[default]
     Hour,
     Day,
@@ -36,7 +36,7 @@ enum Step {
 /// The answer to `GET /statistics/…`: what was counted in a range of time.
 #[derive(Debug, Serialize)]
 pub struct Statistics {
-    by: Step,
+    by: Interval,
     since: Timestamp,
     until: Timestamp,
     /// Those in which anything was counted, in the order of time.
@@ -55,7 +55,7 @@ struct Bucket {
 #[derive(Clone, Debug)]
 pub(crate) struct Counts(Vec<(&'static str, u64)>);
 
-impl Step {
+impl Interval {
     fn length(self) -> Duration {
         const HOUR: Duration = Duration::from_secs(60 * 60);
         match self {
