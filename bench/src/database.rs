@@ -3,13 +3,13 @@
 use std::{fs, path::Path, time::SystemTime};
 
 use anyhow::{Context, Result};
-use baseline::{ISSUANCE, Schema, VERIFICATION};
 use credentials::{Secret, Timestamp, VerificationId};
 use rusqlite::{Connection, Transaction};
 
 use crate::{
     interrupt,
     load::{SECRET, hash, prefilled},
+    schema::{ISSUANCE, Schema, VERIFICATION},
 };
 
 /// Creates both databases in a folder: one with this many credentials, one with as many verdicts on them.

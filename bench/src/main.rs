@@ -17,6 +17,7 @@ mod measurement;
 mod options;
 mod report;
 mod run;
+mod schema;
 mod target;
 mod usage;
 

@@ -12,15 +12,15 @@ use crate::{
     target::{Components, Running, Target, TargetPid},
 };
 
-/// Measures the services and compares them with a native server.
+/// Measures the services and compares them with a component that does as little as it can.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Takes some two minutes: fewer loads, 64 connections, two short rounds, WASI 0.3 only. Other options override
     /// this.
     #[arg(long)]
     quick: bool,
-    /// Measures only these targets: baseline, embedded, embedded-wasi-0.2, embedded-bare, spin, spin-wasi-0.2, spin-bare,
-    /// or the name of a --target.
+    /// Measures only these targets: embedded, embedded-wasi-0.2, embedded-bare, spin, spin-wasi-0.2, spin-bare, or
+    /// the name of a --target.
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     only: Vec<String>,
     /// Also measures a running server that has the original's API. May be repeated.
@@ -101,9 +101,9 @@ impl Plan {
 /// The targets to measure, in this order.
 pub(crate) fn targets(options: &Options) -> Result<Vec<Target>> {
     let embedded_arguments = known_to_embedded_host(&options.spin_arg)?;
-    let mut targets = vec![Target::Baseline];
     let all = Components::ALL;
-    targets.extend(all.map(|components| Target::Embedded(components, embedded_arguments.clone())));
+    let mut targets: Vec<_> =
+        all.map(|components| Target::Embedded(components, embedded_arguments.clone())).into();
     targets.extend(all.map(|components| Target::Spin(components, options.spin_arg.clone())));
     let has = |targets: &[Target], name: &str| targets.iter().any(|target| target.name() == name);
     for running in &options.target {

@@ -1,4 +1,4 @@
-//! From measurements to one line per target: medians over rounds, and ratios to the baseline and to the bare component.
+//! From measurements to one line per target: medians over rounds, and ratios to the bare component.
 
 use std::fmt;
 
@@ -31,11 +31,9 @@ pub(crate) struct Summary {
     pub(crate) errors: u64,
     pub(crate) cpu_seconds_per_1000: Option<f64>,
     pub(crate) resident: Option<u64>,
-    /// The median ratio of throughput and p99 to the baseline's in the same round; `None` without a baseline.
-    pub(crate) throughput_ratio: Option<f64>,
-    pub(crate) p99_ratio: Option<f64>,
-    /// The same of throughput and CPU time to the bare component's on the same host.
+    /// The median ratios to the bare component on the same host in the same round; `None` without it.
     pub(crate) throughput_to_bare: Option<f64>,
+    pub(crate) p99_to_bare: Option<f64>,
     pub(crate) cpu_to_bare: Option<f64>,
 }
 
@@ -53,12 +51,12 @@ impl fmt::Display for Cell {
 }
 
 impl Cell {
-    /// Summarises the rounds, compared with those of the baseline and of the bare component under the same load.
-    pub(crate) fn summary(&self, baseline: Option<&Self>, bare: Option<&Self>) -> Summary {
+    /// Summarises the rounds, compared with those of the bare component under the same load.
+    pub(crate) fn summary(&self, bare: Option<&Self>) -> Summary {
         let of = |value: fn(&Measurement) -> f64| median(self.rounds.iter().map(value));
-        let ratio = |other: Option<&Self>, value: fn(&Measurement) -> f64| {
-            let rounds = self.rounds.iter().zip(&other?.rounds);
-            median(rounds.map(|(own, other)| value(own) / value(other)).filter(|ratio| ratio.is_finite()))
+        let ratio = |value: fn(&Measurement) -> f64| {
+            let rounds = self.rounds.iter().zip(&bare?.rounds);
+            median(rounds.map(|(own, bare)| value(own) / value(bare)).filter(|ratio| ratio.is_finite()))
         };
         Summary {
             throughput: of(|round| round.throughput).unwrap_or(0.0),
@@ -72,10 +70,9 @@ impl Cell {
             cpu_seconds_per_1000: median(self.rounds.iter().filter_map(|round| round.cpu_seconds_per_1000)),
             resident: median(self.rounds.iter().filter_map(|round| Some(round.resident? as f64)))
                 .map(|bytes| bytes as u64),
-            throughput_ratio: ratio(baseline, |round| round.throughput),
-            p99_ratio: ratio(baseline, |round| round.latency.p99),
-            throughput_to_bare: ratio(bare, |round| round.throughput),
-            cpu_to_bare: ratio(bare, |round| round.cpu_seconds_per_1000.unwrap_or(f64::NAN)),
+            throughput_to_bare: ratio(|round| round.throughput),
+            p99_to_bare: ratio(|round| round.latency.p99),
+            cpu_to_bare: ratio(|round| round.cpu_seconds_per_1000.unwrap_or(f64::NAN)),
         }
     }
 }
@@ -90,31 +87,30 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// Each cell with its summary.
-pub(crate) fn rows<'a>(cells: &'a [Cell], baseline: &str) -> Vec<Row<'a>> {
-    let row = |cell: &'a Cell| {
-        let same = |other: &&Cell| {
-            (other.load, other.connections) == (cell.load, cell.connections)
-                && (cell.rows.is_none() || other.rows == cell.rows)
+pub(crate) fn rows(cells: &[Cell]) -> Vec<Row<'_>> {
+    let row = |cell| {
+        let Cell { rows, load, connections, bare, .. }: &Cell = cell;
+        let is_bare = |other: &&Cell| {
+            bare.is_some_and(|bare| other.target == bare)
+                && (other.rows, other.load, other.connections) == (*rows, *load, *connections)
         };
-        let of_target = |name: &str| cells.iter().filter(|other| other.target == name).find(same);
-        Row { cell, summary: cell.summary(of_target(baseline), cell.bare.and_then(of_target)) }
+        Row { cell, summary: cell.summary(cells.iter().find(is_bare)) }
     };
     cells.iter().map(row).collect()
 }
 
 /// The rows as a Markdown table.
 pub(crate) fn table(rows: &[Row<'_>]) -> Table {
-    const HEAD: [&str; 16] = [
+    const HEAD: [&str; 15] = [
         "rows",
         "load",
         "conns",
         "target",
         "req/s",
-        "ratio",
         "to bare",
         "p50 ms",
         "p99 ms",
-        "p99 ratio",
+        "to bare",
         "p99.9 ms",
         "max ms",
         "errors",
@@ -133,11 +129,10 @@ pub(crate) fn table(rows: &[Row<'_>]) -> Table {
             cell.connections.to_string(),
             cell.target.clone(),
             grouped(summary.throughput),
-            ratio(summary.throughput_ratio),
             ratio(summary.throughput_to_bare),
             milliseconds(summary.latency.p50),
             milliseconds(summary.latency.p99),
-            ratio(summary.p99_ratio),
+            ratio(summary.p99_to_bare),
             milliseconds(summary.latency.p999),
             milliseconds(summary.latency.max),
             summary.errors.to_string(),
@@ -198,33 +193,29 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round_so_that_drift_cancels_out() {
-        let baseline = cell("baseline", Some(10), &[(100.0, 1.0), (10.0, 10.0), (50.0, 2.0)]);
         let own = cell("embedded", Some(10), &[(50.0, 2.0), (5.0, 20.0), (25.0, 4.0)]);
-        let bare = cell("embedded-bare", Some(10), &[(100.0, 1.0), (40.0, 1.0), (30.0, 1.0)]);
-        let summary = own.summary(Some(&baseline), Some(&bare));
-        assert_eq!((summary.throughput, summary.throughput_ratio), (25.0, Some(0.5)));
-        assert_eq!((summary.latency.p99, summary.p99_ratio), (4.0, Some(2.0)));
+        let bare = cell("embedded-bare", Some(10), &[(100.0, 1.0), (10.0, 10.0), (50.0, 2.0)]);
+        let summary = own.summary(Some(&bare));
+        assert_eq!((summary.throughput, summary.throughput_to_bare), (25.0, Some(0.5)));
+        assert_eq!((summary.latency.p99, summary.p99_to_bare), (4.0, Some(2.0)));
         assert_eq!((summary.latency.max, summary.errors), (200.0, 3));
-        assert_eq!((summary.cpu_seconds_per_1000, summary.resident), (Some(0.4), Some(1 << 20)));
-        assert_eq!((summary.throughput_to_bare, summary.cpu_to_bare), (Some(0.5), Some(2.0)));
-        let alone = own.summary(None, None);
-        assert_eq!((alone.throughput_ratio, alone.p99_ratio), (None, None));
-        assert_eq!((alone.throughput_to_bare, alone.cpu_to_bare), (None, None));
-        // The baseline's CPU time is not known here.
-        assert_eq!(own.summary(None, Some(&baseline)).cpu_to_bare, None);
+        assert_eq!((summary.cpu_seconds_per_1000, summary.cpu_to_bare), (Some(0.4), Some(2.0)));
+        assert_eq!(summary.resident, Some(1 << 20));
+        let alone = own.summary(None);
+        assert_eq!((alone.throughput_to_bare, alone.p99_to_bare, alone.cpu_to_bare), (None, None, None));
+        let unknown_cpu = cell("node", Some(10), &[(100.0, 1.0)]);
+        assert_eq!(own.summary(Some(&unknown_cpu)).cpu_to_bare, None);
     }
 
     #[test]
-    fn a_cell_is_compared_with_the_baseline_of_the_same_size() {
+    fn a_cell_is_compared_with_one_of_the_same_size() {
         let cells = [
-            cell("baseline", Some(10), &[(100.0, 1.0)]),
-            cell("baseline", Some(1000), &[(50.0, 1.0)]),
+            cell("embedded-bare", Some(10), &[(100.0, 1.0)]),
+            cell("embedded-bare", Some(1000), &[(50.0, 1.0)]),
             cell("embedded", Some(1000), &[(25.0, 1.0)]),
-            cell("node", None, &[(25.0, 1.0)]),
         ];
-        let ratios: Vec<_> =
-            rows(&cells, "baseline").iter().map(|row| row.summary.throughput_ratio.unwrap()).collect();
-        assert_eq!(ratios, [1.0, 1.0, 0.5, 0.25]);
+        let ratios: Vec<_> = rows(&cells).iter().map(|row| row.summary.throughput_to_bare.unwrap()).collect();
+        assert_eq!(ratios, [1.0, 1.0, 0.5]);
     }
 
     #[test]
@@ -234,22 +225,21 @@ mod tests {
             cell("embedded", Some(10), &[(80.0, 1.0)]),
             cell("spin", Some(10), &[(50.0, 1.0)]),
         ];
-        let ratios: Vec<_> =
-            rows(&cells, "baseline").iter().map(|row| row.summary.throughput_to_bare).collect();
+        let ratios: Vec<_> = rows(&cells).iter().map(|row| row.summary.throughput_to_bare).collect();
         assert_eq!(ratios, [Some(1.0), Some(0.8), None]);
     }
 
     #[test]
     fn unknown_values_are_dashes() {
         let cells = [cell("node", None, &[(12345.6, 1.0)])];
-        let table = table(&rows(&cells, "baseline")).to_string();
+        let table = table(&rows(&cells)).to_string();
         let line = table.lines().nth(2).unwrap();
         let fields: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(
             fields,
             [
-                "-", "issue", "64", "node", "12,346", "-", "-", "1.00", "1.00", "-", "3.00", "10.00", "1",
-                "-", "-", "1"
+                "-", "issue", "64", "node", "12,346", "-", "1.00", "1.00", "-", "3.00", "10.00", "1", "-",
+                "-", "1"
             ]
         );
     }

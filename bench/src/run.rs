@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bench.measure(*size, &of_this_size)?;
     }
     let (cells, mut failures) = (bench.cells, bench.failures);
-    let rows = rows(&cells, Target::BASELINE);
+    let rows = rows(&cells);
     print(options, &plan, &machine, &rows)?;
     for Row { cell, summary } in rows.iter().filter(|row| row.summary.errors > 0) {
         let first = cell.rounds.iter().find_map(|round| round.errors.first.as_deref());

@@ -20,8 +20,6 @@ pub(crate) enum Target {
     Embedded(Components, Vec<String>),
     /// The `spin` on PATH with these components, and additional arguments.
     Spin(Components, Vec<String>),
-    /// The native server.
-    Baseline,
     /// A running server.
     Running(Running),
 }
@@ -75,8 +73,7 @@ pub(crate) struct Running {
 
 impl Target {
     /// Of those that are started here.
-    const NAMES: [&str; 7] = [
-        Self::BASELINE,
+    const NAMES: [&str; 6] = [
         Self::EMBEDDED_BARE,
         Self::EMBEDDED_WASI_0_2,
         Self::EMBEDDED,
@@ -90,7 +87,6 @@ impl Target {
     const SPIN: &str = "spin";
     const SPIN_BARE: &str = "spin-bare";
     const SPIN_WASI_0_2: &str = "spin-wasi-0.2";
-    pub(crate) const BASELINE: &str = "baseline";
 
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -100,7 +96,6 @@ impl Target {
             Self::Spin(Components::Bare, _) => Self::SPIN_BARE,
             Self::Spin(Components::Project(Wasi::V0_2), _) => Self::SPIN_WASI_0_2,
             Self::Spin(Components::Project(Wasi::V0_3), _) => Self::SPIN,
-            Self::Baseline => Self::BASELINE,
             Self::Running(running) => &running.name,
         }
     }
@@ -110,7 +105,7 @@ impl Target {
         match self {
             Self::Embedded(..) => Some(Self::EMBEDDED_BARE),
             Self::Spin(..) => Some(Self::SPIN_BARE),
-            Self::Baseline | Self::Running(_) => None,
+            Self::Running(_) => None,
         }
     }
 
@@ -118,7 +113,7 @@ impl Target {
     pub(crate) fn wasi(&self) -> Option<Wasi> {
         match self {
             Self::Embedded(components, _) | Self::Spin(components, _) => Some(components.wasi()),
-            Self::Baseline | Self::Running(_) => None,
+            Self::Running(_) => None,
         }
     }
 
@@ -248,11 +243,6 @@ fn command(target: &Target, folder: &Path) -> Result<Command> {
     const LISTEN: &str = "127.0.0.1:0";
 
     let (host, components, arguments) = match target {
-        Target::Baseline => {
-            let mut baseline = Command::new(launch::program("release", Target::BASELINE)?);
-            baseline.current_dir(folder).args(["--listen", LISTEN]);
-            return Ok(baseline);
-        }
         Target::Embedded(components, arguments) => (Host::Embedded("release"), components, arguments),
         Target::Spin(components, arguments) => (Host::Spin, components, arguments),
         Target::Running(running) => bail!("{} is running already", running.name),

@@ -20,8 +20,8 @@ pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
             build_components(wasi)?;
         }
         build_bare()?;
-        step("building the embedded host, the baseline and the bench (several minutes the first time)");
-        build(&[Host::EMBEDDED, "baseline", "bench"])?;
+        step("building the embedded host and the bench (several minutes the first time)");
+        build(&[Host::EMBEDDED, "bench"])?;
     }
     // It replaces this process, so that it gets the signals and can kill what it started.
     Err(Error::from(bench.exec()).context("cannot run the bench"))

@@ -6,24 +6,22 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// One of the two databases.
 #[derive(Clone, Copy, Debug)]
-pub struct Schema {
+pub(crate) struct Schema {
     /// The label in `spin.toml`, and the name of its file without `.db`.
-    pub label: &'static str,
+    pub(crate) label: &'static str,
     migrations: &'static [Migration],
 }
 
 /// The credentials that were issued.
-pub const ISSUANCE: Schema = Schema { label: "issuance", migrations: issuance::MIGRATIONS };
+pub(crate) const ISSUANCE: Schema = Schema { label: "issuance", migrations: issuance::MIGRATIONS };
 
 /// The audit rows.
-pub const VERIFICATION: Schema = Schema { label: "verification", migrations: verification::MIGRATIONS };
+pub(crate) const VERIFICATION: Schema =
+    Schema { label: "verification", migrations: verification::MIGRATIONS };
 
 impl Schema {
     /// Brings a database up to date and records it as the components do, which then find nothing left to do.
-    ///
-    /// # Errors
-    /// What SQLite says, as for a file that is no database.
-    pub fn apply(&self, database: &mut Connection) -> Result<()> {
+    pub(crate) fn apply(&self, database: &mut Connection) -> Result<()> {
         database.pragma_update(None, "journal_mode", "WAL")?;
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(
@@ -54,7 +52,7 @@ mod tests {
 
     #[test]
     fn no_migration_of_the_components_is_left_out() {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         for schema in [ISSUANCE, VERIFICATION] {
             let folder = fs::read_dir(workspace.join(schema.label).join("migrations")).unwrap();
             let mut files: Vec<_> =
