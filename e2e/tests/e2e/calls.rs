@@ -33,18 +33,18 @@ const EXPECTED: [(Wasi, &str, &str); 6] = [
     (
         Wasi::V0_2,
         "/check",
-        "monotonic-clock 3, random 3, sqlite 3, streams 3, types 14, variables 9, wall-clock 1",
+        "monotonic-clock 2, random 3, sqlite 3, streams 3, types 14, variables 9, wall-clock 1",
     ),
     (
         Wasi::V0_2,
         "/issue",
-        "monotonic-clock 3, preopens 1, random 3, sqlite 5, stderr 1, stdin 1, stdout 1, streams 4, types 14, \
+        "monotonic-clock 2, preopens 1, random 3, sqlite 5, stderr 1, stdin 1, stdout 1, streams 4, types 14, \
          variables 9, wall-clock 2",
     ),
     (
         Wasi::V0_2,
         "/verify",
-        "monotonic-clock 10, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 12, types 46, variables 23, \
+        "monotonic-clock 8, outgoing-handler 1, poll 1, random 6, sqlite 8, streams 12, types 46, variables 23, \
          wall-clock 3",
     ),
 ];
