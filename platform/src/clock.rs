@@ -44,6 +44,11 @@ impl Deadline {
         Self(Instant::now() + limit)
     }
 
+    /// The deadline that is later by this time.
+    pub(crate) fn later(self, by: Duration) -> Self {
+        Self(self.0 + by)
+    }
+
     /// Whether it has passed.
     pub fn has_passed(self) -> bool {
         Instant::now() >= self.0

@@ -27,6 +27,10 @@ use crate::{
 /// The longest answer that is read. Servers send 10 MB of rows at most, unless told otherwise.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
+/// How much longer than its request a statement is awaited: a server itself waits 5 s for a lock, and then says that nothing
+/// was done.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// The pipeline route of a server.
 pub(super) struct Libsql {
     url: String,
@@ -38,7 +42,7 @@ impl Libsql {
         Self { url: format!("{}/v2/pipeline", server.url), authorization: server.authorization.clone() }
     }
 
-    /// Runs one statement; gives up at the deadline, and then it may have taken effect.
+    /// Runs one statement; gives up soon after the deadline, and then it may have taken effect.
     pub(super) async fn execute(
         &self,
         statement: &str,
@@ -50,7 +54,7 @@ impl Libsql {
         }
         let stmt =
             Stmt { sql: statement, args: parameters.iter().map(Wire::from).collect(), want_rows: true };
-        match self.send(StreamRequest::Execute { stmt }, deadline).await {
+        match self.send(StreamRequest::Execute { stmt }, deadline.later(GRACE)).await {
             Ok(StreamResponse::Execute { result }) => result.into_rows(),
             Ok(_) => Err(nonsense("it has no result of the statement")),
             Err(error) => {
