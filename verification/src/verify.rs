@@ -177,15 +177,17 @@ async fn verdicts(
     }
     let Recorded { refused, failures } = app.store.record(audit_rows, deadline).await?;
     let mut verdicts = Verdicts::default();
-    let mut refusal = Problem::internal("a verification was refused without a limit");
+    let mut refusal = None;
     if let Some(((limit, limited), failures)) = limit.zip(failures) {
         limit.note(limited, failures, refused.contains(&false));
         if refused.contains(&true) {
-            refusal = Problem::too_many_failures(limit.per_minute(), failures.left);
+            refusal = Some(Problem::too_many_failures(limit.per_minute(), failures.left));
             verdicts.headers.extend(limit_reached(limit.per_minute(), failures.left));
         }
     }
-    let item = |(response, refused)| if refused { Err(refusal.clone()) } else { Ok(response) };
+    let refuse =
+        || refusal.clone().unwrap_or_else(|| Problem::internal("a verification was refused without a limit"));
+    let item = |(response, refused)| if refused { Err(refuse()) } else { Ok(response) };
     verdicts.items = responses.into_iter().zip(refused).map(item).collect();
     clean_up(app, credentials.len()).await;
     Ok(verdicts)
