@@ -283,7 +283,7 @@ async fn schemathesis_finds_no_failure() {
         .env("ADMIN_TOKEN", ADMIN_TOKEN)
         .env("METRICS_TOKEN", METRICS_TOKEN)
         .arg("--config-file")
-        .arg(workspace().join("schemathesis.toml"))
+        .arg(workspace().join("e2e/contract/schemathesis.toml"))
         .arg("run")
         .arg(workspace().join("openapi.yaml"))
         .args(["--url", &app.base_url])

@@ -199,13 +199,13 @@ fn readme_has_the_statuses() {
 
 #[test]
 fn the_documents_have_the_commands_the_loads_and_the_views() {
-    let (readme, bench, web) = (read("README.md"), read("bench/README.md"), read("docs/web.md"));
+    let (readme, bench, web) = (read("README.md"), read("tools/bench/README.md"), read("docs/web.md"));
     let commands = between(&readme, "| `cargo xtask`:", "|");
-    assert_eq!(names(ticked(commands)), variants(&read("xtask/src/main.rs"), "Task"));
+    assert_eq!(names(ticked(commands)), variants(&read("tools/xtask/src/main.rs"), "Task"));
 
     let loads = table(&bench, "load |");
     let loads = names(loads.iter().flat_map(|row| ticked(row[0])));
-    assert_eq!(loads, variants(&read("bench/src/load.rs"), "Load"));
+    assert_eq!(loads, variants(&read("tools/bench/src/load.rs"), "Load"));
 
     let page = read("web/static/index.html");
     let links = between(&page, "<nav", "</nav>").split("<a ").skip(1);

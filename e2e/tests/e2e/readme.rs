@@ -83,7 +83,8 @@ fn every_link_and_picture_in_the_documents_exists() {
         fs::read_dir(workspace().join("docs")).unwrap().map(|file| file.unwrap().path()).collect();
     documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     assert!(!documents.is_empty());
-    let others = ["README.md", "CHANGELOG.md", "SECURITY.md", "bench/README.md", "host/README.md"];
+    let others =
+        ["README.md", "CHANGELOG.md", "SECURITY.md", "tools/bench/README.md", "tools/host/README.md"];
     documents.extend(others.map(|file| workspace().join(file)));
     let mut links = 0;
     for document in documents {
@@ -129,7 +130,7 @@ fn every_file_names_the_newest_version_of_the_changelog() {
     let version = changelog.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
     assert_eq!(version, env!("CARGO_PKG_VERSION"), "Cargo.toml");
     assert_eq!(openapi::document()["info"]["version"], version, "openapi.yaml");
-    for file in ["spin.toml", "bench/bare/spin.toml"] {
+    for file in ["spin.toml", "tools/bench/bare/spin.toml"] {
         assert!(read(file).contains(&format!("\nversion = \"{version}\"\n")), "{file}");
     }
     let examples = [

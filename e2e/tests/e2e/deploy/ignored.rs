@@ -12,7 +12,7 @@ fn documents() -> Vec<String> {
     let docs = fs::read_dir(workspace().join("docs")).unwrap().map(|file| file.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     let mut texts: Vec<_> = docs.map(|path| fs::read_to_string(path).unwrap()).collect();
-    texts.extend(["README.md", "host/README.md", "bench/README.md"].map(read));
+    texts.extend(["README.md", "tools/host/README.md", "tools/bench/README.md"].map(read));
     texts
 }
 

@@ -49,7 +49,7 @@ impl Components {
         match self {
             Self::Project(wasi) => Application::read(wasi)?.write(folder),
             Self::Bare => {
-                let mut manifest = Manifest::read(Path::new("bench/bare/spin.toml"))?;
+                let mut manifest = Manifest::read(Path::new("tools/bench/bare/spin.toml"))?;
                 manifest.set_sources(|_| Wasi::V0_3.built("bare").display().to_string());
                 fs::write(folder.join("spin.toml"), manifest.to_string())?;
                 fs::copy(

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn no_migration_of_the_components_is_left_out() {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for schema in [ISSUANCE, VERIFICATION] {
             let folder = fs::read_dir(workspace.join(schema.label).join("migrations")).unwrap();
             let mut files: Vec<_> =

@@ -77,7 +77,7 @@ fn find() -> Option<PathBuf> {
         assert!(path.is_file(), "SQLD names {}, which does not exist", path.display());
         return Some(path);
     }
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PROGRAM);
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PROGRAM);
     let found = Some(installed).filter(|path| path.is_file());
     if found.is_none() {
         let missing = format!("sqld is neither in SQLD nor in {PROGRAM:?}");

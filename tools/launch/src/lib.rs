@@ -25,7 +25,7 @@ pub use self::{
 
 /// The folder of the workspace.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
 /// Where Cargo puts what it builds for these commands, whatever `CARGO_TARGET_DIR` says: `spin.toml` looks for it there.

@@ -85,7 +85,7 @@ enum Task {
     },
     /// Shows which lines the native tests (those that need no host) run.
     Coverage,
-    /// Measures release builds under load and compares them with a minimal component: see bench/README.md.
+    /// Measures release builds under load and compares them with a minimal component: see tools/bench/README.md.
     #[command(disable_help_flag = true)]
     Bench {
         /// --quick takes less than two minutes; --help lists all options.
