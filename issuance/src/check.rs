@@ -5,12 +5,12 @@ use std::{collections::HashSet, sync::Arc};
 use axum::extract::State;
 use credentials::{CheckAnswer, CheckList, CredentialHash};
 use platform::{
-    Deadline, clock,
+    clock::{self, Deadline},
     edge::{ItemResult, Json, Problem, RawItems, non_null},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::routes::App;
+use crate::app::App;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +45,7 @@ pub(crate) async fn check(
             let now = clock::now()?;
             let mut answer = |hash| CheckAnswer::new(found.remove(&hash), now).about(hash);
             let results = hashes.into_iter().map(|hash| hash.map(&mut answer).into()).collect();
-            Ok(Json(CheckResponse::Many(CheckList { key_ids: app.keys.key_ids(), results })))
+            Ok(Json(CheckResponse::Many(CheckList { key_ids: app.settings.keys.key_ids(), results })))
         }
         (Some(_), Some(_)) => {
             Err(Problem::invalid("body.credential_hashes", "must not be given together with credential_hash"))
@@ -54,7 +54,7 @@ pub(crate) async fn check(
     }
 }
 
-/// Refuses repeated hashes, which would make the answer many times as long as the request.
+/// Refuses repeated hashes, which would make the response many times as long as the request.
 fn refuse_repeated(hashes: &[Result<CredentialHash, Problem>]) -> Result<(), Problem> {
     let mut seen = HashSet::new();
     for (index, hash) in hashes.iter().enumerate() {

@@ -7,13 +7,13 @@ use credentials::{
     Credential, CredentialHash, IssueRecord, KeyId, Metadata, Timestamp, TtlSeconds, WorkerId, generate,
 };
 use platform::{
-    Deadline, clock,
+    clock::{self, Deadline},
     edge::{ItemResult, Json, Problem, RawItems, non_null},
     random,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{routes::App, store::NewCredential};
+use crate::{app::App, store::NewCredential};
 
 /// The most credentials of one batch.
 const MAX_BATCH: usize = 100;
@@ -94,7 +94,7 @@ pub(crate) async fn issue_batch(
     Ok(Json(BatchResponse { results }))
 }
 
-/// What to store, and what to answer once it is stored. Errors are located below `root`.
+/// The row to store, and the response once it is stored. Errors are located below `root`.
 fn prepare(
     app: &App,
     request: IssueRequest,
@@ -112,21 +112,21 @@ fn prepare(
         (Some(_), true) => return invalid("generate", "must not be true where a credential is given"),
         (None, false) => return invalid("credential", "is required"),
     };
-    let hashes = app.keys.hashes(&credential);
+    let hashes = app.settings.keys.hashes(&credential);
     drop(credential);
 
-    let key_id = app.keys.current().key_id();
+    let key_id = app.settings.keys.current().key_id();
     let response = IssueResponse {
-        message: format!("credential issued by {}", app.worker_id),
+        message: format!("credential issued by {}", app.identity.worker_id),
         credential: generated,
         credential_hash: hashes[0],
         issued_at,
-        worker_id: app.worker_id.clone(),
+        worker_id: app.identity.worker_id.clone(),
         key_id,
         expires_at,
     };
     let record = IssueRecord {
-        worker_id: app.worker_id.clone(),
+        worker_id: app.identity.worker_id.clone(),
         issued_at,
         expires_at,
         revoked_at: None,
@@ -135,7 +135,7 @@ fn prepare(
     Ok((NewCredential { hashes, key_id, record }, response))
 }
 
-/// When the credential expires, if ever.
+/// When a credential expires, if ever.
 fn expiry(request: &IssueRequest, root: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
     let invalid = |member: &str, rule: String| Problem::invalid(format!("{root}.{member}"), rule);
     let (member, expires_at) = match (request.expires_at, request.ttl_seconds) {

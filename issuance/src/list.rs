@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use credentials::Status;
 use platform::{
-    Deadline, clock,
+    clock::{self, Deadline},
     edge::{Export, List, Listing, Problem, Query},
 };
 use serde::Serialize;
 
-use crate::{routes::App, store::StoredCredential};
+use crate::{app::App, store::StoredCredential};
 
 const CREDENTIALS: List = List {
     name: "credentials",
@@ -39,7 +39,7 @@ pub(crate) async fn list(
     export: Export,
     Query(listing): Query<Listing<Status>>,
 ) -> Result<Response, Problem> {
-    let cursors = listing.cursors(app.keys.current(), CREDENTIALS.name);
+    let cursors = listing.cursors(app.settings.keys.current(), CREDENTIALS.name);
     let after = listing.after(&cursors)?;
     let now = clock::now()?;
     let page = app.store.list(&listing, after, now, Deadline::of_request()).await?;

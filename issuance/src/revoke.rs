@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use credentials::{Credential, CredentialHash, Reason, Timestamp};
 use platform::{
-    Deadline,
+    clock::Deadline,
     edge::{Json, Problem, non_null},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::routes::App;
+use crate::app::App;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +38,7 @@ pub(crate) async fn revoke(
 ) -> Result<Json<RevokeResponse>, Problem> {
     let deadline = Deadline::of_request();
     let hashes = match (request.credential, request.credential_hash) {
-        (Some(credential), None) => app.keys.hashes(&credential),
+        (Some(credential), None) => app.settings.keys.hashes(&credential),
         (None, Some(hash)) => vec![hash],
         (Some(_), Some(_)) => {
             return Err(Problem::invalid(

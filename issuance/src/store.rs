@@ -5,28 +5,49 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use credentials::{
-    CheckList, CredentialHash, IssueRecord, KeyId, Metadata, Reason, Status, Timestamp, WorkerId,
-};
+use credentials::{CheckList, CredentialHash, IssueRecord, KeyId, Reason, Status, Timestamp};
 use platform::{
-    ANY, Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page,
-    Row, Value, edge::Listing, insert_all, migrations, to_json,
+    batch::{Batch, Batcher},
+    clock::Deadline,
+    database::{
+        ALL_ROWS, Access, Database, DatabaseError, ListQuery, Migration, Page, Row, Value, insert_all,
+        to_json,
+    },
+    edge::Listing,
+    migrations,
+    statistics::Family,
 };
 use serde::Serialize;
+use serde_json::json;
 
 /// The schema, step by step.
 pub const MIGRATIONS: &[Migration] =
     migrations!["0001_credentials", "0002_lifecycle", "0003_counts", "0004_key_ids"];
 
-/// The columns of an inserted credential.
+/// What the triggers of the schema count.
+pub(crate) const COUNTED: &[Family] = &[
+    Family {
+        name: "kube_credentials_issued_total",
+        help: "Credentials issued.",
+        label: None,
+        kinds: &["issued"],
+    },
+    Family {
+        name: "kube_credentials_revoked_total",
+        help: "Credentials revoked.",
+        label: None,
+        kinds: &["revoked"],
+    },
+];
+
+/// Shows whether the database can be read and written, without changing anything.
+pub(crate) const PROBE: &str = "UPDATE credentials SET id = id WHERE false";
+
+/// The columns of a new credential.
 const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, metadata";
 
 /// The columns of a credential that a check needs.
-const RECORD: &str = "credential_hash, worker_id, issued_at, expires_at, revoked_at, metadata";
-
-/// The columns of a credential in a list.
-const STORED: &str =
-    "id, credential_hash, key_id, worker_id, issued_at, expires_at, revoked_at, revocation_reason, metadata";
+const CHECKED: &str = "credential_hash, worker_id, issued_at, expires_at, revoked_at, metadata";
 
 /// The table of issued credentials.
 pub(crate) struct Store {
@@ -68,8 +89,7 @@ pub(crate) struct Revocation {
 }
 
 impl Store {
-    pub(crate) fn new(location: Location) -> Self {
-        let database = Arc::new(Database::new(location, MIGRATIONS));
+    pub(crate) fn new(database: Arc<Database>) -> Self {
         Self {
             inserts: Batcher::new(Insert(Arc::clone(&database)), 1),
             lookups: Batcher::new(Lookup(Arc::clone(&database)), 1),
@@ -77,8 +97,8 @@ impl Store {
         }
     }
 
-    /// Inserts credentials in one statement; `false` for those that exist already under any of their hashes. Of several
-    /// for the same credential, also in concurrent calls, one gets `true`.
+    /// Inserts credentials in one statement; `false` for those that already exist under any of their hashes. Among
+    /// several for the same credential, in this or in concurrent calls, exactly one gets `true`.
     pub(crate) async fn insert(
         &self,
         credentials: Vec<NewCredential>,
@@ -104,8 +124,8 @@ impl Store {
         reason: Option<&Reason>,
         deadline: Deadline,
     ) -> Result<Option<Revocation>, DatabaseError> {
-        // Right-hand sides see the row before the update, so time and reason stay together. SQLite reads the clock,
-        // because the statement may have to wait for its turn.
+        // Right-hand sides see the row before the update, so time and reason stay together. The time is SQLite's,
+        // because the statement may wait for its turn.
         let rows = self
             .database
             .query(
@@ -130,7 +150,7 @@ impl Store {
         Ok(revocations.into_iter().min_by_key(|revocation| revocation.revoked_at))
     }
 
-    /// A page of credentials, newest first; `now` separates active from expired ones.
+    /// A page of credentials, newest first; `now` tells active from expired ones.
     pub(crate) async fn list(
         &self,
         listing: &Listing<Status>,
@@ -144,7 +164,7 @@ impl Store {
     /// The fingerprints of the secrets that credentials were issued under.
     pub(crate) async fn key_ids(&self, deadline: Deadline) -> Result<Vec<KeyId>, DatabaseError> {
         let statement = "SELECT key_id FROM key_ids ORDER BY key_id";
-        let rows = self.database.query(Access::Read(ANY), statement, [], deadline).await?;
+        let rows = self.database.query(Access::Read(ALL_ROWS), statement, [], deadline).await?;
         rows.iter().map(|row| row.get("key_id")).collect()
     }
 
@@ -152,23 +172,18 @@ impl Store {
     pub(crate) fn database(&self) -> &Database {
         &self.database
     }
-
-    /// Checks that the database can be read and written, without changing anything.
-    pub(crate) async fn probe(&self, deadline: Deadline) -> Result<(), DatabaseError> {
-        let statement = "UPDATE credentials SET id = id WHERE false";
-        self.database.query(Access::Write(0), statement, [], deadline).await.map(drop)
-    }
 }
 
 fn list_query(listing: &Listing<Status>, after: Option<Vec<Value>>, now: Timestamp) -> ListQuery {
-    // The index is named so that statistics do not change SQLite's choice. A hash has one row.
+    // The index is named so that statistics do not change SQLite's choice. A hash has at most one row.
     let table = match (listing.credential_hash, listing.status) {
         (Some(_), _) => "credentials",
         (None, None | Some(Status::Active)) => "credentials INDEXED BY credentials_by_time",
         (None, Some(Status::Expired)) => "credentials INDEXED BY credentials_expiring",
         (None, Some(Status::Revoked)) => "credentials INDEXED BY credentials_revoked",
     };
-    let mut query = ListQuery::new(table, STORED, &["issued_at", "id"], listing.limit.get());
+    let columns = format!("id, key_id, revocation_reason, {CHECKED}");
+    let mut query = ListQuery::new(table, columns, &["issued_at", "id"], listing.limit.get());
     query = match listing.status {
         None => query,
         Some(Status::Revoked) => query.filter("revoked_at IS NOT NULL", []),
@@ -186,7 +201,6 @@ fn list_query(listing: &Listing<Status>, after: Option<Vec<Value>>, now: Timesta
 }
 
 impl StoredCredential {
-    /// Reads a row with the columns [`STORED`].
     fn from_row(row: &Row) -> Result<Self, DatabaseError> {
         Ok(Self {
             credential_hash: row.get("credential_hash")?,
@@ -197,7 +211,7 @@ impl StoredCredential {
     }
 }
 
-/// Reads what a check needs, but for the hash.
+/// Reads the columns [`CHECKED`], but for the hash.
 fn record(row: &Row) -> Result<IssueRecord, DatabaseError> {
     Ok(IssueRecord {
         worker_id: row.get("worker_id")?,
@@ -208,30 +222,19 @@ fn record(row: &Row) -> Result<IssueRecord, DatabaseError> {
     })
 }
 
-/// A new credential as JSON for the insert, with the columns [`NEW`].
-#[derive(Serialize)]
-struct NewRow<'a> {
-    credential_hash: Option<&'a CredentialHash>,
-    /// None of these may exist already.
-    hashes: &'a [CredentialHash],
-    key_id: KeyId,
-    worker_id: &'a WorkerId,
-    issued_at: i64,
-    expires_at: Option<i64>,
-    metadata: Option<&'a str>,
-}
-
-impl<'a> From<&'a NewCredential> for NewRow<'a> {
-    fn from(NewCredential { hashes, key_id, record }: &'a NewCredential) -> Self {
-        Self {
-            credential_hash: hashes.first(),
-            hashes,
-            key_id: *key_id,
-            worker_id: &record.worker_id,
-            issued_at: record.issued_at.as_millis(),
-            expires_at: record.expires_at.map(Timestamp::as_millis),
-            metadata: record.metadata.as_ref().map(Metadata::as_str),
-        }
+impl NewCredential {
+    /// The members [`NEW`], and `hashes`, none of which may exist already.
+    fn row(&self) -> serde_json::Value {
+        let record = &self.record;
+        json!({
+            "credential_hash": self.hashes.first(),
+            "hashes": self.hashes,
+            "key_id": self.key_id,
+            "worker_id": record.worker_id,
+            "issued_at": record.issued_at.as_millis(),
+            "expires_at": record.expires_at.map(Timestamp::as_millis),
+            "metadata": record.metadata.as_ref().map(|metadata| metadata.as_str()),
+        })
     }
 }
 
@@ -240,10 +243,6 @@ impl Batch for Insert {
     /// Whether each was inserted.
     type Output = Vec<bool>;
     type Error = DatabaseError;
-
-    fn is_transient(error: &DatabaseError) -> bool {
-        error.is_transient()
-    }
 
     async fn run(
         &self,
@@ -257,12 +256,12 @@ impl Batch for Insert {
                    (SELECT value FROM json_each(new.value, '$.hashes'))) \
                    ON CONFLICT (credential_hash) DO NOTHING RETURNING credential_hash"
         });
-        let rows: Vec<_> = requests.iter().flatten().map(NewRow::from).collect();
+        let rows: Vec<_> = requests.iter().flatten().map(NewCredential::row).collect();
         let inserted =
-            self.0.attempt(Access::Write(rows.len()), &INSERT, [to_json(&rows)?], deadline).await?;
+            self.0.try_once(Access::Write(rows.len()), &INSERT, [to_json(&rows)?], deadline).await?;
         let hashes = inserted.iter().map(|row| row.get("credential_hash"));
         let mut hashes = hashes.collect::<Result<HashSet<CredentialHash>, DatabaseError>>()?;
-        // Of several for the same credential, the first one gets the row.
+        // Among several for the same credential, the first gets the row.
         let mut added = |new: &NewCredential| new.hashes.first().is_some_and(|hash| hashes.remove(hash));
         Ok(requests.iter().map(|credentials| credentials.iter().map(&mut added).collect()).collect())
     }
@@ -273,10 +272,6 @@ impl Batch for Lookup {
     type Output = HashMap<CredentialHash, IssueRecord>;
     type Error = DatabaseError;
 
-    fn is_transient(error: &DatabaseError) -> bool {
-        error.is_transient()
-    }
-
     async fn run(
         &self,
         requests: &[Vec<CredentialHash>],
@@ -284,15 +279,15 @@ impl Batch for Lookup {
     ) -> Result<Vec<HashMap<CredentialHash, IssueRecord>>, DatabaseError> {
         static SELECT: LazyLock<String> = LazyLock::new(|| {
             format!(
-                "SELECT {RECORD} FROM credentials WHERE credential_hash IN (SELECT value FROM json_each(?))"
+                "SELECT {CHECKED} FROM credentials WHERE credential_hash IN (SELECT value FROM json_each(?))"
             )
         });
         let hashes: Vec<_> = requests.iter().flatten().collect();
         let mut found = HashMap::new();
-        // A libSQL server sends 10 MB of rows at most.
+        // A libSQL server sends at most 10 MB of rows.
         for hashes in hashes.chunks(CheckList::MAX_HASHES) {
             let access = Access::Read(hashes.len());
-            for row in self.0.attempt(access, &SELECT, [to_json(&hashes)?], deadline).await? {
+            for row in self.0.try_once(access, &SELECT, [to_json(&hashes)?], deadline).await? {
                 found.insert(row.get::<CredentialHash>("credential_hash")?, record(&row)?);
             }
         }

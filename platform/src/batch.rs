@@ -11,7 +11,7 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::Deadline;
+use crate::clock::Deadline;
 
 /// An operation that handles several items at once.
 pub trait Batch: Send + Sync {
@@ -20,12 +20,7 @@ pub trait Batch: Send + Sync {
     /// The result for one item.
     type Output: Send;
     /// Why the whole batch failed.
-    type Error: Clone + Send + From<BatchError>;
-
-    /// Whether the same batch may succeed when retried at once. By default, none is retried.
-    fn is_transient(_: &Self::Error) -> bool {
-        false
-    }
+    type Error: Transient + Clone + Send + From<BatchError>;
 
     /// Runs a batch to completion and returns an output for each item, in order. The deadline is the first of all items'.
     fn run(
@@ -33,6 +28,14 @@ pub trait Batch: Send + Sync {
         items: &[Self::Item],
         deadline: Deadline,
     ) -> impl Future<Output = Result<Vec<Self::Output>, Self::Error>> + Send;
+}
+
+/// An error that may disappear if the operation is retried at once.
+pub trait Transient {
+    /// Whether a retry at once may succeed. By default, nothing is retried.
+    fn is_transient(&self) -> bool {
+        false
+    }
 }
 
 /// Why there is no output for an item.
@@ -114,7 +117,7 @@ impl<B: Batch> Batcher<B> {
         match deadline.within(select(&mut reply, permit)).await {
             Some(Either::Left((reply, _))) => return reply.map_err(|_| BatchError::Interrupted),
             Some(Either::Right((permit, _))) => {
-                // Another call may have taken the item already: then those that came later are not this one's to run.
+                // Another call may have taken the item already; later ones are then not this call's to run.
                 if self.queue().has(number) {
                     self.run_queued(deadline).await;
                 }
@@ -145,7 +148,7 @@ impl<B: Batch> Batcher<B> {
             let now = Deadline::after(Duration::ZERO);
             let failed = mem::take(&mut items).into_iter().zip(mem::take(&mut waiters));
             for (item, waiter) in failed {
-                if !B::is_transient(&error) || waiter.deadline <= now {
+                if !error.is_transient() || waiter.deadline <= now {
                     waiter.send(Reply::Output(Err(error.clone())));
                 } else if own_deadline <= now {
                     waiter.send(Reply::Again(item));

@@ -25,7 +25,7 @@ pub fn now() -> Result<Timestamp, Error> {
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).map_err(|_| Error::NotATimestamp)?)
 }
 
-/// The end of a wait, shared by all its parts.
+/// The time by which a request, with everything it waits for, must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
@@ -33,8 +33,8 @@ pub struct Deadline(Instant);
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
 impl Deadline {
-    /// The deadline of a request whose body has just arrived: 5 s from now. All that it waits for shares it; only a
-    /// statement that has begun by then is awaited to its end.
+    /// The deadline of a request whose body has just arrived: 5 s from now. Everything it waits for shares this
+    /// deadline; only a statement that has begun by then is awaited to its end.
     pub fn of_request() -> Self {
         Self::after(REQUEST_TIME)
     }
@@ -44,7 +44,7 @@ impl Deadline {
         Self(Instant::now() + limit)
     }
 
-    /// The deadline that is later by this time.
+    /// The deadline moved later by this much.
     pub(crate) fn later(self, by: Duration) -> Self {
         Self(self.0 + by)
     }
@@ -60,15 +60,14 @@ impl Deadline {
     }
 }
 
-/// Waits for `future` for this long, once it turns out not to be ready; `None` if that passes first, and the future is
-/// dropped.
+/// Waits for `future` for this long, counted from its first poll; `None` if it takes longer, and the future is dropped.
 pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     before(sleep(limit), future).await
 }
 
 /// Waits for `future` until `timer` ends; `None` if that is first.
 async fn before<T>(timer: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
-    // The future comes first: one that is ready costs neither a look at the clock nor a timer of the host.
+    // The future is polled first: a ready one needs neither the clock nor a timer of the host.
     match select(pin!(future), pin!(timer)).await {
         Either::Left((value, _)) => Some(value),
         Either::Right(((), _)) => None,

@@ -1,31 +1,24 @@
 //! What the components share: the HTTP edge, database access, batching and the bindings to Spin.
 //!
-//! A component is an axum [`Router`](axum::Router) of its own routes, completed by [`edge::Edge`] (problems, CORS,
-//! request ids, headers, log lines) and served to Spin by [`component!`]. Its handlers read [`Settings`], query their
-//! [`Database`] and call the other service through [`outbound`]. Only `spin/` uses Spin's SDK.
+//! A component is an axum [`Router`](axum::Router) completed by [`edge::Edge`] (problems, CORS, request ids, headers, log
+//! lines) and served to Spin by [`component!`]. One with settings and a database of its own is a [`service::Service`]. Its
+//! handlers query their [`database::Database`], through a [`batch::Batcher`] where requests can share a statement, and call
+//! the other service through [`outbound`].
 
-mod batch;
+pub mod batch;
 pub mod clock;
-mod database;
+#[doc(hidden)]
+pub mod component;
+pub mod database;
 pub mod edge;
 mod log;
-mod origin;
+pub mod origin;
 pub mod outbound;
 pub mod random;
-mod settings;
-#[doc(hidden)]
-pub mod spin;
-mod statistics;
-
-pub use batch::{Batch, BatchError, Batcher};
-pub use clock::Deadline;
-#[cfg(feature = "plans")]
-pub use database::Plans;
-pub use database::{
-    ANY, Access, Database, DatabaseError, FromValue, ListQuery, Location, Migration, Page, Row, Value,
-    insert_all, members, to_json,
-};
-pub use origin::{Origin, Origins, service_url};
-pub use settings::{Settings, SettingsError, flag, keys, origins, start_log, variable, whole_number};
-pub use spin::ONE_REQUEST;
-pub use statistics::{Family, Metrics, Range, Statistics};
+pub mod request_id;
+pub mod service;
+pub mod settings;
+mod spin;
+pub mod statistics;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -6,8 +6,8 @@ use tracing::level_filters::LevelFilter;
 
 /// Starts the log at the level with this name. Only the first call of an instance has an effect.
 ///
-/// An unknown name means `warn`, and the log says so. A line that cannot be written, as on a full disk, is lost: the
-/// subscriber would report that on stderr too, and panic.
+/// An unknown name means `warn`, and the log says so. A line that cannot be written, as on a full disk, is lost:
+/// otherwise the subscriber would report it on stderr too, and panic.
 pub(crate) fn start(level: &str) {
     let known = match level.trim().to_ascii_lowercase().as_str() {
         "off" => Some(LevelFilter::OFF),

@@ -1,4 +1,4 @@
-//! Origins: where a page, or a service, is.
+//! Origins of pages, and URLs of services.
 
 use std::str::FromStr;
 
@@ -27,7 +27,7 @@ impl Origin {
 impl FromStr for Origin {
     type Err = ();
 
-    /// Reads `scheme://host[:port]`, perhaps with a slash at its end, in any case.
+    /// Reads `scheme://host[:port]` with an optional slash at its end, in any case.
     fn from_str(text: &str) -> Result<Self, ()> {
         // `Uri` drops fragments.
         let uri: Uri = text.parse().map_err(|_| ())?;
@@ -37,7 +37,7 @@ impl FromStr for Origin {
         }
         let scheme = scheme.to_ascii_lowercase();
         let host = authority.host().to_ascii_lowercase();
-        // No user, no wildcard, and nothing that a browser would spell otherwise.
+        // No user, no wildcard, and nothing a browser would spell differently.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
         let port = authority.as_str().len() - authority.host().len();
         if host.is_empty() || !host.bytes().all(plain) || authority.as_str().contains('@') {
@@ -57,7 +57,7 @@ impl FromStr for Origin {
 impl FromStr for Origins {
     type Err = &'static str;
 
-    /// Reads `*`, or a comma-separated list of origins. An empty list is of none.
+    /// Reads `*`, or a comma-separated list of origins, which may be empty.
     fn from_str(list: &str) -> Result<Self, &'static str> {
         if list.trim() == "*" {
             return Ok(Self::Any);
@@ -80,10 +80,10 @@ impl Origins {
     }
 }
 
-/// The URL of a service without a slash at its end, or the rule that it breaks.
+/// The URL of a service without a trailing slash, or the rule that it breaks.
 ///
 /// # Errors
-/// For anything but `http` or `https`, a host and perhaps a port.
+/// For anything but `http` or `https`, a host and an optional port.
 pub fn service_url(text: &str) -> Result<String, &'static str> {
     let origin = text
         .parse::<Origin>()

@@ -6,48 +6,48 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 
-use crate::{Deadline, edge::RequestId, spin};
+use crate::{clock::Deadline, request_id::RequestId, spin};
 
-/// A complete answer.
+/// A complete response.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// Its status. Redirects are not followed.
     pub status: StatusCode,
     /// Its body.
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OutboundError {
-    /// The answer was not complete by the deadline.
-    #[error("no complete answer in time")]
+    /// The response was not complete by the deadline.
+    #[error("no complete response in time")]
     TimedOut,
     /// The URL is malformed, or the body cannot be serialised.
     #[error("the request cannot be made: {0}")]
     Request(String),
-    /// There was no connection or no permission, or the answer broke off.
+    /// There was no connection or no permission, or the response broke off.
     #[error("the request failed: {0}")]
     Failed(String),
-    /// The answer was too long.
-    #[error("the answer is longer than {0} bytes")]
+    /// The response was too long.
+    #[error("the response is longer than {0} bytes")]
     TooLong(usize),
 }
 
 /// The limits of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// When the whole answer must have arrived.
+    /// When the whole response must have arrived.
     pub deadline: Deadline,
-    /// The longest answer that is read, in bytes.
+    /// The longest response that is read, in bytes.
     pub max_bytes: usize,
 }
 
 /// GET `url`, passing on the request's id.
 ///
 /// # Errors
-/// [`OutboundError`] if there is no complete answer. An answer of any status is not an error.
-pub async fn get(url: &str, request_id: &RequestId, limits: Limits) -> Result<Answer, OutboundError> {
+/// [`OutboundError`] if there is no complete response. A response of any status is not an error.
+pub async fn get(url: &str, request_id: &RequestId, limits: Limits) -> Result<Response, OutboundError> {
     send(Method::GET, url, request_id, Bytes::new(), limits).await
 }
 
@@ -60,7 +60,7 @@ pub async fn post(
     request_id: &RequestId,
     body: &impl Serialize,
     limits: Limits,
-) -> Result<Answer, OutboundError> {
+) -> Result<Response, OutboundError> {
     let body = serde_json::to_vec(body).map_err(|error| OutboundError::Request(error.to_string()))?;
     send(Method::POST, url, request_id, body.into(), limits).await
 }
@@ -71,7 +71,7 @@ async fn send(
     request_id: &RequestId,
     body: Bytes,
     limits: Limits,
-) -> Result<Answer, OutboundError> {
+) -> Result<Response, OutboundError> {
     let request = Request::builder()
         .method(method)
         .uri(url)
@@ -83,17 +83,20 @@ async fn send(
     exchange(request, limits).await
 }
 
-/// Sends a request and reads the whole answer.
-pub(crate) async fn exchange(request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, OutboundError> {
+/// Sends a request and reads the whole response.
+pub(crate) async fn exchange(
+    request: Request<Full<Bytes>>,
+    limits: Limits,
+) -> Result<Response, OutboundError> {
     let exchange = async {
         let spin::Reply { status, length, body } =
             spin::send(request).await.map_err(OutboundError::Failed)?;
-        Ok(Answer { status, body: read(length, body, limits.max_bytes).await? })
+        Ok(Response { status, body: read(length, body, limits.max_bytes).await? })
     };
     limits.deadline.within(exchange).await.unwrap_or(Err(OutboundError::TimedOut))
 }
 
-/// Reads a body, up to its length if that is declared: to wait for its end would cost two more turns of the host's event
+/// Reads a body up to its declared length, if it has one: waiting for its end would cost two more turns of the host's event
 /// loop.
 async fn read(length: Option<usize>, mut body: Body, max_bytes: usize) -> Result<Bytes, OutboundError> {
     let mut received = BytesMut::new();
@@ -102,7 +105,7 @@ async fn read(length: Option<usize>, mut body: Body, max_bytes: usize) -> Result
             Some(Ok(frame)) => received.extend_from_slice(&frame.into_data().unwrap_or_default()),
             Some(Err(error)) => return Err(OutboundError::Failed(error.to_string())),
             None if length.is_some() => {
-                return Err(OutboundError::Failed("the answer ended early".to_owned()));
+                return Err(OutboundError::Failed("the response ended early".to_owned()));
             }
             None => break,
         }
@@ -121,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads parts, after which the body goes on for ever or ends.
+    /// Reads these parts of a body that then ends, or never does.
     async fn read_parts(length: Option<usize>, parts: &[&'static str], ends: bool) -> Result<Bytes, String> {
         let parts = stream::iter(parts.to_vec()).map(|part| Ok::<_, Infallible>(Bytes::from(part)));
         let rest = stream::pending().take(usize::from(!ends));
@@ -141,12 +144,12 @@ mod tests {
     async fn a_body_that_breaks_off_or_is_too_long_is_an_error() {
         assert_eq!(
             read_parts(Some(6), &["hello"], true).await.unwrap_err(),
-            "the request failed: the answer ended early"
+            "the request failed: the response ended early"
         );
         for length in [None, Some(9), Some(100)] {
             let error = read_parts(length, &["hello", "world"], false).await.unwrap_err();
-            assert_eq!(error, "the answer is longer than 8 bytes", "{length:?}");
+            assert_eq!(error, "the response is longer than 8 bytes", "{length:?}");
         }
-        assert_eq!(read_parts(None, &["hello"], false).await.unwrap_err(), "no complete answer in time");
+        assert_eq!(read_parts(None, &["hello"], false).await.unwrap_err(), "no complete response in time");
     }
 }

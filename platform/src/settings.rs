@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use credentials::{KeyRing, WorkerId};
 
-use crate::{Origins, log, random, spin};
+use crate::{log, origin::Origins, random, spin};
 
-/// The settings common to both services, enough to answer requests with errors.
+/// What a service reports about itself even if its other settings cannot be used.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// The service's name, as shown in health answers and log lines.
+pub struct Identity {
+    /// The service's name, as shown in health responses and log lines.
     pub service: &'static str,
     /// `worker_id`, or a random name for this instance.
     pub worker_id: WorkerId,
@@ -17,10 +17,10 @@ pub struct Settings {
     pub origins: Origins,
 }
 
-impl Settings {
+impl Identity {
     /// Reads the variables and starts the log. `worker_prefix` is the prefix of a random worker id.
     ///
-    /// If a variable cannot be used, the settings are defaults, enough for an answer that says so.
+    /// If a variable cannot be used, the identity has defaults, enough for a response that says so.
     pub async fn load(service: &'static str, worker_prefix: &str) -> (Self, Result<(), SettingsError>) {
         let random = || WorkerId::random(worker_prefix, random::bytes().unwrap_or_default());
         let load = async {
@@ -111,6 +111,13 @@ fn parse_flag(text: &str) -> Result<bool, &'static str> {
     text.trim().parse().map_err(|_| "must be true or false")
 }
 
+/// Whether a text is a `token68` (RFC 9110, section 11.2): no client could send another as its token.
+pub(crate) fn is_token68(text: &str) -> bool {
+    let token = text.trim_end_matches('=');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !token.is_empty() && token.bytes().all(allowed)
+}
+
 /// Why the settings cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -119,7 +126,7 @@ pub enum SettingsError {
     Variable {
         /// The variable.
         name: Cow<'static, str>,
-        /// The kind of failure. What the host says may quote a secret.
+        /// The kind of failure, as the host's own message may quote a secret.
         reason: &'static str,
     },
     /// The secrets cannot be used.

@@ -1,4 +1,4 @@
-//! Counts by hour and kind, which triggers keep in a service's table `counts`, read for statistics and metrics.
+//! Statistics and metrics, from the counts by hour and kind that triggers keep in a service's table `counts`.
 
 use std::{
     fmt::{self, Write},
@@ -10,7 +10,11 @@ use credentials::Timestamp;
 use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{ANY, Access, Database, DatabaseError, Deadline, clock, edge::Problem};
+use crate::{
+    clock::{self, Deadline},
+    database::{ALL_ROWS, Access, Database, DatabaseError},
+    edge::Problem,
+};
 
 /// The parameters of `GET /statistics/…`.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -33,13 +37,13 @@ enum Interval {
     Day,
 }
 
-/// The answer to `GET /statistics/…`: what was counted in a range of time.
+/// The response to `GET /statistics/…`: what was counted in a range of time.
 #[derive(Debug, Serialize)]
 pub struct Statistics {
     by: Interval,
     since: Timestamp,
     until: Timestamp,
-    /// Those in which anything was counted, in the order of time.
+    /// Those with any counts, oldest first.
     buckets: Vec<Bucket>,
     totals: Counts,
 }
@@ -64,7 +68,7 @@ impl Interval {
         }
     }
 
-    /// How many buckets there are from `since` to now if nobody says: a day of hours, a month of days.
+    /// The default number of buckets up to now: a day of hours, or a month of days.
     fn default_buckets(self) -> i64 {
         match self {
             Self::Hour => 24,
@@ -80,7 +84,7 @@ impl Range {
     /// Reads what a service has counted in this range.
     ///
     /// # Errors
-    /// 400 if it is empty, or too long for its step; 503 if the database cannot be used.
+    /// 400 if it is empty, or too long for its interval; 503 if the database cannot be used.
     pub async fn read(self, database: &Database, families: &[Family]) -> Result<Statistics, Problem> {
         let length = i64::try_from(self.by.length().as_millis()).map_err(Problem::internal)?;
         let bucket = |time: Timestamp| time.as_millis().div_euclid(length);
@@ -104,7 +108,7 @@ impl Range {
         // An hour never spans two buckets.
         let rows = database
             .query(
-                Access::Read(ANY),
+                Access::Read(ALL_ROWS),
                 "SELECT hour / ?1 AS bucket, kind, sum(count) AS count FROM counts \
                  WHERE hour >= ?2 AND hour < ?3 GROUP BY bucket, kind ORDER BY bucket",
                 [length.into(), since.into(), until.into()],
@@ -134,7 +138,7 @@ impl Counts {
     async fn total(database: &Database, families: &[Family]) -> Result<Self, DatabaseError> {
         let statement = "SELECT kind, sum(count) AS count FROM counts GROUP BY kind";
         let mut totals = Self::none(families);
-        for row in database.query(Access::Read(ANY), statement, [], Deadline::of_request()).await? {
+        for row in database.query(Access::Read(ALL_ROWS), statement, [], Deadline::of_request()).await? {
             totals.add(&row.get::<String>("kind")?, row.get("count")?);
         }
         Ok(totals)
@@ -152,12 +156,12 @@ impl Serialize for Counts {
     }
 }
 
-/// Counters with one name, in Prometheus's sense.
+/// Counters that share a name: a metric family of Prometheus.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
     /// The name of the metric.
     pub name: &'static str,
-    /// What it counts, in a sentence.
+    /// A sentence that says what it counts.
     pub help: &'static str,
     /// The label that tells its kinds apart, if it has more than one.
     pub label: Option<&'static str>,
@@ -165,28 +169,27 @@ pub struct Family {
     pub kinds: &'static [&'static str],
 }
 
-/// The answer to `GET /metrics/…`, in the text format of Prometheus, version 0.0.4.
+/// The response to `GET /metrics/…`, in the text format of Prometheus, version 0.0.4.
 #[derive(Debug)]
 pub struct Metrics(String);
 
 impl Metrics {
-    /// Reads the counters of a service and the size of its database, if the database tells that.
+    /// Reads the counters of a service, and the size of its database where the database reports it.
     ///
     /// # Errors
     /// [`DatabaseError`] if the database cannot be used.
     pub async fn read(
         service: &'static str,
-        version: &'static str,
         database: &Database,
         families: &[Family],
     ) -> Result<Self, DatabaseError> {
         let totals = Counts::total(database, families).await?;
         let statement = "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()";
-        let size = database.query_now(Access::Read(1), statement, []).await;
+        let size = database.query_briefly(Access::Read(1), statement, []).await;
         let bytes = size.and_then(|rows| rows.first().map(|row| row.get::<u64>("bytes")).transpose());
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = write(&mut text, service, version, &totals, families, bytes.ok().flatten());
+        let _ = write(&mut text, service, &totals, families, bytes.ok().flatten());
         Ok(Self(text))
     }
 }
@@ -194,7 +197,6 @@ impl Metrics {
 fn write(
     text: &mut String,
     service: &str,
-    version: &str,
     totals: &Counts,
     families: &[Family],
     bytes: Option<u64>,
@@ -209,7 +211,7 @@ fn write(
             writeln!(text, "{name}{labels} {number}")?;
         }
     }
-    let name = "kube_credentials_build_info";
+    let (name, version) = ("kube_credentials_build_info", env!("CARGO_PKG_VERSION"));
     head(text, name, "gauge", "The version of the service.")?;
     writeln!(text, r#"{name}{{service="{service}",version="{version}"}} 1"#)?;
     if let Some(bytes) = bytes {
@@ -255,17 +257,18 @@ mod tests {
         totals.add("good", 1);
         totals.add("other", 4);
         let mut text = String::new();
-        write(&mut text, "s", "1.2", &totals, &FAMILIES, Some(4096)).unwrap();
-        assert_eq!(
-            text,
-            "# HELP a_total As.\n# TYPE a_total counter\na_total{status=\"good\"} 1\na_total{status=\"bad\"} 0\n\
+        write(&mut text, "s", &totals, &FAMILIES, Some(4096)).unwrap();
+        let expected = format!(
+            "# HELP a_total As.\n# TYPE a_total counter\na_total{{status=\"good\"}} 1\na_total{{status=\"bad\"}} 0\n\
              # HELP b_total Bs.\n# TYPE b_total counter\nb_total 4\n\
              # HELP kube_credentials_build_info The version of the service.\n\
              # TYPE kube_credentials_build_info gauge\n\
-             kube_credentials_build_info{service=\"s\",version=\"1.2\"} 1\n\
+             kube_credentials_build_info{{service=\"s\",version=\"{}\"}} 1\n\
              # HELP kube_credentials_database_bytes The size of the service's database, without its write-ahead log.\n\
              # TYPE kube_credentials_database_bytes gauge\n\
-             kube_credentials_database_bytes{service=\"s\"} 4096\n"
+             kube_credentials_database_bytes{{service=\"s\"}} 4096\n",
+            env!("CARGO_PKG_VERSION"),
         );
+        assert_eq!(text, expected);
     }
 }

@@ -5,13 +5,15 @@ use std::collections::{HashMap, HashSet};
 use axum::http::StatusCode;
 use credentials::{CheckAnswer, CheckList, CredentialHash, IssueRecord, KeyId, Status};
 use platform::{
-    Batch, BatchError, Batcher, Deadline,
-    edge::{Problem, RequestId},
+    batch::{Batch, BatchError, Batcher, Transient},
+    clock::Deadline,
+    edge::Problem,
     outbound::{self, Limits, OutboundError},
+    request_id::RequestId,
 };
 use serde::Serialize;
 
-/// How many calls may be under way at once, so that one without a response does not hold up the next.
+/// The number of concurrent calls, so that one without a response does not hold up the next.
 const MAX_BATCHES: usize = 2;
 
 /// The issuance service, at the variable `issuance_url`.
@@ -30,12 +32,12 @@ struct CheckBatch {
 /// What issuance knows, by hash: the record and the status it reported. Hashes that were not issued are missing.
 pub(crate) type KnownCredentials = HashMap<CredentialHash, (IssueRecord, Status)>;
 
-/// Why there is no trustworthy answer from issuance.
+/// Why there is no trustworthy response from issuance.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum IssuanceError {
     #[error("issuance: {0}")]
     Unreachable(#[from] OutboundError),
-    #[error("issuance answered with status {0}")]
+    #[error("issuance responded with status {0}")]
     Status(StatusCode),
     #[error("issuance: {0}")]
     InvalidResponse(String),
@@ -52,8 +54,7 @@ impl Issuance {
         Self { health_url: format!("{base_url}/health/issuance"), checks: Batcher::new(batch, MAX_BATCHES) }
     }
 
-    /// What issuance knows about these hashes. Requests that ask at the same time share a call, which carries the
-    /// id of the first.
+    /// What issuance knows about these hashes. Concurrent requests share a call, which carries the id of the first.
     pub(crate) async fn check(
         &self,
         hashes: Vec<CredentialHash>,
@@ -70,14 +71,17 @@ impl Issuance {
         deadline: Deadline,
     ) -> Result<(), IssuanceError> {
         let limits = Limits { deadline, max_bytes: 64 * 1024 };
-        let answer = outbound::get(&self.health_url, request_id, limits).await?;
-        if answer.status != StatusCode::OK {
-            return Err(IssuanceError::Status(answer.status));
+        let response = outbound::get(&self.health_url, request_id, limits).await?;
+        if response.status != StatusCode::OK {
+            return Err(IssuanceError::Status(response.status));
         }
         // Any hash will do: only the keys matter.
         self.checks.batch().ask(&[CredentialHash::from([0; 32])], request_id, deadline).await.map(drop)
     }
 }
+
+/// Calls are not repeated.
+impl Transient for IssuanceError {}
 
 impl Batch for CheckBatch {
     type Item = (Vec<CredentialHash>, RequestId);
@@ -125,38 +129,38 @@ impl CheckBatch {
 
         let limits = Limits { deadline, max_bytes: CheckList::MAX_BYTES };
         let request = CheckRequest { credential_hashes: hashes };
-        let answer = outbound::post(&self.url, request_id, &request, limits).await?;
-        if answer.status != StatusCode::OK {
-            return Err(IssuanceError::Status(answer.status));
+        let response = outbound::post(&self.url, request_id, &request, limits).await?;
+        if response.status != StatusCode::OK {
+            return Err(IssuanceError::Status(response.status));
         }
-        self.read(hashes, &answer.body)
+        self.read(hashes, &response.body)
     }
 
     fn read(&self, hashes: &[CredentialHash], body: &[u8]) -> Result<KnownCredentials, IssuanceError> {
         let invalid = |what: &str| IssuanceError::InvalidResponse(what.to_owned());
         // Serde also accepts an array in place of a struct.
         if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(invalid("the answer is not a JSON object"));
+            return Err(invalid("the response is not a JSON object"));
         }
-        let answer: CheckList<CheckAnswer> = serde_json::from_slice(body).map_err(|error| {
-            IssuanceError::InvalidResponse(format!("the answer is not as agreed: {error}"))
+        let response: CheckList<CheckAnswer> = serde_json::from_slice(body).map_err(|error| {
+            IssuanceError::InvalidResponse(format!("the response does not have the agreed form: {error}"))
         })?;
-        if answer.key_ids.is_empty() {
-            return Err(invalid("the answer names no key"));
+        if response.key_ids.is_empty() {
+            return Err(invalid("the response names no key"));
         }
-        if answer.key_ids.iter().any(|key_id| !self.key_ids.contains(key_id)) {
+        if response.key_ids.iter().any(|key_id| !self.key_ids.contains(key_id)) {
             return Err(IssuanceError::UnknownKeys {
-                issuance: answer.key_ids,
+                issuance: response.key_ids,
                 verification: self.key_ids.clone(),
             });
         }
-        if answer.results.len() != hashes.len() {
-            return Err(invalid("the answer has another number of results"));
+        if response.results.len() != hashes.len() {
+            return Err(invalid("the response has a different number of results"));
         }
         let mut known = KnownCredentials::new();
-        for (hash, result) in hashes.iter().zip(answer.results) {
+        for (hash, result) in hashes.iter().zip(response.results) {
             if !result.is_about(*hash) {
-                return Err(invalid("the answer is about another hash"));
+                return Err(invalid("the response is about another hash"));
             }
             if let Some(issued) = result.into_issued() {
                 known.insert(*hash, issued);
@@ -167,11 +171,11 @@ impl CheckBatch {
 }
 
 impl IssuanceError {
-    /// What the public answer may say.
+    /// What the public response may say.
     pub(crate) fn public(&self) -> &'static str {
         match self {
             Self::UnknownKeys { .. } => "issuance has secrets that verification does not have",
-            _ => "issuance does not answer, or is unhealthy",
+            _ => "issuance does not respond, or is unhealthy",
         }
     }
 }
@@ -203,19 +207,19 @@ mod tests {
         batch.read(&[CredentialHash::from([7; 32])], body.as_bytes())
     }
 
-    fn answer(key_ids: &[KeyId]) -> String {
+    fn response(key_ids: &[KeyId]) -> String {
         let answer = CheckAnswer::new(None, Timestamp::from_millis(0).unwrap()).about([7; 32].into());
         serde_json::to_string(&CheckList { key_ids: key_ids.to_vec(), results: vec![answer] }).unwrap()
     }
 
     #[test]
     fn issuance_may_have_fewer_keys_than_verification_but_no_others() {
-        assert!(read(&answer(&[key_id("b")])).unwrap().is_empty());
-        assert!(read(&answer(&[key_id("b"), key_id("a")])).unwrap().is_empty());
-        let error = read(&answer(&[key_id("c"), key_id("a")])).unwrap_err();
+        assert!(read(&response(&[key_id("b")])).unwrap().is_empty());
+        assert!(read(&response(&[key_id("b"), key_id("a")])).unwrap().is_empty());
+        let error = read(&response(&[key_id("c"), key_id("a")])).unwrap_err();
         assert!(matches!(error, IssuanceError::UnknownKeys { .. }));
         assert!(error.to_string().contains(&key_id("c").to_string()), "{error}");
-        assert!(matches!(read(&answer(&[])), Err(IssuanceError::InvalidResponse(_))));
+        assert!(matches!(read(&response(&[])), Err(IssuanceError::InvalidResponse(_))));
         assert!(matches!(read(r#"{"results": []}"#), Err(IssuanceError::InvalidResponse(_))));
     }
 }

@@ -1,16 +1,19 @@
 //! The component `verification`: verifies credentials, and writes an audit row for every verdict.
 //!
-//! [`routes`] has the paths, with a module for each action; `issuance_client` is the client for the other service, `store` has
-//! the SQL, `migrations/` the schema.
+//! `routes` has the paths, with a module for each action; `app` has what the actions share, `settings` what the operator
+//! configures, `issuance_client` the calls to the other service, `store` the SQL, `migrations/` the schema.
 
+mod app;
 mod issuance_client;
 mod limit;
 mod list;
-pub mod routes;
-mod statistics;
+mod routes;
+mod settings;
 mod store;
 mod verify;
 
+pub use app::App;
+pub use settings::Settings;
 pub use store::MIGRATIONS;
 
-platform::component!("verification", super::routes::start);
+platform::component!("verification", platform::service::start::<super::App>);

@@ -1,7 +1,7 @@
-//! The limit on failed verifications: a client that has had too many within a minute is refused for the rest of it.
+//! The limit on failed verifications: a client with too many within a minute is refused for the rest of it.
 //!
-//! The failures are counted in the database, by the statement that writes the audit rows, so all instances and replicas
-//! share them. An instance remembers which clients it has refused, and refuses them again without asking anybody.
+//! The statement that writes the audit rows counts failures in the database, so all instances and replicas share them.
+//! An instance remembers the clients it has refused, and refuses them again without asking the database or issuance.
 
 use std::{
     collections::HashMap,
@@ -58,7 +58,7 @@ impl FailureLimit {
         }
     }
 
-    /// Remembers a client that has reached its limit. If it did so just now, and may be a proxy, the log says so.
+    /// Remembers a client that has reached its limit. If it has only just done so, and may be a proxy, the log says so.
     pub(crate) fn note(&self, limited: &LimitedClient, failures: Failures, just_now: bool) {
         if failures.count < u64::from(self.per_minute) {
             return;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use credentials::VerdictStatus;
 use platform::{
-    Deadline,
+    clock::Deadline,
     edge::{Export, List, Listing, Problem, Query},
 };
 
-use crate::routes::App;
+use crate::app::App;
 
 const VERIFICATIONS: List = List {
     name: "verifications",
@@ -30,7 +30,7 @@ pub(crate) async fn list(
     export: Export,
     Query(listing): Query<Listing<VerdictStatus>>,
 ) -> Result<Response, Problem> {
-    let cursors = listing.cursors(app.keys.current(), VERIFICATIONS.name);
+    let cursors = listing.cursors(app.settings.keys.current(), VERIFICATIONS.name);
     let page = app.store.list(&listing, listing.after(&cursors)?, Deadline::of_request()).await?;
     export.page(&VERIFICATIONS, &cursors, &page)
 }

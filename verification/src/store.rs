@@ -9,10 +9,13 @@ use std::{
 
 use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId, WorkerId};
 use platform::{
-    Access, Batch, Batcher, Database, DatabaseError, Deadline, ListQuery, Location, Migration, Page, Row,
-    Value,
-    edge::{Listing, RequestId},
-    members, migrations, to_json,
+    batch::{Batch, Batcher},
+    clock::Deadline,
+    database::{Access, Database, DatabaseError, ListQuery, Migration, Page, Row, Value, members, to_json},
+    edge::Listing,
+    migrations,
+    request_id::RequestId,
+    statistics::Family,
 };
 use serde::Serialize;
 
@@ -20,10 +23,29 @@ use serde::Serialize;
 pub const MIGRATIONS: &[Migration] =
     migrations!["0001_verifications", "0002_lists", "0003_limits_and_counts"];
 
+/// What the triggers of the schema count.
+pub(crate) const COUNTED: &[Family] = &[
+    Family {
+        name: "kube_credentials_verifications_total",
+        help: "Verdicts given, by status.",
+        label: Some("status"),
+        kinds: &["valid", "expired", "revoked", "not_found"],
+    },
+    Family {
+        name: "kube_credentials_refused_total",
+        help: "Verifications refused because too many of the client's had failed.",
+        label: None,
+        kinds: &["refused"],
+    },
+];
+
+/// Shows whether the database can be read and written, by forgetting the failures of past minutes.
+pub(crate) const PROBE: &str = "DELETE FROM failures WHERE minute < unixepoch() / 60";
+
 /// The columns of an audit row: the members of a [`Verification`].
 const COLUMNS: &str = "id, request_id, credential_hash, status, verified_by, verified_at, client_address";
 
-/// Ids begin with the time of their row, in milliseconds: 12 hexadecimal digits, with a hyphen after the first eight.
+/// An id begins with its row's time in milliseconds: 12 hexadecimal digits, with a hyphen after the eighth.
 const DELETE_OLDEST: &str = "DELETE FROM verifications WHERE id IN (SELECT id FROM verifications WHERE id < \
      (SELECT substr(time, 1, 8) || '-' || substr(time, 9) FROM \
      (SELECT printf('%012x', max(0, CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1)) AS time)) \
@@ -46,10 +68,10 @@ struct Record {
 /// Counts the refusals of several requests at once.
 struct Refuse(Arc<Database>);
 
-/// What became of the verifications of a request.
+/// The outcome of a request's verifications.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
-    /// For each whether it was refused, and so only counted: the client was at its limit before it.
+    /// For each, whether it was refused because the client was at its limit before it; a refusal is only counted.
     pub(crate) refused: Vec<bool>,
     /// The client's failures, if they are counted.
     pub(crate) failures: Option<Failures>,
@@ -58,7 +80,7 @@ pub(crate) struct Recorded {
 /// The failures of a client in the current minute.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failures {
-    /// How many there were, these included.
+    /// Their number, including these.
     pub(crate) count: u64,
     /// How much of the minute is left.
     pub(crate) left: Duration,
@@ -103,8 +125,7 @@ pub(crate) struct StoredVerification {
 
 impl Store {
     /// `limit` is how many failures a client may have in a minute.
-    pub(crate) fn new(location: Location, limit: u32) -> Self {
-        let database = Arc::new(Database::new(location, MIGRATIONS));
+    pub(crate) fn new(database: Arc<Database>, limit: u32) -> Self {
         Self {
             records: Batcher::new(Record { database: Arc::clone(&database), limit }, 1),
             refusals: Batcher::new(Refuse(Arc::clone(&database)), 1),
@@ -112,8 +133,8 @@ impl Store {
         }
     }
 
-    /// Writes the audit rows of a request, all or none; after an error it may be either. Those that come after the last
-    /// failure that the client may have get no row, but are counted as refused.
+    /// Writes the audit rows of a request, all or none; after an error it may be either. Verifications after the
+    /// client's last permitted failure get no row and are counted as refused.
     pub(crate) async fn record(
         &self,
         verifications: Vec<Verification>,
@@ -122,7 +143,7 @@ impl Store {
         self.records.run(verifications, deadline).await
     }
 
-    /// Counts verifications that were refused without a look at the database.
+    /// Counts verifications that were refused without asking the database.
     pub(crate) async fn refuse(
         &self,
         count: usize,
@@ -140,11 +161,16 @@ impl Store {
 
     /// Deletes up to `limit` rows that are older than `age`, oldest first, without waiting for the connection or retrying.
     ///
-    /// The database's clock decides, as for the limit: one replica whose clock is wrong must not delete what the others keep.
+    /// The database's clock decides, as for the limit: a replica with a wrong clock must not delete what the others
+    /// keep.
     pub(crate) async fn delete_older_than(&self, age: Duration, limit: usize) -> Result<(), DatabaseError> {
         let integer = |number: u128| i64::try_from(number).unwrap_or(i64::MAX).into();
         self.database
-            .query_now(Access::Write(0), DELETE_OLDEST, [integer(age.as_millis()), integer(limit as u128)])
+            .query_briefly(
+                Access::Write(0),
+                DELETE_OLDEST,
+                [integer(age.as_millis()), integer(limit as u128)],
+            )
             .await
             .map(drop)
     }
@@ -158,15 +184,9 @@ impl Store {
     ) -> Result<Page<StoredVerification>, DatabaseError> {
         list_query(listing, after).page(&self.database, deadline, StoredVerification::from_row).await
     }
-
-    /// Checks that the database can be read and written, by forgetting the failures of past minutes.
-    pub(crate) async fn probe(&self, deadline: Deadline) -> Result<(), DatabaseError> {
-        let statement = "DELETE FROM failures WHERE minute < unixepoch() / 60";
-        self.database.query(Access::Write(0), statement, [], deadline).await.map(drop)
-    }
 }
 
-/// The smallest id at a time: ids begin with the time of their row, so a range of time is a range of ids.
+/// The smallest id of a time: ids begin with their row's time, so a range of time is a range of ids.
 fn first_at(time: Timestamp) -> Value {
     VerificationId::first_at(time).to_string().into()
 }
@@ -177,7 +197,7 @@ fn list_query(listing: &Listing<VerdictStatus>, after: Option<Vec<Value>>) -> Li
     let query = |table| ListQuery::new(table, columns, &["id"], listing.limit.get());
     let hash = listing.credential_hash.map(|hash| [hash.to_string().into()]);
     let status = listing.status.map(|status| [status.as_str().into()]);
-    // The index is named because SQLite, once it has statistics, may rather read all rows in order.
+    // The index is named because SQLite, given statistics, may prefer to read all rows in order.
     let by_credential = || query("verifications INDEXED BY verifications_by_credential");
     let query = match (hash, status) {
         (None, None) => query("verifications"),
@@ -185,7 +205,7 @@ fn list_query(listing: &Listing<VerdictStatus>, after: Option<Vec<Value>>) -> Li
             query("verifications INDEXED BY verifications_by_status").filter("status = ?", status)
         }
         (Some(hash), None) => by_credential().filter("credential_hash = ?", hash),
-        // An index for the pair would cost each audit row a third of its size.
+        // An index on both would enlarge each audit row by a third.
         (Some(hash), Some(status)) => {
             by_credential().filter("credential_hash = ?", hash).scan("status = ?", status)
         }
@@ -213,17 +233,13 @@ impl Batch for Record {
     type Output = Recorded;
     type Error = DatabaseError;
 
-    fn is_transient(error: &DatabaseError) -> bool {
-        error.is_transient()
-    }
-
     async fn run(
         &self,
         requests: &[Vec<Verification>],
         deadline: Deadline,
     ) -> Result<Vec<Recorded>, DatabaseError> {
-        // Each verification's failures are those in the table and those before it in the statement: SQLite reads all rows
-        // before it fires a trigger. Without a client nothing is limited, and without a limit there is no client.
+        // A verification's failures are those in the table plus those before it in the statement: SQLite reads all rows
+        // before it fires a trigger. There is a client only if there is a limit.
         static INSERT: LazyLock<String> = LazyLock::new(|| {
             format!(
                 "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
@@ -241,7 +257,7 @@ impl Batch for Record {
         let verifications: Vec<_> = requests.iter().flatten().collect();
         let parameters = [to_json(&verifications)?, i64::from(self.limit).into()];
         let rows =
-            self.database.attempt(Access::Write(verifications.len()), &INSERT, parameters, deadline).await?;
+            self.database.try_once(Access::Write(verifications.len()), &INSERT, parameters, deadline).await?;
 
         let mut results = HashMap::new();
         for row in &rows {
@@ -280,15 +296,11 @@ impl Batch for Refuse {
     type Output = ();
     type Error = DatabaseError;
 
-    fn is_transient(error: &DatabaseError) -> bool {
-        error.is_transient()
-    }
-
     async fn run(&self, refusals: &[Refusals], deadline: Deadline) -> Result<Vec<()>, DatabaseError> {
         let statement = "INSERT INTO counts (hour, kind, count) \
                          SELECT value ->> 'hour', 'refused', value ->> 'count' FROM json_each(?) WHERE true \
                          ON CONFLICT DO UPDATE SET count = count + excluded.count";
-        self.0.attempt(Access::Write(0), statement, [to_json(&refusals)?], deadline).await?;
+        self.0.try_once(Access::Write(0), statement, [to_json(&refusals)?], deadline).await?;
         Ok(vec![(); refusals.len()])
     }
 }

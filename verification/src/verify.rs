@@ -10,27 +10,28 @@ use credentials::{
     Credential, CredentialHash, Metadata, Timestamp, Verdict, VerdictStatus, VerificationId, WorkerId,
 };
 use platform::{
-    Deadline, clock,
-    edge::{Client, ItemResult, Json, Problem, RawItems, RequestId, limit_reached},
+    clock::{self, Deadline},
+    edge::{Client, ItemResult, Json, Problem, RawItems, limit_reached},
     random,
+    request_id::RequestId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    app::App,
     issuance_client::KnownCredentials,
     limit::LimitedClient,
-    routes::App,
     store::{Recorded, Verification},
 };
 
 /// The most credentials of one batch.
 const MAX_BATCH: usize = 100;
 
-/// Old audit rows are deleted after every so many new ones, on average: at random, because an instance may live for one
-/// request only and cannot count.
+/// Old audit rows are deleted once for this many new ones on average: at random, because an instance may serve a single
+/// request and cannot count.
 const ROWS_PER_CLEANUP: usize = 16;
 
-/// The minimum `LIMIT` of a deletion: few rows, so that the lock is short, but more than were added.
+/// The minimum `LIMIT` of a deletion: few rows to keep the lock short, but more than were added.
 const MIN_CLEANUP_LIMIT: usize = 100;
 
 #[derive(Deserialize)]
@@ -82,11 +83,11 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(head: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let request_id = head.extensions.get::<RequestId>().cloned();
-        let client = Client::of(&head.headers, app.trusted_proxies);
+        let client = Client::of(&head.headers, app.settings.trusted_proxies as usize);
         Ok(Self {
             request_id: request_id.ok_or_else(|| Problem::internal("the request has no id"))?,
-            address: client.address.filter(|_| app.audit_client_address),
-            limited: app.limit.as_ref().map(|_| LimitedClient::new(client, app.keys.current())),
+            address: client.address.filter(|_| app.settings.audit_client_address),
+            limited: app.limit.as_ref().map(|_| LimitedClient::new(client, app.settings.keys.current())),
         })
     }
 }
@@ -96,7 +97,7 @@ pub(crate) async fn verify(
     caller: Caller,
     Json(request): Json<VerifyRequest>,
 ) -> Result<Json<VerifyResponse>, Problem> {
-    let hashes = app.keys.hashes(&request.credential);
+    let hashes = app.settings.keys.hashes(&request.credential);
     drop(request);
     let verdict = verdicts(&app, &caller, &[hashes]).await?.items.pop();
     verdict.unwrap_or_else(|| Err(Problem::internal("a verification had no verdict"))).map(Json)
@@ -109,7 +110,7 @@ pub(crate) async fn verify_batch(
 ) -> Result<(HeaderMap, Json<BatchResponse>), Problem> {
     let items = request.credentials.read::<Credential>("body.credentials", MAX_BATCH)?;
     let items: Vec<_> =
-        items.into_iter().map(|item| item.map(|credential| app.keys.hashes(&credential))).collect();
+        items.into_iter().map(|item| item.map(|credential| app.settings.keys.hashes(&credential))).collect();
     let hashes: Vec<_> = items.iter().flatten().cloned().collect();
     let Verdicts { items: verdicts, headers } = verdicts(&app, &caller, &hashes).await?;
     // A batch without any verdict is refused as a whole, like a single verification.
@@ -132,7 +133,7 @@ pub(crate) async fn verify_batch(
 struct Verdicts {
     /// A verdict for each credential, or its refusal.
     items: Vec<Result<VerifyResponse, Problem>>,
-    /// What a response with refusals says about the limit.
+    /// The headers of a response with refusals, about the limit.
     headers: HeaderMap,
 }
 
@@ -168,12 +169,12 @@ async fn verdicts(
             request_id: caller.request_id.clone(),
             credential_hash,
             status: verdict.status(),
-            verified_by: app.worker_id.clone(),
+            verified_by: app.identity.worker_id.clone(),
             verified_at: verified_at.as_millis(),
             client_address: caller.address,
             client: caller.limited.as_ref().map(LimitedClient::key),
         });
-        responses.push(VerifyResponse::new(verdict, &app.worker_id, verified_at, id));
+        responses.push(VerifyResponse::new(verdict, &app.identity.worker_id, verified_at, id));
     }
     let Recorded { refused, failures } = app.store.record(audit_rows, deadline).await?;
     let mut verdicts = Verdicts::default();
@@ -236,7 +237,7 @@ fn judge(
 /// Deletes some of the expired audit rows now and then. Tries once and does not wait for the connection, because the
 /// verdict is ready; a failure is only logged.
 async fn clean_up(app: &App, added: usize) {
-    let Some(retention) = app.retention else { return };
+    let Some(retention) = app.settings.retention else { return };
     let [chance] = random::bytes().unwrap_or([0]);
     if usize::from(chance) % ROWS_PER_CLEANUP >= added {
         return;

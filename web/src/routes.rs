@@ -15,8 +15,9 @@ use mediatype::{
     names::{self, APPLICATION, JSON, TEXT},
 };
 use platform::{
-    Origins, SettingsError,
     edge::{Edge, Problem, negotiate},
+    origin::Origins,
+    settings::{self, SettingsError},
 };
 use sha2::{Digest, Sha256};
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
@@ -88,8 +89,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// # Errors
 /// [`SettingsError`] when a variable cannot be read or used.
 pub async fn start() -> Result<Edge, SettingsError> {
-    platform::start_log().await?;
-    Ok(router(&platform::origins().await?))
+    settings::start_log().await?;
+    Ok(router(&settings::origins().await?))
 }
 
 /// Every path of the page; all others are 404. `origins` is whose pages may read `openapi.yaml`.

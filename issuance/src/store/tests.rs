@@ -1,6 +1,6 @@
 //! How credentials are read.
 
-use platform::Plans;
+use platform::testing::{Plans, ranges};
 
 use super::*;
 
@@ -33,7 +33,8 @@ fn every_page_is_read_in_the_order_of_an_index_whatever_the_filters_and_the_rows
     let statuses = [Status::Active, Status::Expired, Status::Revoked];
     for status in [None].into_iter().chain(statuses.map(Some)) {
         for credential_hash in [None, Some([0; 32].into())] {
-            for (since, until, after) in ranges() {
+            for (since, until, after) in ranges(key) {
+                let (since, until) = (since.map(time), until.map(time));
                 let listing = Listing { status, credential_hash, since, until, ..Listing::default() };
                 let query = list_query(&listing, after.clone(), time(1700));
                 let found = plans.of(&query, &key(1200));
@@ -59,7 +60,7 @@ fn every_page_is_read_in_the_order_of_an_index_whatever_the_filters_and_the_rows
                 };
                 let mut expected = vec![plan(since.map(|_| "issued_at>?"))];
                 if since.is_none() && matches!(status, Some(Status::Active | Status::Expired)) {
-                    // A scan is read from its end on.
+                    // A scan is read from its end.
                     expected.push(plan(Some("issued_at>?")));
                 }
                 expected.sort_unstable();
@@ -67,12 +68,4 @@ fn every_page_is_read_in_the_order_of_an_index_whatever_the_filters_and_the_rows
             }
         }
     }
-}
-
-/// All combinations of since, until and the key of a cursor.
-fn ranges() -> impl Iterator<Item = (Option<Timestamp>, Option<Timestamp>, Option<Vec<Value>>)> {
-    (0..8).map(|bits| {
-        let has = |bit: i32| bits & bit > 0;
-        (has(1).then(|| time(1000)), has(2).then(|| time(2000)), has(4).then(|| key(1500)))
-    })
 }

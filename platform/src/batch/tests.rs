@@ -35,14 +35,16 @@ impl From<BatchError> for Error {
     }
 }
 
+impl Transient for Error {
+    fn is_transient(&self) -> bool {
+        *self == Self::Busy
+    }
+}
+
 impl Batch for Numbers {
     type Item = u32;
     type Output = u32;
     type Error = Error;
-
-    fn is_transient(error: &Error) -> bool {
-        *error == Error::Busy
-    }
 
     async fn run(&self, items: &[u32], _: Deadline) -> Result<Vec<u32>, Error> {
         let one_less = |busy: u32| busy.checked_sub(1);
@@ -145,7 +147,7 @@ async fn an_item_that_waits_for_another_batch_is_late_at_its_deadline_and_never_
     assert_eq!(batcher.batch().0.load(Ordering::Relaxed), 2);
 }
 
-/// Takes 3 s for each batch, and counts the items.
+/// Takes 3 s per batch and counts the items.
 #[derive(Default)]
 struct Slow(AtomicU32);
 
@@ -173,7 +175,7 @@ async fn a_batch_that_fails_does_so_for_all_its_items_and_the_next_one_runs() {
     assert_eq!(batcher.run(4).await.unwrap(), Ok(8));
 }
 
-/// A batch that ends by its deadline only.
+/// A batch that ends only by its deadline.
 struct Stalled;
 
 impl Batch for Stalled {

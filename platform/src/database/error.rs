@@ -1,6 +1,6 @@
 //! Why a statement failed, and whether it may have taken effect.
 
-use crate::BatchError;
+use crate::batch::{BatchError, Transient};
 
 /// Why a statement failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,14 +24,14 @@ pub enum DatabaseError {
     /// The statement failed, for example on a full disk, a read-only file or a broken connection.
     #[error("a statement failed: {0}")]
     Statement(String),
-    /// Another connection holds a lock that the statement needs, or the server had no connection for it or interrupted it:
-    /// it has no effect.
+    /// Another connection holds a lock that the statement needs, or the server interrupted it or had no connection for
+    /// it. It has no effect.
     #[error("a statement failed: {0}")]
     Transient(String),
     /// The server no longer knows the connection; the statement did not begin.
     #[error("the connection has expired: {0}")]
     Disconnected(String),
-    /// What came before this statement took too long; it did not begin.
+    /// Earlier work took too long; the statement did not begin.
     #[error("no turn on the connection before the deadline")]
     Busy,
     /// The batch that the statement was part of was dropped.
@@ -51,8 +51,8 @@ pub enum DatabaseError {
 impl DatabaseError {
     /// Classifies an error by its message, which is all that Spin passes on.
     pub(crate) fn of_statement(reason: String) -> Self {
-        // SQLite's texts for SQLITE_BUSY and SQLITE_LOCKED; what a libSQL server calls a statement that it interrupted, as it
-        // may do when another replica goes away (SQLite has then rolled it back), and one that it had no connection for.
+        // SQLite's texts for SQLITE_BUSY and SQLITE_LOCKED, and a libSQL server's for a statement that it interrupted
+        // (it may when another replica disconnects; SQLite has then rolled it back) or had no connection for.
         const TRANSIENT: [&str; 5] = [
             "database is locked",
             "database table is locked",
@@ -60,7 +60,7 @@ impl DatabaseError {
             "Timed out while opening database connection",
             "Too many concurrent requests",
         ];
-        // A libSQL server's refusals of a stream that it has closed for idleness, or forgotten in a restart.
+        // A libSQL server's refusals of a stream that it closed as idle, or lost in a restart.
         const DISCONNECTED: [&str; 3] =
             ["STREAM_EXPIRED", "Received an invalid baton", "Received a baton that has already been used"];
         let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
@@ -73,14 +73,8 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the same statement may succeed when retried at once, if there is time left.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient(_) | Self::Busy)
-    }
-
-    /// Whether the statement may have taken effect nevertheless: the commit may have failed after the write, or the
-    /// connection may have broken before the result arrived.
+    /// Whether the statement may have taken effect despite the error: the commit may have failed after the write, or
+    /// the connection may have broken before the result arrived.
     #[must_use]
     pub fn may_have_taken_effect(&self) -> bool {
         match self {
@@ -92,6 +86,12 @@ impl DatabaseError {
             | Self::Busy
             | Self::Parameter(_) => false,
         }
+    }
+}
+
+impl Transient for DatabaseError {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient(_) | Self::Busy)
     }
 }
 

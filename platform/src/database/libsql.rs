@@ -1,7 +1,7 @@
 //! A libSQL server, reached by HTTP with the Hrana protocol.
 //!
-//! Each request is a pipeline on a stream of its own that it also closes: nothing is kept between requests, so nothing can
-//! expire, and statements of an instance need not wait for each other. Protocol: `docs/HTTP_V2_SPEC.md` and
+//! Each request is a pipeline on its own stream, which it also closes. Nothing is kept between requests, so nothing can
+//! expire, and an instance's statements need not wait for each other. Protocol: `docs/HTTP_V2_SPEC.md` and
 //! `docs/HRANA_3_SPEC.md` of tursodatabase/libsql.
 
 use std::{sync::Arc, time::Duration};
@@ -15,20 +15,23 @@ use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DatabaseError, Row, TRANSIENT_PAUSE, Value,
-    connection::{Server, Statement},
-    pause,
+    error::DatabaseError,
+    location::Server,
+    retry::{TRANSIENT_PAUSE, pause},
+    statement::Statement,
+    value::{Row, Value},
 };
 use crate::{
-    Deadline,
+    batch::Transient,
+    clock::Deadline,
     outbound::{Limits, exchange},
 };
 
-/// The longest answer that is read. Servers send 10 MB of rows at most, unless told otherwise.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// The longest response that is read. By default, servers send at most 10 MB of rows.
+const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
-/// How much longer than its request a statement is awaited: a server itself waits 5 s for a lock, and then says that nothing
-/// was done.
+/// How long a statement is awaited beyond its request's deadline: the server waits 5 s for a lock before it reports
+/// that nothing was done.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The pipeline route of a server.
@@ -56,7 +59,7 @@ impl Libsql {
             Stmt { sql: statement, args: parameters.iter().map(Wire::from).collect(), want_rows: true };
         match self.send(StreamRequest::Execute { stmt }, deadline.later(GRACE)).await {
             Ok(StreamResponse::Execute { result }) => result.into_rows(),
-            Ok(_) => Err(nonsense("it has no result of the statement")),
+            Ok(_) => Err(unexpected("it has no result of the statement")),
             Err(error) => {
                 if error.is_transient() {
                     pause(TRANSIENT_PAUSE).await;
@@ -75,10 +78,10 @@ impl Libsql {
         let batch = Batch::transaction(&statements);
         match self.send(StreamRequest::Batch { batch }, Deadline::after(limit)).await? {
             StreamResponse::Batch { result } => {
-                // The first error is the reason: the steps behind it are skipped, but for the ROLLBACK.
+                // The first error is the reason: later steps are skipped, except the ROLLBACK.
                 result.step_errors.into_iter().flatten().next().map_or(Ok(()), |error| Err(error.into()))
             }
-            _ => Err(nonsense("it has no result of the batch")),
+            _ => Err(unexpected("it has no result of the batch")),
         }
     }
 
@@ -97,30 +100,30 @@ impl Libsql {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let request = request.body(Full::new(body.into())).map_err(|error| unsent(error.to_string()))?;
-        let limits = Limits { deadline, max_bytes: MAX_ANSWER };
-        let answer = exchange(request, limits)
+        let limits = Limits { deadline, max_bytes: MAX_RESPONSE };
+        let response = exchange(request, limits)
             .await
             .map_err(|error| DatabaseError::Statement(format!("the libSQL server: {error}")))?;
-        if answer.status != StatusCode::OK {
-            let reason = serde_json::from_slice(&answer.body).unwrap_or_else(|_| Refusal::default());
-            let reason = format!("the libSQL server: status {}: {}", answer.status, reason.text());
+        if response.status != StatusCode::OK {
+            let reason = serde_json::from_slice(&response.body).unwrap_or_else(|_| Refusal::default());
+            let reason = format!("the libSQL server: status {}: {}", response.status, reason.text());
             return Err(DatabaseError::of_statement(reason));
         }
-        // The position only: a message might quote a row.
-        let answer: PipelineAnswer = serde_json::from_slice(&answer.body).map_err(|error| {
-            nonsense(&format!("{:?} at line {} column {}", error.classify(), error.line(), error.column()))
+        // Only the position: the message might quote a row.
+        let pipeline: PipelineResponse = serde_json::from_slice(&response.body).map_err(|error| {
+            unexpected(&format!("{:?} at line {} column {}", error.classify(), error.line(), error.column()))
         })?;
-        match answer.results.into_iter().next() {
+        match pipeline.results.into_iter().next() {
             Some(StreamResult::Ok { response }) => Ok(response),
             Some(StreamResult::Error { error }) => Err(error.into()),
-            None => Err(nonsense("it has no results")),
+            None => Err(unexpected("it has no results")),
         }
     }
 }
 
-/// The server answered, but not as the protocol has it.
-fn nonsense(what: &str) -> DatabaseError {
-    DatabaseError::Statement(format!("the libSQL server's answer cannot be read: {what}"))
+/// The response does not follow the protocol.
+fn unexpected(what: &str) -> DatabaseError {
+    DatabaseError::Statement(format!("the libSQL server's response cannot be read: {what}"))
 }
 
 #[derive(Serialize)]
@@ -180,7 +183,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// An answer that is not a pipeline's.
+/// A response other than a pipeline's.
 #[derive(Default, Deserialize)]
 struct Refusal {
     error: Option<String>,
@@ -194,7 +197,7 @@ impl Refusal {
 }
 
 #[derive(Deserialize)]
-struct PipelineAnswer {
+struct PipelineResponse {
     results: Vec<StreamResult>,
 }
 
@@ -257,12 +260,12 @@ impl StatementResult {
     }
 }
 
-/// A value as Hrana writes it in JSON.
+/// A value in Hrana's JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Wire {
     Null,
-    /// In decimal digits: a JSON number may not be exact.
+    /// Decimal digits, because a JSON number may not be exact.
     Integer {
         value: String,
     },
@@ -277,7 +280,7 @@ enum Wire {
     },
 }
 
-/// Hrana leaves the padding out; servers are known to send it.
+/// Hrana omits the padding, but some servers send it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -304,12 +307,12 @@ impl TryFrom<Wire> for Value {
         Ok(match value {
             Wire::Null => Self::Null,
             Wire::Integer { value } => {
-                Self::Integer(value.parse().map_err(|_| nonsense("an integer is none"))?)
+                Self::Integer(value.parse().map_err(|_| unexpected("an integer is malformed"))?)
             }
             Wire::Float { value } => Self::Real(value),
             Wire::Text { value } => Self::Text(value),
             Wire::Blob { base64 } => {
-                Self::Blob(BASE64.decode(base64).map_err(|_| nonsense("a blob is not in Base64"))?)
+                Self::Blob(BASE64.decode(base64).map_err(|_| unexpected("a blob is not in Base64"))?)
             }
         })
     }

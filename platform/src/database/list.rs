@@ -1,6 +1,7 @@
 //! Pages of a table, newest first, read in the order of an index.
 
-use crate::{Access, Database, DatabaseError, Deadline, Row, Value};
+use super::{Access, Database, DatabaseError, Row, Value};
+use crate::clock::Deadline;
 
 /// A page of a list, and where the next one begins.
 #[derive(Clone, Debug)]
@@ -21,17 +22,17 @@ impl<T> Page<T> {
 
 /// The query for one page: rows in descending order of a key, filtered.
 ///
-/// The statement contains only the filters in use, so that SQLite picks the index made for them.
+/// The statement contains only the filters in use, so that SQLite picks the matching index.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     table: &'static str,
-    columns: &'static str,
+    columns: String,
     key: &'static [&'static str],
     limit: u16,
-    /// Conditions that an index answers.
+    /// Conditions that an index serves.
     indexed: Conditions,
-    /// The lower bound of the key. There is one bound of either kind: given two, SQLite would search by one and step through
-    /// all rows between them.
+    /// The lower bound of the key. There is one bound of each kind: given two, SQLite would search by one and step
+    /// through all rows between them.
     from: Conditions,
     /// Conditions that are checked row by row.
     scanned: Conditions,
@@ -43,26 +44,31 @@ struct Conditions {
     parameters: Vec<Value>,
 }
 
-/// The most rows to look at for one page, which takes a few milliseconds.
+/// The most rows examined for one page, which takes a few milliseconds.
 const MAX_SCANNED: i64 = 10_000;
 
 impl ListQuery {
     /// Up to `limit` rows of a table (perhaps with `INDEXED BY`), by a unique key of one or more of the selected columns.
-    pub fn new(table: &'static str, columns: &'static str, key: &'static [&'static str], limit: u16) -> Self {
+    pub fn new(
+        table: &'static str,
+        columns: impl Into<String>,
+        key: &'static [&'static str],
+        limit: u16,
+    ) -> Self {
         let none = Conditions::default;
-        Self { table, columns, key, limit, indexed: none(), from: none(), scanned: none() }
+        Self { table, columns: columns.into(), key, limit, indexed: none(), from: none(), scanned: none() }
     }
 
-    /// Keeps rows that meet a condition which an index answers.
+    /// Keeps rows that meet a condition served by an index.
     #[must_use]
     pub fn filter(mut self, condition: &str, parameters: impl IntoIterator<Item = Value>) -> Self {
         self.indexed.add(condition.to_owned(), parameters);
         self
     }
 
-    /// Keeps rows that meet a condition which no index answers.
+    /// Keeps rows that meet a condition not served by an index.
     ///
-    /// A page then looks at no more than 10,000 rows: it may have fewer items than its limit, even none, although more
+    /// A page then examines at most 10,000 rows, so it may have fewer items than its limit, even none, although more
     /// follow.
     #[must_use]
     pub fn scan(mut self, condition: &str, parameters: impl IntoIterator<Item = Value>) -> Self {
@@ -77,7 +83,7 @@ impl ListQuery {
         if let Some(since) = since {
             self.from.add(format!("{} >= ?", self.key[0]), [since]);
         }
-        // Rows that follow a page with the same conditions are below `until` anyway.
+        // Rows after a page with the same conditions are below `until` anyway.
         match (after, until) {
             (Some(after), _) => self.indexed.add(self.compared_with_key("<"), after),
             (None, Some(until)) => self.indexed.add(format!("{} < ?", self.key[0]), [until]),
@@ -96,7 +102,7 @@ impl ListQuery {
         deadline: Deadline,
         from_row: impl Fn(&Row) -> Result<T, DatabaseError>,
     ) -> Result<Page<T>, DatabaseError> {
-        // A row added between the two statements is looked at too, which does no harm.
+        // A row added between the two statements is examined too, which does no harm.
         let mut end = None;
         if let Some((statement, parameters)) = self.end_of_scan() {
             let rows = database.query(Access::Read(1), &statement, parameters, deadline).await?;
@@ -106,7 +112,7 @@ impl ListQuery {
             }
         }
         let (statement, parameters) = self.statement();
-        // The extra row says that there is a next page.
+        // An extra row shows that there is a next page.
         let limit = usize::from(self.limit);
         let mut rows = database.query(Access::Read(limit + 1), &statement, parameters, deadline).await?;
         if rows.len() > limit {
@@ -117,7 +123,7 @@ impl ListQuery {
     }
 
     /// The statement for the page and one extra row, with its parameters.
-    pub(super) fn statement(&self) -> (String, Vec<Value>) {
+    pub(crate) fn statement(&self) -> (String, Vec<Value>) {
         let Self { table, columns, limit, indexed, from, scanned, .. } = self;
         let (conditions, mut parameters) = all_of([indexed, from, scanned]);
         let order = self.order();
@@ -126,13 +132,13 @@ impl ListQuery {
     }
 
     /// Ends the scan at the row with this key, which is at or above any other lower bound.
-    pub(super) fn end_scan_at(&mut self, end: Vec<Value>) {
+    pub(crate) fn end_scan_at(&mut self, end: Vec<Value>) {
         self.from = Conditions::default();
         self.from.add(self.compared_with_key(">="), end);
     }
 
-    /// The statement for the key of the last row to look at, if rows are checked one by one.
-    pub(super) fn end_of_scan(&self) -> Option<(String, Vec<Value>)> {
+    /// The statement for the key of the last row to examine, if rows are checked one by one.
+    pub(crate) fn end_of_scan(&self) -> Option<(String, Vec<Value>)> {
         if self.scanned.conditions.is_empty() {
             return None;
         }

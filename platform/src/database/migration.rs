@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    Access, DatabaseError,
-    connection::{Connection, Statement},
-    pause,
+    connection::Connection,
+    error::DatabaseError,
+    retry::pause,
+    statement::{Access, Statement},
 };
-use crate::{Deadline, clock};
+use crate::{
+    batch::Transient,
+    clock::{self, Deadline},
+};
 
 /// One step of a schema. See [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug)]
@@ -24,19 +28,20 @@ pub struct Migration {
 #[macro_export]
 macro_rules! migrations {
     ($($name:literal),+ $(,)?) => {
-        &[$($crate::Migration { name: $name, sql: include_str!(concat!("../migrations/", $name, ".sql")) }),+]
+        &[$($crate::database::Migration { name: $name, sql: include_str!(concat!("../migrations/", $name, ".sql")) }),+]
     };
 }
 
 impl Migration {
-    /// The statements of the file, as Spin runs one at a time. Each ends with `;` and is followed by an empty line.
+    /// The statements of the file, because Spin runs one at a time. Each ends with `;` and is followed by an empty
+    /// line.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
         self.sql.split(";\n\n").map(|statement| statement.trim().trim_end_matches(';'))
     }
 }
 
-/// Brings the schema up to date. Idempotent, and safe for several instances and replicas at once: one migrates, for as long
-/// as that takes, and until their deadlines the others look whether it is done.
+/// Brings the schema up to date. Idempotent, and safe for several instances and replicas at once: one migrates, for as
+/// long as it takes, while the others poll until their deadlines.
 pub(super) async fn migrate(
     connection: &Connection,
     label: &'static str,
@@ -51,40 +56,40 @@ pub(super) async fn migrate(
     result
 }
 
-/// The migration by one instance.
+/// One instance's attempt to migrate.
 struct Migrator<'a> {
     connection: &'a Connection,
     label: &'static str,
     migrations: &'static [Migration],
     deadline: Deadline,
-    /// For how many seconds it has claimed the migration.
+    /// The length of its claim, in seconds.
     claimed: Option<u64>,
 }
 
-/// Claims the migration, unless another instance has it, and returns for how many seconds.
+/// Claims the migration unless another instance holds it, and returns the length of the claim in seconds.
 const CLAIM: &str = "INSERT INTO schema_migrations (version, name, applied_at) VALUES (-1, 60, unixepoch() + 60) \
                      ON CONFLICT DO UPDATE SET name = name * 2, applied_at = unixepoch() + name * 2 \
                      WHERE applied_at <= unixepoch() RETURNING CAST(name AS INTEGER) AS claimed";
 
-/// What a database says of its schema.
+/// The state of a database's schema.
 struct Schema {
     /// The number of migrations applied so far.
     version: u64,
-    /// For how many seconds an instance has claimed the next ones, if that time is not over.
+    /// The length of the current claim on the next ones, in seconds.
     claimed: Option<u64>,
     journal_mode: String,
 }
 
 impl Migrator<'_> {
     async fn run(&mut self) -> Result<(), DatabaseError> {
-        /// How long to retry after an error that is not about a lock, but may come of a collision.
+        /// How long to retry after an error that does not name a lock, but may come from a collision.
         const MAX_RETRY: Duration = Duration::from_secs(2);
         const MAX_PAUSE: Duration = Duration::from_millis(250);
 
         let collisions = Deadline::after(MAX_RETRY).min(self.deadline);
         let mut wait = Duration::from_millis(4);
         loop {
-            let error = match self.attempt().await {
+            let error = match self.try_once().await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -102,15 +107,15 @@ impl Migrator<'_> {
         }
     }
 
-    async fn attempt(&mut self) -> Result<(), DatabaseError> {
-        // The usual case costs one read. After a failure it comes first too: another instance may have been faster.
+    async fn try_once(&mut self) -> Result<(), DatabaseError> {
+        // The usual case costs one read. It also comes first after a failure: another instance may have been faster.
         let schema = Schema::read(self.connection, self.deadline).await?;
         let newer =
             || DatabaseError::NewerSchema { found: schema.version, known: self.migrations.len() as u64 };
         let applied = usize::try_from(schema.version).map_err(|_| newer())?;
         let missing = self.migrations.get(applied..).ok_or_else(newer)?;
         if missing.is_empty() {
-            // A database that was restored from a dump has no log yet.
+            // A database restored from a dump has no write-ahead log yet.
             return if schema.journal_mode == "wal" { Ok(()) } else { self.connection.use_wal().await };
         }
         // In a new database nothing takes long.
@@ -120,13 +125,13 @@ impl Migrator<'_> {
         self.apply(applied, missing).await
     }
 
-    /// Claims the migration for this instance, or fails if another has it.
+    /// Claims the migration for this instance, or fails if another holds it.
     ///
-    /// A libSQL server rolls a transaction back once it has taken 5 s and another connection asks for the write lock. So only
-    /// the instance with the claim asks for it. A claim that runs out is followed by one of twice the time: its instance is
+    /// A libSQL server rolls back a transaction that has taken 5 s once another connection asks for the write lock, so
+    /// only the instance with the claim asks for it. After an expired claim comes one twice as long: its instance is
     /// gone, or the migration takes longer.
     async fn claim(&mut self, schema: &Schema) -> Result<(), DatabaseError> {
-        /// For instances that have not seen the claim and ask for the lock to make theirs.
+        /// For instances that have not seen the claim and ask for the lock to make their own.
         const SETTLE: Duration = Duration::from_secs(1);
 
         if schema.claimed.is_some() && schema.claimed == self.claimed {
@@ -142,7 +147,7 @@ impl Migrator<'_> {
         Ok(())
     }
 
-    /// Drops the claim, unless it has run out: then the lock may be another's.
+    /// Drops the claim unless it has expired: another instance may then hold the lock.
     async fn give_up(&self) {
         const DROP: &str = "DELETE FROM schema_migrations WHERE version = -1";
 
@@ -164,7 +169,7 @@ impl Migrator<'_> {
         )];
         let now = clock::now().map_or(0, |now| now.as_millis());
         for (version, migration) in (applied as i64 + 1..).zip(missing) {
-            // First, so that it fails if another instance was faster, before anything is done twice.
+            // First, so that it fails before anything is done twice if another instance was faster.
             statements.push(Statement {
                 sql: "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)",
                 parameters: vec![version.into(), migration.name.into(), now.into()],
@@ -202,7 +207,7 @@ impl Schema {
             Err(DatabaseError::Statement(reason)) if reason.contains("no such table: schema_migrations") => {
                 Ok(Self { version: 0, claimed: None, journal_mode: String::new() })
             }
-            // A libSQL server need not tell.
+            // A libSQL server may not support the pragma.
             Err(DatabaseError::Statement(reason)) if reason.contains("journal_mode") => read("'wal'").await,
             schema => schema,
         }

@@ -4,34 +4,31 @@ mod connection;
 mod error;
 mod libsql;
 mod list;
+mod location;
 mod migration;
-#[cfg(feature = "plans")]
-mod plan;
-mod row;
-mod spin;
+mod retry;
+mod statement;
+mod value;
+mod via_spin;
 
 use std::{
     sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use serde::Serialize;
-
 use crate::{
-    Deadline,
-    clock::{self, Instant},
-    random,
+    batch::Transient,
+    clock::{self, Deadline, Instant},
 };
 use connection::Connection;
 use migration::migrate;
 
-pub use connection::Location;
 pub use error::DatabaseError;
 pub use list::{ListQuery, Page};
+pub use location::Location;
 pub use migration::Migration;
-#[cfg(feature = "plans")]
-pub use plan::Plans;
-pub use row::{FromValue, Row, Value};
+pub use statement::{ALL_ROWS, Access, insert_all, members, to_json};
+pub use value::{FromValue, Row, Value};
 
 /// A database with one connection per instance, opened by the first request that needs it and then shared.
 ///
@@ -46,18 +43,6 @@ pub struct Database {
     /// When opening last failed, and why.
     failure: Mutex<Option<(Instant, DatabaseError)>>,
 }
-
-/// What a statement does, and at most how many rows it returns: once they are there, no more are waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// It only reads.
-    Read(usize),
-    /// It may write.
-    Write(usize),
-}
-
-/// Any number of rows, for [`Access`].
-pub const ANY: usize = usize::MAX;
 
 impl Database {
     /// The database at a location, with its schema's migrations in order.
@@ -87,20 +72,20 @@ impl Database {
 
         let parameters: Vec<Value> = parameters.into_iter().collect();
         loop {
-            match self.attempt(access, statement, parameters.clone(), deadline).await {
-                // With WASI 0.2 a statement blocks its instance: in the pause other things go on.
+            match self.try_once(access, statement, parameters.clone(), deadline).await {
+                // With WASI 0.2 a statement blocks its instance; the pause lets other work go on.
                 Err(error) if error.is_transient() && !deadline.has_passed() => clock::sleep(PAUSE).await,
                 result => return result,
             }
         }
     }
 
-    /// Like [`query`](Self::query), but gives up after a few milliseconds if the database is locked: for a
-    /// [`Batch`](crate::Batch), which is retried as a whole.
+    /// Like [`query`](Self::query), but gives up after a few milliseconds if the database is locked. For a
+    /// [`Batch`](crate::batch::Batch), which is retried as a whole.
     ///
     /// # Errors
     /// The same; [`DatabaseError::Transient`] early.
-    pub async fn attempt(
+    pub async fn try_once(
         &self,
         access: Access,
         statement: &str,
@@ -114,27 +99,26 @@ impl Database {
         connection.execute(access, statement, parameters.into_iter().collect(), deadline).await
     }
 
-    /// Like [`query`](Self::query), but hardly waits, neither for the connection nor for a server: for work that can be
-    /// left.
+    /// Like [`query`](Self::query), but hardly waits for the connection or for a server. For work that can be skipped.
     ///
     /// # Errors
     /// The same; [`DatabaseError::Busy`] if the connection is not free.
-    pub async fn query_now(
+    pub async fn query_briefly(
         &self,
         access: Access,
         statement: &str,
         parameters: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
         const SHORT: Duration = Duration::from_millis(200);
-        self.attempt(access, statement, parameters, Deadline::after(SHORT)).await
+        self.try_once(access, statement, parameters, Deadline::after(SHORT)).await
     }
 
-    /// Opens the database, unless another request does so meanwhile, or that failed within the last second: requests that
-    /// waited for the failed attempt would otherwise try one after another.
+    /// Opens the database, unless another request just did, or failed to within the last second: otherwise requests
+    /// that waited for the failed attempt would try one after another.
     async fn open(&self, deadline: Deadline) -> Result<&Connection, DatabaseError> {
         const PAUSE: Duration = Duration::from_secs(1);
 
-        // Whose turn it is goes on beyond its deadline: a migration that is broken off is lost.
+        // Once it has its turn, a request may go on past its deadline: an interrupted migration is lost.
         let _turn = deadline.within(self.opening.lock()).await.ok_or(DatabaseError::Busy)?;
         if let Some(connection) = self.opened.get() {
             return Ok(connection);
@@ -143,8 +127,8 @@ impl Database {
         if let Some((_, error)) = failure().as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
             return Err(error.clone());
         }
-        // Whatever became of the schema's statements, none of the request's has begun.
-        let opened = self.try_to_open(deadline).await.map_err(|error| match error {
+        // Migrations may have run; the request's own statement has not.
+        let opened = self.connect(deadline).await.map_err(|error| match error {
             DatabaseError::Open { .. } | DatabaseError::NewerSchema { .. } => error,
             error => DatabaseError::Open { label: self.location.label(), reason: error.to_string() },
         });
@@ -157,41 +141,9 @@ impl Database {
         }
     }
 
-    async fn try_to_open(&self, deadline: Deadline) -> Result<Connection, DatabaseError> {
+    async fn connect(&self, deadline: Deadline) -> Result<Connection, DatabaseError> {
         let connection = Connection::open(&self.location).await?;
         migrate(&connection, self.location.label(), self.migrations, deadline).await?;
         Ok(connection)
     }
-}
-
-/// At least how long to wait after a transient error, where the database did not.
-const TRANSIENT_PAUSE: Duration = Duration::from_millis(4);
-
-/// Waits for 1 to 2.5 times as long, so that instances which collided do not do so again.
-async fn pause(least: Duration) {
-    let [jitter] = random::bytes().unwrap_or([0]);
-    clock::sleep(least + least.mul_f32(1.5) * u32::from(jitter) / 255).await;
-}
-
-/// A statement that inserts any number of rows from one parameter: a JSON array of objects with the columns as members.
-/// Its text, and so the prepared statement, is the same for every number.
-#[must_use]
-pub fn insert_all(table: &str, columns: &str) -> String {
-    format!("INSERT INTO {table} ({columns}) SELECT {} FROM json_each(?) AS new", members(columns))
-}
-
-/// The members with the names of these columns, of each `value` of `json_each`.
-#[must_use]
-pub fn members(columns: &str) -> String {
-    columns.split(", ").map(|column| format!("value ->> '{column}'")).collect::<Vec<_>>().join(", ")
-}
-
-/// Any number of values as one parameter, for `json_each(?)`.
-///
-/// # Errors
-/// [`DatabaseError::Parameter`]
-pub fn to_json(things: &impl Serialize) -> Result<Value, DatabaseError> {
-    serde_json::to_string(things)
-        .map(Value::Text)
-        .map_err(|error| DatabaseError::Parameter(error.to_string()))
 }

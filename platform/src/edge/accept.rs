@@ -4,13 +4,13 @@ use headers_accept::Accept;
 use http::{HeaderMap, header};
 use mediatype::{MediaType, MediaTypeBuf, MediaTypeList, ReadParams, names::Q};
 
-/// What stands beside the media type that a client prefers (RFC 9110, section 12.5.1), if it accepts any of these. Among
-/// those it likes equally well, that is the one it names more precisely, or first.
+/// The value paired with the media type that the client prefers (RFC 9110, section 12.5.1), if it accepts any. Among
+/// equals, the one matched more precisely wins, then the first.
 pub fn negotiate<T: Copy>(headers: &HeaderMap, available: &[(MediaType<'_>, T)]) -> Option<T> {
     let mut ranges = Vec::new();
     for value in headers.get_all(header::ACCEPT) {
         let value = String::from_utf8_lossy(value.as_bytes());
-        // Empty and malformed ranges are left out.
+        // Empty and malformed ranges are ignored.
         ranges.extend(MediaTypeList::new(&value).flatten().map(with_quality_only));
     }
     let accept: Accept = ranges.join(", ").parse().ok()?;
@@ -18,7 +18,7 @@ pub fn negotiate<T: Copy>(headers: &HeaderMap, available: &[(MediaType<'_>, T)])
     available.iter().find(|(media_type, _)| media_type == preferred).map(|(_, value)| *value)
 }
 
-/// The range without parameters such as `charset`, which make no difference here.
+/// The range without parameters such as `charset`, which do not matter here.
 fn with_quality_only(range: MediaType<'_>) -> String {
     let quality: Vec<_> = range.params().filter(|(name, _)| *name == Q).collect();
     MediaTypeBuf::from_parts(range.ty, range.subty, range.suffix, &quality).to_string()

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::Problem;
-use crate::SettingsError;
+use crate::settings::{SettingsError, is_token68};
 
 /// The challenge to a client that sends no token.
 const CHALLENGE: &str = r#"Bearer realm="kube-credentials""#;
@@ -28,7 +28,7 @@ pub struct Guard {
     unguarded: Unguarded,
 }
 
-/// What a route does while no tokens are configured.
+/// Whether a route is open while no tokens are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unguarded {
     Open,
@@ -42,8 +42,8 @@ impl Guard {
     /// A guard with the comma-separated tokens of a variable, which lets everyone in if the variable is empty.
     ///
     /// # Errors
-    /// [`SettingsError::Value`] if a variable that is not empty has no token, or has one of fewer than 16 characters or
-    /// one that is not a `token68`: a route that was meant to be closed must not be open.
+    /// [`SettingsError::Value`] if a non-empty variable has no token, or one that is shorter than 16 characters or not
+    /// a `token68`: a route that was meant to be closed must not be open.
     pub fn open_if_unset(variable: &'static str, tokens: &str) -> Result<Self, SettingsError> {
         Self::new(variable, tokens, Unguarded::Open)
     }
@@ -73,7 +73,7 @@ impl Guard {
         Ok(Self { tokens: tokens.into_iter().map(|token| Sha256::digest(token).into()).collect(), unguarded })
     }
 
-    /// A guard that accepts what either of two accepts, and lets nobody in without a token.
+    /// A guard that accepts the tokens of both, and lets nobody in without one.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         Self { tokens: [&*self.tokens, &other.tokens].concat().into(), unguarded: Unguarded::Closed }
@@ -110,13 +110,6 @@ impl Guard {
     }
 }
 
-/// Whether a text is a `token68` (RFC 9110, section 11.2): no client could send another as its token.
-pub(crate) fn is_token68(text: &str) -> bool {
-    let token = text.trim_end_matches('=');
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-    !token.is_empty() && token.bytes().all(allowed)
-}
-
 /// Middleware that checks a [`Guard`] before the body is parsed, so a stranger learns nothing about the body.
 ///
 /// # Errors
@@ -132,7 +125,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::edge::RequestId;
+    use crate::request_id::RequestId;
 
     /// Status and challenge; 200 where the guard lets the request in.
     fn check(guard: &Guard, authorization: &[&str]) -> (u16, Option<String>) {

@@ -21,7 +21,7 @@ const MAX_BODY_TIME: Duration = Duration::from_secs(30);
 /// # Errors
 /// 408, 413 and 415.
 pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    // Even if the content type is wrong, the body is read: a connection with an unread body cannot be reused.
+    // The body is read even if the content type is wrong: a connection with an unread body cannot be reused.
     let body = clock::within(MAX_BODY_TIME, read(headers, body)).await;
     let body = body.unwrap_or_else(|| Err(Problem::request_timeout()))?;
     if !is_json(headers) {
@@ -68,7 +68,7 @@ async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
             return Err(too_large);
         }
         received.extend_from_slice(&data);
-        // Complete. Waiting for the end of the stream would cost two more turns of the host's event loop.
+        // Waiting for the end of the stream would cost two more turns of the host's event loop.
         if declared == Some(received.len() as u64) {
             break;
         }
@@ -76,9 +76,9 @@ async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
     Ok(received.freeze())
 }
 
-/// Discards a little more of a body that is too large.
+/// Discards a bit more of a body that is too large.
 ///
-/// Most clients write the whole body before they read the answer; closing early would reset the connection, and they
+/// Most clients write the whole body before they read the response; closing early would reset the connection, and they
 /// would see a network error instead of the 413. A client that waits for `100 Continue` (RFC 9110, section 10.1.1) has
 /// sent nothing and is answered at once.
 async fn linger(headers: &HeaderMap, mut body: Body) {

@@ -14,34 +14,34 @@ const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The client that sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Its address. `None` where neither a trusted proxy nor the host tells it, as for calls by another component.
+    /// Its address. `None` if neither a trusted proxy nor the host reports one, as for calls from another component.
     pub address: Option<IpAddr>,
-    /// Whether more addresses were forwarded than are believed: then this may be a proxy.
+    /// Whether more addresses were forwarded than trusted: the client may then be a proxy.
     pub ignores_forwarded: bool,
 }
 
 impl Client {
     /// The client of a request that came through this number of trusted proxies.
     ///
-    /// Each of them says where it was called from; the client may have made up what is to the left of that.
+    /// Each proxy appends the address that called it; the client may have made up anything further left.
     pub fn of(headers: &HeaderMap, trusted_proxies: usize) -> Self {
         let connection = headers.get_all(CONNECTION).iter().next_back();
         let connection = connection.and_then(|value| parse(value.as_bytes()));
-        // From the nearest to the farthest. Only those that are believed need be addresses, or even text.
+        // Nearest first. Only the trusted ones have to be addresses, or even text.
         let forwarded = || {
             let values = headers.get_all(FORWARDED).iter().rev();
             values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','))
         };
         let believed = forwarded().take(trusted_proxies).map_while(parse).last();
         Self {
-            // A call by another component comes from 0.0.0.0.
+            // Calls from another component come from 0.0.0.0.
             address: believed.or(connection.filter(|address| !address.is_unspecified())),
             ignores_forwarded: forwarded().nth(trusted_proxies).is_some(),
         }
     }
 
-    /// A keyed hash of the client's network: its IPv4 address, or the /64 of its IPv6 address, all of which one
-    /// subscriber has (RFC 6177). All clients without an address have one.
+    /// A keyed hash of the client's network: its IPv4 address, or the /64 of its IPv6 address, which belongs to one
+    /// subscriber (RFC 6177). All clients without an address share a hash.
     pub fn network(&self, secret: &Secret) -> Tag {
         let network = match self.address {
             Some(IpAddr::V6(address)) => {
@@ -113,11 +113,11 @@ mod tests {
             (&["[2001:db8::7]:4711"], 1, "2001:db8::7"),
             (&["[2001:db8::7]"], 1, "2001:db8::7"),
             (&["2001:db8::7"], 1, "2001:db8::7"),
-            // What the client made up need not be text.
+            // A client can send anything, text or not.
             (&["é, 203.0.113.7"], 1, "203.0.113.7"),
             (&["\u{80}", "203.0.113.7"], 1, "203.0.113.7"),
             (&["é,198.51.100.1, 203.0.113.7"], 2, "198.51.100.1"),
-            // Fewer than there should be, and something that no proxy says.
+            // Fewer than configured, and a value that no proxy sends.
             (&[], 1, "192.0.2.1"),
             (&["203.0.113.7"], 3, "203.0.113.7"),
             (&["unknown"], 1, "192.0.2.1"),

@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::Problem;
 
-/// What a formula begins with.
+/// The characters a formula can begin with.
 const SIGNS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// Where a spreadsheet that is set to another separator than the comma begins a new cell.
+/// Characters that start a new cell in spreadsheets set to a separator other than the comma.
 const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
 
 /// A row for each item, below the names of the columns if `header` says so.
@@ -20,9 +20,9 @@ const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
 /// values as JSON, nothing for a missing member.
 ///
 /// # Errors
-/// A 500 if an item is no object in JSON.
+/// A 500 if an item is not an object in JSON.
 pub(super) fn write<T: Serialize>(columns: &[&str], header: bool, items: &[T]) -> Result<Vec<u8>, Problem> {
-    // All cells are quoted: some spreadsheets also split at semicolons and tabs, but not within quotes.
+    // All cells are quoted: some spreadsheets also split at semicolons and tabs, but not inside quotes.
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::CRLF)
         .quote_style(QuoteStyle::Always)
@@ -51,13 +51,13 @@ fn cells(columns: &[&str], json: &str) -> Result<Vec<String>, serde_json::Error>
     columns.iter().map(cell).collect()
 }
 
-/// The text with apostrophes, so that a spreadsheet takes it for text: at the beginning of a number, of which it would
-/// keep 15 digits and no leading zeros, or of white space that it drops; and before each sign that could begin a formula
-/// (OWASP, "CSV Injection"). The page has the same rule: `web/static/csv.js`.
+/// The text with apostrophes that make a spreadsheet treat it as text: before a number, which would otherwise keep 15
+/// digits and lose leading zeros; before white space, which would be dropped; and before each sign that could begin a
+/// formula (OWASP, "CSV Injection"). The page applies the same rule: `web/static/csv.js`.
 ///
-/// Excel splits at its own separator even within the quotes of a cell, unless that cell is the first one. So a formula
-/// may also begin after such a separator, and after quotes that follow it. Other programs trim cells: what they drop does
-/// not separate a sign from the beginning.
+/// Excel splits at its own separator even inside the quotes of a cell, except the first one, so a formula may also
+/// begin after such a separator and after quotes that follow it. Other programs trim cells, so a sign after trimmed
+/// characters counts as the first.
 fn as_text(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     if text.starts_with(['\t', '\r', '\n']) || is_number(text) {
@@ -74,8 +74,8 @@ fn as_text(text: &str) -> String {
     safe
 }
 
-/// Whether a spreadsheet takes the text for a number: digits, perhaps with a decimal point or comma and an exponent. It
-/// reads full-width forms, too.
+/// Whether a spreadsheet reads the text as a number: digits with an optional decimal point or comma and exponent, also
+/// in full-width forms.
 fn is_number(text: &str) -> bool {
     let narrow = |wide| match wide {
         '！'..='～' => char::from_u32(u32::from(wide) - 0xfee0).unwrap_or(wide),
@@ -86,7 +86,7 @@ fn is_number(text: &str) -> bool {
     number.starts_with(|first: char| first.is_ascii_digit() || first == '.') && number.parse::<f64>().is_ok()
 }
 
-/// Whether a program that trims a cell may drop this character: white space, and what has no shape of its own (Unicode's
+/// Whether a program that trims cells may drop this character: white space and invisible characters (Unicode's
 /// controls, format characters and `Default_Ignorable_Code_Point`).
 fn is_dropped(character: char) -> bool {
     character.is_whitespace()
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(write(&["metadata"], false, &[item]).unwrap(), row.as_bytes());
     }
 
-    /// Cells and what becomes of them, which the tests of the page have, too.
+    /// Cells and how they are written; the page's tests use the same list.
     #[derive(serde::Deserialize)]
     struct Cases {
         signs: Vec<char>,

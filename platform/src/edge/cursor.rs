@@ -5,12 +5,12 @@ use credentials::{Secret, Tag};
 use subtle::ConstantTimeEq;
 
 use super::Problem;
-use crate::Value;
+use crate::database::Value;
 
 /// Writes and reads the cursors of one list with one set of filters.
 ///
-/// A cursor is a tag over list, filters and key, followed by the key of a row, in base64url. One for another list, for
-/// other filters or under another secret is refused.
+/// A cursor is a tag over list, filters and key, followed by the key of a row, in base64url. One made for another list,
+/// for other filters or under another secret is refused.
 #[derive(Debug)]
 pub struct Cursors<'a> {
     secret: &'a Secret,
@@ -18,12 +18,12 @@ pub struct Cursors<'a> {
 }
 
 impl<'a> Cursors<'a> {
-    /// For the list with this name, filtered this way.
+    /// The cursors of the list with this name and these filters.
     pub(super) fn new(secret: &'a Secret, list: &str, filters: &str) -> Self {
         Self { secret, context: format!("{list}\n{filters}") }
     }
 
-    /// The cursor for a key: [`Page::next`](crate::Page::next).
+    /// The cursor for a key: [`Page::next`](crate::database::Page::next).
     ///
     /// # Errors
     /// A 500 if JSON cannot represent the key.

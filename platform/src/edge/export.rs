@@ -14,18 +14,18 @@ use mediatype::{
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Cursors, Json, Problem, accept::negotiate, csv};
-use crate::Page;
+use crate::database::Page;
 
-/// A list, and what it is called in answers.
+/// A list as responses name it.
 #[derive(Clone, Copy, Debug)]
 pub struct List {
-    /// Its name, which is the member with the items in JSON.
+    /// Its name, and that of the JSON member with the items.
     pub name: &'static str,
-    /// The columns in CSV: all members that an item can have.
+    /// The columns in CSV: all members an item can have.
     pub columns: &'static [&'static str],
 }
 
-/// How a client wants a page: at which address and in which format.
+/// The address and the format in which a client requests a page.
 #[derive(Clone, Debug)]
 pub struct Export {
     uri: Uri,
@@ -37,9 +37,9 @@ pub struct Export {
 enum Format {
     /// An object with the items and the next cursor.
     Json,
-    /// A header line on the first page only, and a line for each item, so that all pages together are one file.
+    /// A header line on the first page only, then a line for each item, so that concatenated pages form one file.
     Csv,
-    /// A line of JSON for each item.
+    /// One line of JSON for each item.
     Ndjson,
 }
 
@@ -59,7 +59,7 @@ impl<S: Sync> FromRequestParts<S> for Export {
 }
 
 impl Export {
-    /// The answer with a page, and with a link to the next one (RFC 8288) if there is one.
+    /// The response with a page, and with a link to the next one (RFC 8288) if there is one.
     ///
     /// # Errors
     /// A 500 if the page cannot be written.
@@ -106,7 +106,7 @@ impl Export {
         self.parameters().all(|(name, _)| name != "cursor")
     }
 
-    /// The link to the page with this cursor, without folders: the service may be below any path.
+    /// The link to the page with this cursor, relative because the service may be served below any path.
     fn link(&self, cursor: &str) -> String {
         let others = self.parameters().filter(|(name, _)| name != "cursor");
         let query = form_urlencoded::Serializer::new(String::new())
@@ -180,7 +180,7 @@ mod tests {
             (&["application/*, application/json;q=0.5"], Format::Ndjson),
             (&["*/*, application/json;q=0"], Format::Csv),
             (&["text/*;q=0.9, text/csv;q=0.1, */*;q=0.2"], Format::Json),
-            // White space, empty elements and quoted strings, as the grammar has them.
+            // White space, empty elements and quoted strings, as the grammar allows.
             (&["text/csv ; q=1 , application/json;q=0.1"], Format::Csv),
             (&["text/csv\t;\tq=0.9,\tapplication/json;q=0.1"], Format::Csv),
             (&["text/csv;Q=0.9, application/json;q=0.1"], Format::Csv),

@@ -1,4 +1,4 @@
-//! Health checks and their answer.
+//! Health checks, and the response that reports them.
 
 use std::{borrow::Cow, fmt::Display, future::Future, time::Duration};
 
@@ -9,23 +9,27 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
-use super::{Json, RequestId};
-use crate::{Settings, SettingsError, clock::Instant};
+use super::Json;
+use crate::{
+    clock::Instant,
+    request_id::RequestId,
+    settings::{Identity, SettingsError},
+};
 
-/// The check of one thing a service needs.
+/// The check of one dependency of a service.
 #[derive(Clone, Debug)]
 pub struct Check {
     name: &'static str,
-    /// What is wrong, in words fit for the public response.
+    /// What is wrong, worded for the public response.
     failure: Option<Cow<'static, str>>,
-    /// What may be wrong although the service can do its work, in such words.
+    /// What may be wrong although the service works, worded likewise.
     warning: Option<String>,
     /// What is wrong, for the log only.
     reason: Option<String>,
 }
 
-/// The last results of a service's checks. Good ones stand for a second: health routes are open to anyone, and checks cost
-/// writes and calls.
+/// The last results of a service's checks. Good ones are kept for a second, because health routes are open to anyone
+/// and checks cost writes and calls.
 #[derive(Debug, Default)]
 pub struct Checks(Mutex<Option<(Instant, Vec<Check>)>>);
 
@@ -50,14 +54,14 @@ struct HealthBody {
 }
 
 impl Checks {
-    /// How long good results stand.
+    /// How long good results are kept.
     const MAX_AGE: Duration = Duration::from_secs(1);
 
-    /// The good results of the last second, or those of `run`, which are logged unless they are good. Requests that arrive
-    /// while the checks run wait for the results, good or bad.
+    /// The good results of the last second, else those of `run`, which logs bad ones. Requests that arrive while the
+    /// checks run wait for the results, good or bad.
     pub async fn get<F: Future<Output = Vec<Check>>>(
         &self,
-        settings: &Settings,
+        identity: &Identity,
         request_id: &RequestId,
         run: impl FnOnce() -> F,
     ) -> Vec<Check> {
@@ -69,7 +73,7 @@ impl Checks {
             return checks.clone();
         }
         let checks = run().await;
-        checks.iter().for_each(|check| check.log(settings, request_id));
+        checks.iter().for_each(|check| check.log(identity, request_id));
         *last = Some((Instant::now(), checks.clone()));
         checks
     }
@@ -77,7 +81,7 @@ impl Checks {
 
 impl Health {
     /// Sums up the checks of a service.
-    pub fn new(settings: &Settings, version: &'static str, timestamp: Timestamp, checks: &[Check]) -> Self {
+    pub fn new(identity: &Identity, timestamp: Timestamp, checks: &[Check]) -> Self {
         let healthy = all_pass(checks);
         let describe =
             |check: &Check| (check.name.to_owned(), check.failure.as_deref().unwrap_or("ok").into());
@@ -86,10 +90,10 @@ impl Health {
             healthy,
             body: HealthBody {
                 status: if healthy { "healthy" } else { "unhealthy" },
-                service: settings.service,
-                worker: settings.worker_id.to_string(),
+                service: identity.service,
+                worker: identity.worker_id.to_string(),
                 timestamp,
-                version,
+                version: env!("CARGO_PKG_VERSION"),
                 checks: if healthy { Map::new() } else { checks.iter().map(describe).collect() },
                 warnings: checks.iter().filter_map(warning).collect(),
             },
@@ -106,7 +110,7 @@ impl Check {
         Self { name, failure: None, warning: None, reason: None }
     }
 
-    /// The checks that the secrets and the other settings can be used.
+    /// The checks of the secrets and of the other settings.
     pub fn settings(error: Option<&SettingsError>) -> [Self; 2] {
         let mut checks = ["secret", "settings"].map(Self::ok);
         match error {
@@ -123,14 +127,15 @@ impl Check {
         checks
     }
 
-    /// The check for the result of an attempt. The error is for the log only, `failure` for the response.
+    /// The check for the result of an attempt. The error goes to the log only, `failure` to the response.
     pub fn outcome(name: &'static str, result: Result<(), impl Display>, failure: &'static str) -> Self {
         let reason = result.err().map(|error| error.to_string());
         Self { failure: reason.is_some().then_some(failure.into()), reason, ..Self::ok(name) }
     }
 
-    /// The check that the configured secrets fit what is stored. Credentials of other keys are `not_found` and can be
-    /// issued again: that is a warning if some keys are missing, as after a secret was removed, and a failure if all are.
+    /// The check that the configured secrets match the stored credentials. Those issued under other keys are
+    /// `not_found` and can be issued again: a warning if some keys are missing, as after a secret was removed, and a
+    /// failure if all are.
     pub fn keys(stored: &[KeyId], configured: &[KeyId]) -> Self {
         let missing: Vec<_> = stored.iter().filter(|key_id| !configured.contains(key_id)).collect();
         let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -148,8 +153,8 @@ impl Check {
         check
     }
 
-    fn log(&self, settings: &Settings, request_id: &RequestId) {
-        let (service, worker) = (settings.service, settings.worker_id.as_str());
+    fn log(&self, identity: &Identity, request_id: &RequestId) {
+        let (service, worker) = (identity.service, identity.worker_id.as_str());
         let (request_id, check) = (request_id.as_str(), self.name);
         if let Some(failure) = self.failure.as_deref() {
             let reason = self.reason.as_deref().unwrap_or(failure);
@@ -179,14 +184,14 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::Origins;
+    use crate::origin::Origins;
 
-    fn settings() -> Settings {
-        Settings { service: "test", worker_id: WorkerId::named("worker-1"), origins: Origins::Any }
+    fn identity() -> Identity {
+        Identity { service: "test", worker_id: WorkerId::named("worker-1"), origins: Origins::Any }
     }
 
     fn body(checks: &[Check]) -> Value {
-        let health = Health::new(&settings(), "1.0.0", Timestamp::from_millis(0).unwrap(), checks);
+        let health = Health::new(&identity(), Timestamp::from_millis(0).unwrap(), checks);
         serde_json::to_value(health.body).unwrap()
     }
 
@@ -213,10 +218,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn good_results_of_checks_stand_for_a_second() {
-        let (checks, settings) = (Checks::default(), settings());
+        let (checks, identity) = (Checks::default(), identity());
         let request_id = RequestId::of(&HeaderMap::new());
         let get = |result: Result<(), &'static str>| {
-            checks.get(&settings, &request_id, async move || vec![Check::outcome("x", result, "broken")])
+            checks.get(&identity, &request_id, async move || vec![Check::outcome("x", result, "broken")])
         };
         assert_eq!(body(&get(Ok(())).await)["status"], "healthy");
         tokio::time::sleep(Duration::from_millis(990)).await;
@@ -228,11 +233,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_that_wait_for_checks_share_their_results() {
-        let (checks, settings) = (Checks::default(), settings());
+        let (checks, identity) = (Checks::default(), identity());
         let request_id = RequestId::of(&HeaderMap::new());
         let rounds = AtomicU32::new(0);
         let get = || {
-            checks.get(&settings, &request_id, async || {
+            checks.get(&identity, &request_id, async || {
                 rounds.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 vec![Check::outcome("x", Err("locked"), "broken")]

@@ -71,13 +71,13 @@ pub fn non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// What stands in the place of an item of a list: its answer, or `{"error": {…}}`.
+/// The result for one item of a list: its response, or `{"error": {…}}`.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ItemResult<T> {
-    /// The item's answer.
+    /// The item's response.
     Answer(T),
-    /// Why it has none.
+    /// Why there is none.
     Error {
         /// The problem document.
         error: Problem,

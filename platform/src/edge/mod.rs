@@ -1,5 +1,5 @@
-//! The HTTP edge: what all answers have in common (problem documents, CORS, request ids, headers, a log line), and the
-//! types that handlers are written with.
+//! The HTTP edge: what all responses share (problem documents, CORS, request ids, headers, a log line), and the types
+//! that handlers are written with.
 
 mod accept;
 mod access;
@@ -12,8 +12,6 @@ mod health;
 mod json;
 mod problem;
 mod query;
-mod request_id;
-mod service;
 
 use std::time::Instant;
 
@@ -31,10 +29,13 @@ use tower::ServiceExt;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 use tracing::Level;
 
-use crate::{Origins, Settings, SettingsError};
+use crate::{
+    origin::Origins,
+    request_id::RequestId,
+    settings::{Identity, SettingsError},
+};
 
 pub use accept::negotiate;
-pub(crate) use access::is_token68;
 pub use access::{Guard, require};
 pub use body::MAX_BODY_BYTES;
 pub use client_address::Client;
@@ -44,34 +45,32 @@ pub use health::{Check, Checks, Health};
 pub use json::{ItemResult, Json, RawItems, non_null};
 pub use problem::{Problem, limit_reached};
 pub use query::{Listing, Query};
-pub use request_id::RequestId;
-pub use service::Service;
 
-/// A service's routes, completed: every path and method gets an answer, with everything that this module adds.
+/// A service's routes, completed: every path and method gets a response, with everything this module adds.
 ///
-/// That is added around the router, once for each request. Layers of axum's router would be a copy in each route.
+/// These additions wrap the whole router; as layers of axum's router they would be copied into each route.
 ///
 /// Handlers find the request's [`RequestId`] among its extensions.
 #[derive(Clone, Debug)]
 pub struct Edge {
-    /// What log lines say about the component.
+    /// The component's name in log lines.
     service: &'static str,
     worker: String,
     routes: Cors<Router>,
 }
 
-/// The routes of a service whose settings cannot be used: all answer 503, and the log says why.
-pub fn unavailable(error: &SettingsError) -> Router {
+/// The routes of a service with unusable settings: all answer 503, and the log says why.
+pub(crate) fn unavailable(error: &SettingsError) -> Router {
     let problem = Problem::unavailable("The service is not configured.", error);
-    let answer = routing::any(async move || problem);
-    Router::new().route("/", answer.clone()).route("/{*path}", answer)
+    let refuse = routing::any(async move || problem);
+    Router::new().route("/", refuse.clone()).route("/{*path}", refuse)
 }
 
 impl Edge {
-    /// Completes the routes of a service with these settings.
+    /// Completes the routes of a service.
     #[must_use]
-    pub fn new(routes: Router, settings: &Settings) -> Self {
-        Self::of(routes, settings.service, settings.worker_id.to_string(), &settings.origins)
+    pub fn new(routes: Router, identity: &Identity) -> Self {
+        Self::of(routes, identity.service, identity.worker_id.to_string(), &identity.origins)
     }
 
     /// Completes the routes of a component without a worker id.
@@ -90,13 +89,13 @@ impl Edge {
         Self { service, worker, routes: tower::Layer::layer(&cors(origins), routes) }
     }
 
-    /// Answers one request: gives it its id, and the answer its problem document, headers and log line.
+    /// Answers one request: assigns its id, and adds the problem document, headers and log line to the response.
     pub async fn answer(&self, mut request: Request) -> http::Response<Bytes> {
         let started = tracing::enabled!(Level::INFO).then(Instant::now);
         let request_id = RequestId::of(request.headers());
         request.extensions_mut().insert(request_id.clone());
         let method = request.method().clone();
-        // Answered like a GET: the host's HTTP server drops the body and keeps its length.
+        // Handled as a GET: the host's HTTP server drops the body and keeps its length.
         if method == Method::HEAD {
             *request.method_mut() = Method::GET;
         }
@@ -136,15 +135,15 @@ impl Edge {
     }
 }
 
-/// Leaves the route in the answer, for the log line: not the path, as one that matches no route may contain anything,
-/// even a credential.
+/// Attaches the route to the response, for the log line. The path is not logged: one that matches no route may contain
+/// anything, even a credential.
 async fn name_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     route.map(|route| response.extensions_mut().insert(route));
     response
 }
 
-/// The answer with its whole body and the length of it.
+/// The response with its whole body and its length.
 async fn with_length(response: Response) -> http::Response<Bytes> {
     let (mut head, body) = response.into_parts();
     // All bodies are in memory, so this neither waits nor fails.
@@ -170,7 +169,7 @@ fn with_document(empty: Response, problem: Problem, request_id: &RequestId) -> R
 }
 
 fn add_headers(headers: &mut HeaderMap, request_id: &RequestId) {
-    // Answers that may be cached say so themselves.
+    // Cacheable responses say so themselves.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(request_id) = request_id.to_header_value() {
@@ -180,7 +179,7 @@ fn add_headers(headers: &mut HeaderMap, request_id: &RequestId) {
 
 /// CORS for these origins.
 fn cors(origins: &Origins) -> CorsLayer {
-    /// How long a browser may cache the answer to a preflight; Chromium's own limit is two hours.
+    /// How long a browser may cache the response to a preflight; Chromium's own limit is two hours.
     const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
 
     let (allowed, vary) = match origins.clone() {
@@ -193,7 +192,7 @@ fn cors(origins: &Origins) -> CorsLayer {
         .allow_origin(allowed)
         .vary(vary)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
-        // Any: tracing in browsers adds headers of many names, and none of them opens anything here.
+        // Any header: tracing in browsers adds many, and none of them grants anything here.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             RequestId::HEADER,
@@ -215,7 +214,7 @@ mod tests {
     use super::*;
 
     fn app(cors_origin: &str) -> Edge {
-        let settings = Settings {
+        let identity = Identity {
             service: "test",
             worker_id: WorkerId::named("worker-1"),
             origins: cors_origin.parse().unwrap(),
@@ -225,7 +224,7 @@ mod tests {
             .route("/write", routing::post(async || "written"))
             .route("/fault", routing::get(async || Problem::internal("disk on fire")))
             .route("/down", routing::get(async || Problem::unavailable("Not now.", "lock held by pid 7")));
-        Edge::new(routes, &settings)
+        Edge::new(routes, &identity)
     }
 
     async fn send(

@@ -6,21 +6,20 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Serialize, Serializer};
 
-use super::RequestId;
-use crate::DatabaseError;
+use crate::{database::DatabaseError, request_id::RequestId};
 
 /// How long a client should wait before it retries after a 503, in seconds (`Retry-After`).
 const RETRY_AFTER_SECONDS: u16 = 1;
 
-/// How much of a limit is left (draft-ietf-httpapi-ratelimit-headers-10, section 5).
+/// What is left of a limit (draft-ietf-httpapi-ratelimit-headers-10, section 5).
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// What the limit is (section 4 of that draft).
+/// The limit itself (section 4 of that draft).
 pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// An error on its way to a client.
 ///
-/// The client sees `detail` and `errors`, only the log gets the `reason`. The [edge](super) adds the request id, writes
+/// The client sees `detail` and `errors`; only the log gets the `reason`. The [edge](super) adds the request id, writes
 /// the document and logs the reason.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -31,7 +30,7 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// An error in the input, and where it is.
+/// An error in the input, and its location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct FieldError {
     /// A path such as `body.credential`.
@@ -159,7 +158,7 @@ impl Problem {
         .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 
-    /// 429: the client has had `limit` verdicts other than valid within a minute, of which this time is left.
+    /// 429: the client has had `limit` verdicts other than valid within a minute; `left` is the rest of that minute.
     pub fn too_many_failures(limit: u32, left: Duration) -> Self {
         let mut problem = Self::new(
             Kind::TooManyFailures,
@@ -175,7 +174,7 @@ impl Problem {
             .because(reason)
     }
 
-    /// 503: something this service needs does not work. `detail` says whether the request may have taken effect; only
+    /// 503: a dependency of this service does not work. `detail` says whether the request may have taken effect; only
     /// the log gets the reason.
     pub fn unavailable(detail: &'static str, reason: impl ToString) -> Self {
         Self::new(Kind::Unavailable, detail)
@@ -227,7 +226,7 @@ impl Problem {
     }
 }
 
-/// The headers that say when a client may go on which has reached its limit within a minute.
+/// The headers that tell a client at its limit when it may go on.
 pub fn limit_reached(limit: u32, left: Duration) -> [(HeaderName, HeaderValue); 2] {
     [
         (RATE_LIMIT_POLICY, header_value(format!(r#""failures";q={limit};w=60"#))),
@@ -287,7 +286,7 @@ impl From<DatabaseError> for Problem {
 }
 
 impl From<credentials::Error> for Problem {
-    /// For values of this program's own making, such as the time; [`Json`](super::Json) refuses bad input.
+    /// For values this program makes itself, such as the time; [`Json`](super::Json) refuses bad input.
     fn from(error: credentials::Error) -> Self {
         Self::internal(error)
     }

@@ -9,7 +9,7 @@ use serde::{
 };
 
 use super::{Cursors, Problem, json};
-use crate::Value;
+use crate::database::Value;
 
 /// A request's query. Unknown, repeated or malformed parameters are a 400 that names them.
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +53,10 @@ impl<S: std::fmt::Debug> Listing<S> {
         Cursors::new(secret, list, &format!("{status:?} {credential_hash:?} {since:?} {until:?}"))
     }
 
-    /// The key of the last row of the previous page, if there was one.
+    /// The key of the previous page's last row, if there was a page.
     ///
     /// # Errors
-    /// A 400 for a cursor that is not one of these.
+    /// A 400 for any other cursor.
     pub fn after(&self, cursors: &Cursors<'_>) -> Result<Option<Vec<Value>>, Problem> {
         self.cursor.as_deref().map(|cursor| cursors.read(cursor)).transpose()
     }
@@ -80,8 +80,8 @@ impl<S> Default for Listing<S> {
 pub struct Limit(u16);
 
 impl Limit {
-    /// The largest page. With metadata and reasons as long as they may be it has some 6 MB; a libSQL server sends 10 MB
-    /// of rows at most.
+    /// The largest page. With metadata and reasons of maximum length it has about 6 MB; a libSQL server sends at most
+    /// 10 MB of rows.
     const MAX: u16 = 1000;
 
     /// The number of rows.
@@ -109,7 +109,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::edge::RequestId;
+    use crate::request_id::RequestId;
 
     #[derive(Debug, Deserialize)]
     #[serde(rename_all = "lowercase")]

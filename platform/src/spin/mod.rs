@@ -1,41 +1,25 @@
-//! The bindings to Spin: all that differs between versions of WASI, with a file for each.
+//! Spin's variables, outbound HTTP and clock, with a file for each version of WASI.
 //!
 //! The target of a build decides: `wasm32-wasip1` is WASI 0.2 through spin-sdk 5, which every Spin runs; `wasm32-wasip2`
-//! is WASI 0.3 through spin-sdk 7. (A module for `wasm32-wasip1` is made into a component by Spin.) Each file has the same
-//! few items: `serve` a request with a component's router (and the macro `component!` for its entry point), a
-//! `Connection` to a database, `variable`, `send` a request, `sleep`.
-//!
-//! Without the feature `spin-sqlite`, which is on by default, a component does not import Spin's SQLite interface: a host
-//! that has none refuses a component that asks for it.
+//! is WASI 0.3 through spin-sdk 7. (Spin makes a component of a module for `wasm32-wasip1`.) Two other folders differ in the
+//! same way: `component/`, the entry of a component, and `database/via_spin/`, the connection to a database.
 
 #[cfg_attr(target_env = "p1", path = "wasi_0_2.rs")]
 #[cfg_attr(not(target_env = "p1"), path = "wasi_0_3.rs")]
 mod wasi;
 
-#[cfg(not(feature = "spin-sqlite"))]
-mod no_sqlite;
-
-#[cfg(not(feature = "spin-sqlite"))]
-pub(crate) use no_sqlite::Connection;
-#[cfg(feature = "spin-sqlite")]
-pub(crate) use wasi::Connection;
-#[doc(hidden)]
-pub use wasi::*;
-pub(crate) use wasi::{send, sleep, variable};
+pub(crate) use wasi::*;
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-#[cfg(feature = "spin-sqlite")]
-use crate::Value;
-
-/// Whether an instance serves one request only.
+/// Whether an instance serves a single request.
 pub const ONE_REQUEST: bool = cfg!(target_env = "p1");
 
-/// The answer to a request that was sent, its body on its way.
+/// The response to an outbound request, its body still arriving.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
-    /// The length of the body in bytes, if that is declared. Of the headers nobody needs another.
+    /// The declared length of the body, in bytes. No other header is needed.
     pub(crate) length: Option<usize>,
     pub(crate) body: Body,
 }
@@ -49,7 +33,7 @@ impl Reply {
     }
 }
 
-/// Why a variable cannot be read. The host's own words may quote the line of `.env` that it cannot parse, secret and all.
+/// Why a variable cannot be read. The host's own message may quote a line of `.env` that it cannot parse, secret included.
 fn without_value(error: &spin_sdk::variables::Error) -> &'static str {
     use spin_sdk::variables::Error;
     match error {
@@ -61,37 +45,10 @@ fn without_value(error: &spin_sdk::variables::Error) -> &'static str {
 }
 
 /// The fields of a request as a header map.
-fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, http::Error> {
+pub(crate) fn headers(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, http::Error> {
     let mut headers = HeaderMap::try_with_capacity(fields.len())?;
     for (name, value) in fields {
         headers.try_append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?)?;
     }
     Ok(headers)
-}
-
-#[cfg(feature = "spin-sqlite")]
-impl From<Value> for spin_sdk::sqlite::Value {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::Integer(integer) => Self::Integer(integer),
-            Value::Real(real) => Self::Real(real),
-            Value::Text(text) => Self::Text(text),
-            Value::Blob(bytes) => Self::Blob(bytes),
-        }
-    }
-}
-
-#[cfg(feature = "spin-sqlite")]
-impl From<spin_sdk::sqlite::Value> for Value {
-    fn from(value: spin_sdk::sqlite::Value) -> Self {
-        use spin_sdk::sqlite::Value;
-        match value {
-            Value::Null => Self::Null,
-            Value::Integer(integer) => Self::Integer(integer),
-            Value::Real(real) => Self::Real(real),
-            Value::Text(text) => Self::Text(text),
-            Value::Blob(bytes) => Self::Blob(bytes),
-        }
-    }
 }

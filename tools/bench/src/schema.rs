@@ -1,7 +1,7 @@
 //! The application's own schema: the very files that the components apply.
 
 use anyhow::{Context, Result};
-use platform::Migration;
+use platform::database::Migration;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// One of the two databases.

@@ -1,6 +1,6 @@
 //! How audit rows are read and deleted.
 
-use platform::Plans;
+use platform::testing::{Plans, ranges};
 
 use super::*;
 
@@ -34,7 +34,8 @@ fn every_page_is_read_in_the_order_of_an_index_whatever_the_filters_and_the_rows
     let statuses = [VerdictStatus::Valid, VerdictStatus::Revoked, VerdictStatus::NotFound];
     for status in [None].into_iter().chain(statuses.map(Some)) {
         for credential_hash in [None, Some(hash.into())] {
-            for (since, until, after) in ranges() {
+            for (since, until, after) in ranges(|seconds| vec![first_at(time(seconds))]) {
+                let (since, until) = (since.map(time), until.map(time));
                 let listing = Listing { status, credential_hash, since, until, ..Listing::default() };
                 let found = plans.of(&list_query(&listing, after.clone()), &[first_at(time(1200))]);
                 let is_below = (until.is_some() || after.is_some()).then_some("id<?");
@@ -52,7 +53,7 @@ fn every_page_is_read_in_the_order_of_an_index_whatever_the_filters_and_the_rows
                 };
                 let mut expected = vec![plan(since.map(|_| "id>?"))];
                 if since.is_none() && status.is_some() && credential_hash.is_some() {
-                    // A scan is read from its end on.
+                    // A scan is read from its end.
                     expected.push(plan(Some("id>?")));
                 }
                 expected.sort_unstable();
@@ -60,15 +61,6 @@ fn every_page_is_read_in_the_order_of_an_index_whatever_the_filters_and_the_rows
             }
         }
     }
-}
-
-/// All combinations of since, until and the key of a cursor.
-fn ranges() -> impl Iterator<Item = (Option<Timestamp>, Option<Timestamp>, Option<Vec<Value>>)> {
-    (0..8).map(|bits| {
-        let has = |bit: i32| bits & bit > 0;
-        let after = has(4).then(|| vec![first_at(time(1500))]);
-        (has(1).then(|| time(1000)), has(2).then(|| time(2000)), after)
-    })
 }
 
 #[test]

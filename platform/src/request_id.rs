@@ -1,4 +1,4 @@
-//! The id that follows a request through answers, logs, audit rows and the call from verification to issuance.
+//! The id that follows a request through responses, logs, audit rows and the call from verification to issuance.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::random;
 pub struct RequestId(String);
 
 impl RequestId {
-    /// The header of requests and answers.
+    /// The header of requests and responses.
     pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
     const MAX_LENGTH: usize = 128;

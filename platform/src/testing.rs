@@ -1,9 +1,54 @@
-//! For tests: how SQLite reads the pages of a list.
-#![allow(clippy::unwrap_used, reason = "only tests use it")]
+//! For tests of a service: requests that need no host, and how SQLite reads the pages of a list.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "only tests use it")]
 
+use axum::{body::Body, http::Request};
+use credentials::WorkerId;
 use rusqlite::{Connection, params_from_iter, types::Value as SqlValue};
 
-use super::{ListQuery, Migration, Value};
+use crate::{
+    database::{ListQuery, Location, Migration, Value},
+    origin::Origins,
+    service::{Service, edge},
+    settings::{Identity, SettingsError},
+};
+
+/// A token that [`post`] sends.
+pub const TOKEN: &str = "a-token-of-at-least-16-characters";
+
+/// Status and body of a response that needs no host.
+///
+/// # Panics
+/// If it needs one, or its body is not JSON.
+pub async fn send<S: Service>(
+    settings: Result<S::Settings, SettingsError>,
+    request: Request<Body>,
+) -> (u16, serde_json::Value) {
+    let identity =
+        Identity { service: S::NAME, worker_id: WorkerId::named("worker-1"), origins: Origins::Any };
+    let response = edge::<S>(identity, settings, Location::spin(S::NAME)).answer(request).await;
+    (response.status().as_u16(), serde_json::from_slice(response.body()).expect("a body in JSON"))
+}
+
+/// A request with [`TOKEN`] and a body in JSON.
+///
+/// # Panics
+/// If the path is malformed.
+#[must_use]
+pub fn post(path: &str, body: &str) -> Request<Body> {
+    Request::post(path)
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap()
+}
+
+/// All combinations of since, until and a cursor, for [`Plans`]: the key of a row begins at a time in seconds.
+pub fn ranges<K>(key: impl Fn(i64) -> K) -> impl Iterator<Item = (Option<i64>, Option<i64>, Option<K>)> {
+    (0..8).map(move |bits| {
+        let has = |bit: i32| bits & bit > 0;
+        (has(1).then_some(1000), has(2).then_some(2000), has(4).then(|| key(1500)))
+    })
+}
 
 /// Databases with the same schema and other rows, with and without statistics, which can change a plan.
 #[derive(Debug)]

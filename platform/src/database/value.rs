@@ -5,7 +5,7 @@ use std::sync::Arc;
 use credentials::{CredentialHash, KeyId, Metadata, Reason, Timestamp, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use crate::DatabaseError;
+use super::error::DatabaseError;
 
 /// A value of one of SQLite's types.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,21 +1,35 @@
 //! A database behind Spin's SQLite interface: a file of the host, or a libSQL server that the host reaches.
+//!
+//! Without the feature `spin-sqlite`, which is on by default, a component does not import the interface: a host that lacks
+//! it refuses a component that asks for it.
+
+#[cfg_attr(not(feature = "spin-sqlite"), path = "none.rs")]
+#[cfg_attr(all(feature = "spin-sqlite", target_env = "p1"), path = "wasi_0_2.rs")]
+#[cfg_attr(all(feature = "spin-sqlite", not(target_env = "p1")), path = "wasi_0_3.rs")]
+mod wasi;
 
 use tokio::sync::Mutex;
 
-use super::{ANY, Access, DatabaseError, Row, TRANSIENT_PAUSE, Value, connection::Statement, pause};
-use crate::{Deadline, spin::Connection};
+use super::{
+    error::DatabaseError,
+    retry::{TRANSIENT_PAUSE, pause},
+    statement::{ALL_ROWS, Access, Statement},
+    value::{Row, Value},
+};
+use crate::{batch::Transient, clock::Deadline};
+use wasi::Connection;
 
 /// How long SQLite waits for a lock before the statement is retried here, in milliseconds.
 ///
-/// SQLite's pauses grow up to 100 ms, during which others overtake: with the 5 s that Spin sets, some writers wait for
-/// a second. A retry starts with pauses of 1 ms again.
+/// SQLite's pauses grow to 100 ms, in which other writers overtake: with Spin's 5 s some wait for a second. A retry
+/// starts again with pauses of 1 ms.
 const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 3";
 
 /// A commit is on disk before its statement returns.
 const SYNCHRONOUS: &str = "PRAGMA synchronous = FULL";
 
-/// One connection, and one statement at a time on it. The host sees to that too, but without a limit to the wait: while
-/// the database is locked, queued requests would wait for it one after another, for minutes.
+/// One connection that runs one statement at a time. The host enforces that too, but without limiting the wait: while
+/// the database is locked, queued requests would wait one after another, for minutes.
 pub(super) struct SpinDatabase {
     label: &'static str,
     opened: Mutex<Opened>,
@@ -24,7 +38,7 @@ pub(super) struct SpinDatabase {
 /// A connection, in no transaction.
 struct Opened {
     connection: Connection,
-    /// Known before the first write: whether the database itself waits for locks.
+    /// Whether the database itself waits for locks; known before the first write.
     waits: Option<bool>,
 }
 
@@ -43,7 +57,7 @@ impl SpinDatabase {
         let mut opened = deadline.within(self.opened.lock()).await.ok_or(DatabaseError::Busy)?;
         let mut result = opened.execute(access, statement, parameters.clone()).await;
         if let Err(DatabaseError::Disconnected(reason)) = &result {
-            // The server refused the statement before it began, so running it again is running it once.
+            // The server refused the statement before it began, so it still runs only once.
             tracing::debug!(database = self.label, reason, "connecting again");
             *opened = Opened::connect(self.label).await?;
             result = opened.execute(access, statement, parameters).await;
@@ -59,7 +73,7 @@ impl SpinDatabase {
     pub(super) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), DatabaseError> {
         let mut opened = self.opened.lock().await;
         if opened.waits_for_locks().await? {
-            // First, as nothing else waits for readers.
+            // First, because nothing else waits for readers.
             opened.use_wal().await?;
         }
         let result = async {
@@ -71,18 +85,18 @@ impl SpinDatabase {
         };
         let result = result.await;
         if result.is_err() && opened.run("ROLLBACK", vec![]).await.is_err() {
-            // SQLite has rolled back by itself, or the server did not hear of it: a new connection is in no transaction.
+            // SQLite has rolled back by itself, or the server is gone: a new connection is outside any transaction.
             *opened = Opened::connect(self.label).await?;
         }
         result
     }
 
-    /// Whether the database waits for locks by itself, as SQLite does, and libSQL in its own way.
+    /// Whether the database waits for locks by itself: SQLite does, a libSQL server in its own way.
     pub(super) async fn waits_for_locks(&self) -> Result<bool, DatabaseError> {
         self.opened.lock().await.waits_for_locks().await
     }
 
-    /// Gives a file a write-ahead log. Where others are at work in it, a later connection will.
+    /// Switches a file to a write-ahead log. If the file is busy, a later connection will.
     pub(super) async fn use_wal(&self) -> Result<(), DatabaseError> {
         let mut opened = self.opened.lock().await;
         if opened.waits_for_locks().await?
@@ -113,14 +127,14 @@ impl Opened {
         self.rows(access, statement, parameters).await
     }
 
-    /// Whether the database waits for locks by itself. The first time, this sets what only writes need.
+    /// Whether the database waits for locks by itself. The first call sets what only writes need.
     async fn waits_for_locks(&mut self) -> Result<bool, DatabaseError> {
         if let Some(waits) = self.waits {
             return Ok(waits);
         }
         let waits = match self.run(BUSY_TIMEOUT, vec![]).await {
             Ok(_) => true,
-            // libSQL, which also refuses the other.
+            // libSQL, which refuses the other pragma too.
             Err(DatabaseError::Statement(reason)) => {
                 tracing::debug!(reason, "left as the server has it");
                 false
@@ -134,13 +148,14 @@ impl Opened {
         Ok(waits)
     }
 
-    /// Persists in the file. SQLite does not wait for locks here, and may leave the file as it is, without an error.
+    /// The mode persists in the file. SQLite does not wait for locks here, and may leave the file as it is without an
+    /// error.
     async fn use_wal(&mut self) -> Result<(), DatabaseError> {
         self.run("PRAGMA journal_mode = WAL", vec![]).await
     }
 
     async fn run(&mut self, statement: &str, parameters: Vec<Value>) -> Result<(), DatabaseError> {
-        self.rows(Access::Write(ANY), statement, parameters).await.map(drop)
+        self.rows(Access::Write(ALL_ROWS), statement, parameters).await.map(drop)
     }
 
     async fn rows(
@@ -150,5 +165,32 @@ impl Opened {
         parameters: Vec<Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
         self.connection.execute(access, statement, parameters).await.map_err(DatabaseError::of_statement)
+    }
+}
+
+#[cfg(feature = "spin-sqlite")]
+impl From<Value> for spin_sdk::sqlite::Value {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Integer(integer) => Self::Integer(integer),
+            Value::Real(real) => Self::Real(real),
+            Value::Text(text) => Self::Text(text),
+            Value::Blob(bytes) => Self::Blob(bytes),
+        }
+    }
+}
+
+#[cfg(feature = "spin-sqlite")]
+impl From<spin_sdk::sqlite::Value> for Value {
+    fn from(value: spin_sdk::sqlite::Value) -> Self {
+        use spin_sdk::sqlite::Value;
+        match value {
+            Value::Null => Self::Null,
+            Value::Integer(integer) => Self::Integer(integer),
+            Value::Real(real) => Self::Real(real),
+            Value::Text(text) => Self::Text(text),
+            Value::Blob(bytes) => Self::Blob(bytes),
+        }
     }
 }
