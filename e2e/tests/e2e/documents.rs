@@ -200,7 +200,7 @@ fn readme_has_the_statuses() {
 #[test]
 fn the_documents_have_the_commands_the_loads_and_the_views() {
     let (readme, bench, web) = (read("README.md"), read("tools/bench/README.md"), read("docs/web.md"));
-    let commands = between(&readme, "| `cargo xtask`:", "|");
+    let commands = between(&readme, "is `cargo xtask` (", ")");
     assert_eq!(names(ticked(commands)), variants(&read("tools/xtask/src/main.rs"), "Task"));
 
     let loads = table(&bench, "load |");
