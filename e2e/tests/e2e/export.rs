@@ -1,15 +1,15 @@
-//! GET /credentials and GET /verifications in the formats that files are made of.
+//! GET /credentials and GET /verifications as CSV and NDJSON.
 
 use std::{collections::HashSet, time::Duration};
 
-use e2e::{Answer, Setup, TestApp, needs_own_host};
+use e2e::{Response, Setup, TestApp, needs_own_host};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 pub(crate) const CSV: &str = "text/csv";
 const NDJSON: &str = "application/x-ndjson";
 
-/// The lists with their columns.
+/// The lists and their columns.
 const LISTS: [(&str, &[&str]); 2] = [
     (
         "credentials",
@@ -40,20 +40,20 @@ const LISTS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-pub(crate) async fn get(app: &TestApp, path: &str, accept: &str) -> Answer {
-    let answer = app.send(app.admin(Method::GET, path).header("accept", accept)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+pub(crate) async fn get(app: &TestApp, path: &str, accept: &str) -> Response {
+    let response = app.send(app.admin(Method::GET, path).header("accept", accept)).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    response
 }
 
 /// The path of the next page.
-fn next(answer: &Answer) -> Option<String> {
-    let link = answer.header("link")?;
+fn next(response: &Response) -> Option<String> {
+    let link = response.header("link")?;
     Some(format!("/{}", link.strip_prefix('<').unwrap().strip_suffix(r#">; rel="next""#).unwrap()))
 }
 
-/// All pages from this one on.
-async fn pages(app: &TestApp, path: &str, accept: &str) -> Vec<Answer> {
+/// This page and all that follow it.
+async fn pages(app: &TestApp, path: &str, accept: &str) -> Vec<Response> {
     let mut pages = vec![get(app, path, accept).await];
     while let Some(path) = next(pages.last().unwrap()) {
         pages.push(get(app, &path, accept).await);
@@ -61,22 +61,22 @@ async fn pages(app: &TestApp, path: &str, accept: &str) -> Vec<Answer> {
     pages
 }
 
-fn whole(pages: &[Answer]) -> String {
-    pages.iter().map(Answer::text).collect()
+fn whole(pages: &[Response]) -> String {
+    pages.iter().map(Response::text).collect()
 }
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The records of a CSV file, of which the first has the names of the columns.
+/// The records of a CSV file. The first has the column names.
 fn records(file: &str) -> Vec<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(file.as_bytes());
     let record = |record: csv::StringRecord| record.iter().map(str::to_owned).collect();
     reader.records().map(|result| record(result.unwrap())).collect()
 }
 
-/// The items of a CSV file as in the JSON list, but without any apostrophes.
+/// The rows of a CSV file as the JSON list would have them, but without apostrophes.
 pub(crate) fn items(file: &str) -> Vec<Value> {
     let mut records = records(file).into_iter();
     let names = records.next().unwrap();
@@ -91,7 +91,7 @@ pub(crate) fn items(file: &str) -> Vec<Value> {
     records.map(item).collect()
 }
 
-/// Issues nine credentials, of which some expire, some are revoked and some have metadata, and verifies them.
+/// Issues nine credentials, some of them with expiry, metadata or a revocation, and verifies them.
 pub(crate) async fn filled() -> TestApp {
     let app = Setup::new().variable("worker_id", "=1+1").variable("audit_client_address", "true");
     let app = app.start().await;
@@ -176,18 +176,18 @@ async fn the_format_is_the_one_that_the_client_prefers_and_json_by_default() {
         ("application/x-ndjson;q=0.1, */*;q=0", NDJSON),
     ] {
         for (list, _) in LISTS {
-            let answer = get(&app, &format!("/{list}"), accept).await;
-            let content_type = answer.header("content-type").unwrap();
+            let response = get(&app, &format!("/{list}"), accept).await;
+            let content_type = response.header("content-type").unwrap();
             assert_eq!(content_type.split(';').next(), Some(format), "{accept}");
             let vary =
-                answer.headers.get_all("vary").iter().flat_map(|value| value.to_str().unwrap().split(','));
-            assert!(vary.map(str::trim).any(|name| name == "accept"), "{:?}", answer.headers);
+                response.headers.get_all("vary").iter().flat_map(|value| value.to_str().unwrap().split(','));
+            assert!(vary.map(str::trim).any(|name| name == "accept"), "{:?}", response.headers);
         }
     }
 }
 
 #[tokio::test]
-async fn exporting_repeats_and_misses_no_row_while_rows_are_added() {
+async fn no_format_repeats_or_misses_a_row_while_rows_are_added() {
     needs_own_host!();
     let app = Setup::new().start().await;
     for i in 0..30 {
@@ -214,7 +214,7 @@ async fn exporting_repeats_and_misses_no_row_while_rows_are_added() {
 }
 
 #[tokio::test]
-async fn no_cell_of_a_csv_file_begins_a_formula() {
+async fn no_cell_of_a_csv_file_is_a_formula() {
     needs_own_host!();
     let app = filled().await;
     let credentials = get(&app, "/credentials", CSV).await.text();
@@ -223,7 +223,7 @@ async fn no_cell_of_a_csv_file_begins_a_formula() {
         let records = records(file);
         records[row][records[0].iter().position(|name| name == column).unwrap()].clone()
     };
-    // The first credential was revoked, and has metadata.
+    // The first credential was revoked and has metadata.
     assert_eq!(cell(&credentials, 9, "worker_id"), "'=1+1");
     assert_eq!(cell(&credentials, 9, "reason"), "'+1; '-1;'-2\n'@3, \"x\"");
     assert_eq!(
@@ -232,7 +232,7 @@ async fn no_cell_of_a_csv_file_begins_a_formula() {
     );
     assert_eq!(cell(&verifications, 9, "request_id"), "'-0");
     assert_eq!(cell(&verifications, 9, "verified_by"), "'=1+1");
-    // A spreadsheet that splits at other separators as well does not do so within quotes.
+    // All cells are quoted, so that no other separator splits them.
     for file in [credentials, verifications] {
         assert!(file.starts_with('"') && file.ends_with("\"\r\n"));
         assert_eq!(file.split("\"\r\n\"").count(), 10);
@@ -240,7 +240,7 @@ async fn no_cell_of_a_csv_file_begins_a_formula() {
 }
 
 #[tokio::test]
-async fn an_empty_list_is_an_empty_file_but_for_the_names_of_the_columns() {
+async fn an_empty_list_is_an_empty_file_except_for_the_column_names() {
     needs_own_host!();
     let app = Setup::new().start().await;
     for (list, columns) in LISTS {
@@ -252,8 +252,8 @@ async fn an_empty_list_is_an_empty_file_but_for_the_names_of_the_columns() {
         assert_eq!(ndjson.header("content-type"), Some(NDJSON));
         let json = get(&app, &path, "application/json").await;
         assert_eq!(json.json(), json!({ list: [], "next_cursor": null }));
-        for answer in [csv, ndjson, json] {
-            assert_eq!(answer.header("link"), None);
+        for response in [csv, ndjson, json] {
+            assert_eq!(response.header("link"), None);
         }
     }
 }
@@ -340,8 +340,8 @@ async fn errors_are_problem_documents_and_pages_of_any_origin_may_read_links() {
             app.send(stranger).await.assert_problem(401, "unauthorized");
         }
         let request = app.admin(Method::GET, &format!("/{list}")).header("origin", "https://app.example");
-        let answer = app.send(request).await;
-        let exposed = answer.header("access-control-expose-headers").unwrap();
+        let response = app.send(request).await;
+        let exposed = response.header("access-control-expose-headers").unwrap();
         assert!(exposed.split(',').any(|name| name == "link"), "{exposed}");
     }
 }

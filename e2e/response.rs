@@ -1,18 +1,18 @@
-//! An answer, and what every problem document has.
+//! A response, and the members that every problem document has.
 
-use reqwest::{Response, header::HeaderMap};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// An answer with its whole body.
+/// A response with its whole body.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    pub(crate) async fn read(response: Response) -> reqwest::Result<Self> {
+impl Response {
+    pub(crate) async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Self { status, headers, body: response.bytes().await?.to_vec() })
     }
@@ -35,7 +35,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Asserts that this is a complete problem document of this kind, and returns it.
+    /// Asserts that this is a complete problem document of this kind and returns it.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, kind: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
