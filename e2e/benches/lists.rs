@@ -12,15 +12,15 @@ const REQUESTS: usize = 50;
 /// `NEXT` stands for the cursor of the page before.
 const PAGES: [(&str, &str); 14] = [
     ("first page", "/credentials?"),
-    ("of a time in the middle", "/credentials?until=MIDDLE"),
+    ("from the middle", "/credentials?until=MIDDLE"),
     ("the page after that", "/credentials?until=MIDDLE&cursor=NEXT"),
     ("one hash", "/credentials?credential_hash=HASH"),
     ("active", "/credentials?status=active"),
     ("expired (one in 1000)", "/credentials?status=expired"),
-    ("expired, of a time in the middle", "/credentials?status=expired&until=MIDDLE"),
+    ("expired from the middle", "/credentials?status=expired&until=MIDDLE"),
     ("revoked (one in 1000)", "/credentials?status=revoked"),
     ("first page", "/verifications?"),
-    ("of a time in the middle", "/verifications?until=MIDDLE"),
+    ("from the middle", "/verifications?until=MIDDLE"),
     ("the page after that", "/verifications?until=MIDDLE&cursor=NEXT"),
     ("one credential", "/verifications?credential_hash=HASH"),
     ("valid", "/verifications?status=valid"),
