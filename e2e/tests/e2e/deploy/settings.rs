@@ -266,6 +266,6 @@ fn the_clouds_get_every_line_of_env() {
     for section in ["\n### Fermyon Cloud\n", "\n### Akamai Functions\n"] {
         let section = page.split(section).nth(1).unwrap().split("\n## ").next().unwrap();
         let words: Vec<_> = section.split_whitespace().collect();
-        assert!(words.join(" ").contains("`trusted_proxies` has to be found out"), "{section}");
+        assert!(words.join(" ").contains("find out `trusted_proxies` [yourself](#settings)"), "{section}");
     }
 }
