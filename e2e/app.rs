@@ -3,6 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    slice,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -113,9 +114,7 @@ impl TestApp {
 
     /// Issues with this body and returns the body of the 201.
     pub async fn issued(&self, body: Value) -> Value {
-        let response = self.post("/issue", &body).await;
-        assert_eq!(response.status, 201, "{}", response.text());
-        response.json()
+        self.post("/issue", &body).await.expect(201)
     }
 
     pub async fn check(&self, hash: &str) -> Response {
@@ -132,18 +131,22 @@ impl TestApp {
 
     /// The rows of all pages of a list. The path must have a query.
     pub async fn all_pages(&self, path: &str) -> Vec<Value> {
+        Self::pages_in_turn(slice::from_ref(self), path).await
+    }
+
+    /// The same, requesting each page from the next of these applications.
+    pub async fn pages_in_turn(apps: &[Self], path: &str) -> Vec<Value> {
         let (list, _) = path[1..].split_once('?').unwrap();
         let (mut rows, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let response = self.admin_get(&format!("{path}{cursor}")).await;
-            assert_eq!(response.status, 200, "{}", response.text());
-            let page = response.json();
+        for turn in 0.. {
+            let page = apps[turn % apps.len()].admin_get(&format!("{path}{cursor}")).await.expect(200);
             rows.extend(page[list].as_array().unwrap().iter().cloned());
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return rows,
+                None => break,
             }
         }
+        rows
     }
 
     /// Opens a TCP connection, for requests that no client library would send.
@@ -191,6 +194,13 @@ impl TestApp {
         let database = rusqlite::Connection::open(file).unwrap();
         database.busy_timeout(Duration::from_secs(10)).unwrap();
         database
+    }
+
+    /// Holds the write lock of one of the databases until dropped or rolled back.
+    pub fn lock(&self, database: &str) -> rusqlite::Connection {
+        let lock = self.database(database);
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        lock
     }
 
     /// The first column of a query's first row.

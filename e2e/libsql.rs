@@ -13,9 +13,10 @@ use std::{
 };
 
 use launch::{Group, Signal};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{free_address, tools};
+use crate::{TestApp, free_address, tools};
 
 const START_TIME: Duration = Duration::from_secs(30);
 
@@ -141,6 +142,15 @@ impl LibsqlServer {
     /// The folder of the server's SQLite file, which is called `data`.
     pub fn data_folder(&self) -> PathBuf {
         self.folder.join(DATABASE)
+    }
+
+    /// Runs a statement and returns its result.
+    pub async fn execute(&self, sql: &str) -> Value {
+        let body =
+            json!({ "requests": [{ "type": "execute", "stmt": { "sql": sql } }, { "type": "close" }] });
+        let response = TestApp::at(&self.url).post("/v2/pipeline", &body).await.expect(200);
+        assert_eq!(response["results"][0]["type"], "ok", "{response}");
+        response["results"][0]["response"]["result"].clone()
     }
 
     /// Kills the server, as a crash would.

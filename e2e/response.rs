@@ -24,6 +24,13 @@ impl Response {
             .unwrap_or_else(|_| panic!("{} with a body that is not JSON: {}", self.status, self.text()))
     }
 
+    /// Asserts the status, and returns the body as JSON.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        self.json()
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

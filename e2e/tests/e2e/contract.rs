@@ -58,6 +58,8 @@ fn manifest_routers_and_document_have_the_same_paths() {
     for file in ["issuance/src/routes.rs", "verification/src/routes.rs"] {
         let code = read(file);
         routed.extend(between(code.split("#[cfg(test)]").next().unwrap(), ".route(\""));
+        let health = code.split("HEALTH_PATHS").nth(1).unwrap().split(';').next().unwrap();
+        routed.extend(health.split('"').skip(1).step_by(2).map(str::to_owned));
     }
     // The page's routes are files. `each_path_allows_exactly_the_documented_methods` requests these two.
     routed.extend(documented.iter().filter(|path| ["/", "/openapi.yaml"].contains(&path.as_str())).cloned());

@@ -37,8 +37,7 @@ async fn documented_exports_of_consecutive_ranges_have_each_row_once_even_delaye
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     // This row's verdict falls into a range that ends now, but its commit does not.
-    let lock = app.database("verification");
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = app.lock("verification");
     let (held_up, ()) = tokio::join!(app.verify("held up"), async {
         seconds(2).await;
         let now = app.query::<String>("verification", "SELECT strftime('%FT%TZ', 'now')");

@@ -51,7 +51,7 @@ async fn no_verdict_when_issuance_is_slow() {
         let elapsed = started.elapsed();
         response.assert_problem(503, "unavailable");
         assert!((4..7).contains(&elapsed.as_secs()), "{elapsed:?}");
-        app.wait_for_log("no complete answer in time").await;
+        app.wait_for_log("no complete response in time").await;
         assert_eq!(app.count("verification", "verifications"), 0);
     }
 }
@@ -171,8 +171,7 @@ async fn a_locked_database_is_a_503_until_it_is_unlocked() {
     app.issue("before").await;
     app.verify("before").await;
     for (database, health) in [("issuance", "/health"), ("verification", "/health/verification")] {
-        let lock = app.database(database);
-        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let lock = app.lock(database);
         let started = Instant::now();
         let (write, healthy) = tokio::join!(
             async {
@@ -203,8 +202,7 @@ async fn concurrent_writes_to_a_locked_database_fail_together_and_are_not_writte
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("before").await;
-    let lock = app.database("issuance");
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = app.lock("issuance");
     let started = Instant::now();
     let bodies: Vec<_> = (0..32).map(|i| json!({ "credential": format!("during-{i}") })).collect();
     for response in join_all(bodies.iter().map(|body| app.post("/issue", body))).await {
@@ -221,8 +219,7 @@ async fn a_short_lock_only_delays() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("before").await;
-    let lock = app.database("issuance");
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = app.lock("issuance");
     let (issued, ()) = tokio::join!(app.issue("waits"), async {
         tokio::time::sleep(Duration::from_millis(800)).await;
         lock.execute_batch("ROLLBACK").unwrap();

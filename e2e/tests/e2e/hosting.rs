@@ -107,8 +107,7 @@ async fn a_request_in_flight_is_finished_before_the_host_exits() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut app = Setup::new().start().await;
         app.issue("before").await;
-        let lock = app.database("issuance");
-        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let lock = app.lock("issuance");
         let (response, ()) = tokio::join!(app.issue("in flight"), async {
             tokio::time::sleep(Duration::from_millis(500)).await;
             app.signal(signal);

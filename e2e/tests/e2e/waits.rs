@@ -120,13 +120,6 @@ async fn a_log_that_cannot_be_written_changes_no_response() {
     assert_eq!(app.get("/health").await.status, 200);
 }
 
-/// Holds the write lock of verification's database.
-fn locked(app: &TestApp) -> rusqlite::Connection {
-    let lock = app.database("verification");
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    lock
-}
-
 #[tokio::test]
 async fn all_waits_of_a_request_add_up_to_at_most_five_seconds() {
     needs_own_host!();
@@ -135,7 +128,7 @@ async fn all_waits_of_a_request_add_up_to_at_most_five_seconds() {
     let app = verification_with(&mock).await;
     // Have the instance open the database.
     assert_eq!(app.admin_get("/verifications").await.status, 200);
-    let lock = locked(&app);
+    let lock = app.lock("verification");
     let app = &app;
     // The second waits for the connection behind the first.
     let responses = join_all([0, 500].map(|millis| async move {
@@ -169,12 +162,12 @@ async fn health_waits_for_issuance_and_the_database_at_the_same_time() {
         ["database", "issuance"].map(|check| health.json()["checks"][check] == "ok")
     };
     assert_eq!(checks(&app).await, [true, false]);
-    let lock = locked(&app);
+    let lock = app.lock("verification");
     assert_eq!(checks(&app).await, [false, false]);
     drop(lock);
 
     let app = Setup::new().start().await;
     assert_eq!(app.get("/health/verification").await.status, 200);
-    let _lock = locked(&app);
+    let _lock = app.lock("verification");
     assert_eq!(checks(&app).await, [false, true]);
 }
