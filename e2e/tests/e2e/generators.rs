@@ -46,7 +46,7 @@ fn no_schema_has_several_types() {
     assert!(types.is_empty(), "use oneOf instead of {types:?}");
 }
 
-/// OpenAPI Generator expects a string here and rejects the document otherwise.
+/// OpenAPI Generator rejects documents with such links.
 #[test]
 fn no_link_has_an_object_as_its_body() {
     let mut links = Vec::new();
