@@ -1,44 +1,32 @@
 //! The application: loads its components and routes requests to them.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, Weak, atomic::AtomicBool},
-};
+use std::{collections::HashMap, net::SocketAddr, path::Path, pin::Pin, sync::Arc};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
-use wasmtime_wasi_http::handler::ErrorCode;
+use http_body_util::{BodyExt, Full};
 
 use crate::{
-    allowed_hosts::{AllowedHosts, chained_component},
+    body::{RequestBody, ResponseBody, empty},
+    chaining::{CallComponent, Chaining, chained_component},
     component::{Component, Loader},
-    guest::Grants,
+    config::{
+        allowed_hosts::AllowedHosts,
+        manifest::Manifest,
+        runtime_config::RuntimeConfig,
+        variables::{ComponentVariables, Variables},
+    },
+    guest::{Grants, outbound::Outbound},
     log::log,
-    manifest::Manifest,
-    outbound::Outbound,
     routes::{Match, Routes},
-    runtime_config::RuntimeConfig,
     sqlite::{Database, Databases},
-    variables::{ComponentVariables, Variables},
 };
-
-/// Set once all requests are answered and the host is about to end.
-pub(crate) static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Spin itself answers what is below this prefix.
 const WELL_KNOWN: &str = "/.well-known/spin/";
-
-/// A body on its way into a component.
-pub(crate) type RequestBody = UnsyncBoxBody<Bytes, ErrorCode>;
-/// A body on its way out of one.
-pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, wasmtime::Error>;
 
 /// A running application.
 pub(crate) struct App {
@@ -61,7 +49,8 @@ impl App {
         let databases = Arc::new(configured_databases(manifest, folder, runtime_config)?);
         let routes = Routes::new(&manifest.trigger.http)?;
 
-        let mut loaded = Vec::new();
+        let chaining = Chaining::default();
+        let mut components = HashMap::new();
         for (id, component) in &manifest.component {
             let source = folder.join(&component.source);
             ensure!(
@@ -83,20 +72,13 @@ impl App {
                 databases,
                 variables: ComponentVariables::new(&component.variables, variables)
                     .with_context(|| format!("component {id}"))?,
-                outbound: Outbound { allowed, app: Weak::new() },
+                outbound: Outbound { allowed, chaining: chaining.clone() },
             };
-            loaded.push((id.clone(), handler, grants));
+            components.insert(id.clone(), Component::new(id.clone(), handler, grants));
         }
-        Ok(Arc::new_cyclic(|app| Self {
-            routes,
-            components: loaded
-                .into_iter()
-                .map(|(id, handler, mut grants)| {
-                    grants.outbound.app = Weak::clone(app);
-                    (id.clone(), Component::new(id, handler, grants))
-                })
-                .collect(),
-        }))
+        let app = Arc::new(Self { routes, components });
+        chaining.open(Arc::downgrade(&app));
+        Ok(app)
     }
 
     /// Every public route with its component.
@@ -161,10 +143,17 @@ impl App {
     }
 }
 
-fn empty(status: StatusCode) -> Response<ResponseBody> {
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    response
+impl CallComponent for App {
+    fn call_component<'a>(
+        &'a self,
+        component: &'a str,
+        request: Request<RequestBody>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<ResponseBody>>> + Send + 'a>> {
+        Box::pin(async move {
+            let target = Match::chained(component, request.uri().path());
+            self.call(&target, request, None).await
+        })
+    }
 }
 
 /// Every database that a component uses. Creates the folders of those in files.

@@ -16,38 +16,24 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::{
-    app::App, component::Loader, log::log, manifest::Manifest, runtime_config::RuntimeConfig,
-    variables::Variables,
+    app::App,
+    component::{ENDING, Loader},
+    config::{manifest::Manifest, runtime_config::RuntimeConfig, variables::Variables},
+    log::log,
 };
 
-mod allowed_hosts;
 mod app;
+mod bindings;
+mod body;
 mod calls;
+mod chaining;
 mod component;
+mod config;
 mod guest;
 mod log;
-mod manifest;
-mod outbound;
 mod routes;
-mod runtime_config;
 mod server;
 mod sqlite;
-mod variables;
-
-/// The interfaces of `wit/`, as Rust.
-mod bindings {
-    #![allow(unsafe_code, unused_qualifications, unreachable_pub, clippy::all, reason = "generated")]
-
-    wasmtime::component::bindgen!({
-        path: "wit",
-        world: "host",
-        imports: { default: async | tracing | trappable },
-        with: {
-            "fermyon:spin/sqlite.connection": crate::sqlite::Connection,
-            "spin:sqlite/sqlite.connection": crate::sqlite::Connection,
-        },
-    });
-}
 
 /// Runs a Spin application of HTTP components without Spin, for trying, developing and testing.
 ///
@@ -110,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server::serve(app, arguments.listen));
-    app::ENDING.store(true, Ordering::Relaxed);
+    ENDING.store(true, Ordering::Relaxed);
     // Does not wait for running statements: SQLite's files survive that.
     runtime.shutdown_background();
     result

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::manifest::{HttpTrigger, Route};
+use crate::config::manifest::{HttpTrigger, Route};
 
 /// The public routes. A component with a private route is reachable by service chaining only.
 #[derive(Debug, Default)]

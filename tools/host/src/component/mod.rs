@@ -3,10 +3,10 @@
 use http::{Request, Response};
 use wasmtime_wasi_http::handler::{ProxyHandler, ProxyPre};
 
-pub(crate) use self::load::Loader;
+pub(crate) use self::{load::Loader, wasi_0_3::ENDING};
 use self::{wasi_0_2::InstancePerRequest, wasi_0_3::Pool};
 use crate::{
-    app::{RequestBody, ResponseBody},
+    body::{RequestBody, ResponseBody},
     guest::{Grants, Guest},
 };
 

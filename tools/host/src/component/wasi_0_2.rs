@@ -10,7 +10,7 @@ use wasmtime_wasi_http::p2::{
 };
 
 use crate::{
-    app::{RequestBody, ResponseBody},
+    body::{RequestBody, ResponseBody},
     guest::{Grants, Guest},
     log::log,
 };

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -17,10 +17,12 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    app::ENDING,
     guest::{Grants, Guest},
     log::log,
 };
+
+/// Set once all requests are answered and the host is about to end.
+pub(crate) static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Spin's defaults.
 const MAX_REQUESTS_PER_INSTANCE: usize = 128;

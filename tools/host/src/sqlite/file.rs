@@ -11,7 +11,7 @@ use rusqlite::{
     types::ValueRef,
 };
 
-use super::{Feed, Running, gone};
+use super::running::{Feed, Running, gone};
 use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
 
 /// A connection to a file, which the first statement opens.
@@ -164,6 +164,16 @@ mod tests {
         Ok(connection.execute(statement.to_owned(), Vec::new()).await?.rows)
     }
 
+    async fn stream(connection: &Connection, statement: &str) -> Result<Vec<RowResult>, Error> {
+        let mut running = connection.start(statement.to_owned(), Vec::new()).await?;
+        let mut rows = Vec::new();
+        while let Some(row) = running.rows.recv().await {
+            rows.push(row);
+        }
+        running.outcome.await.unwrap()?;
+        Ok(rows)
+    }
+
     #[tokio::test]
     async fn every_open_is_a_connection_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
@@ -193,5 +203,32 @@ mod tests {
         query(&connection, "INSERT INTO t VALUES (1), (2)").await.unwrap();
         assert_eq!(connection.last_insert_rowid().await.unwrap(), 2);
         assert_eq!(connection.changes().await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn more_rows_than_are_buffered_arrive_all_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = databases(folder.path()).open("mine").unwrap();
+        let statement =
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n";
+        let rows = stream(&connection, statement).await.unwrap();
+        let numbers: Vec<_> = rows
+            .iter()
+            .map(|row| match row.values[..] {
+                [Value::Integer(number)] => number,
+                _ => panic!("one integer was asked for"),
+            })
+            .collect();
+        assert_eq!(numbers, (1..=100).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn an_error_arrives_as_the_outcome() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = databases(folder.path()).open("mine").unwrap();
+        let Err(Error::Io(text)) = stream(&connection, "SELEC 1").await else {
+            panic!("this is no statement")
+        };
+        assert!(text.contains("syntax error"), "{text}");
     }
 }

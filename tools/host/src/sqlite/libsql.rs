@@ -3,7 +3,7 @@
 use libsql::{Builder, Rows};
 use tokio::sync::OnceCell;
 
-use super::{Feed, Running, gone};
+use super::running::{Feed, Running, gone};
 use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
 
 /// A connection to a server. The first statement makes its client, which keeps its own TCP connections, and one
@@ -118,20 +118,11 @@ fn io_error(error: libsql::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Weak;
-
     use super::*;
-    use crate::{
-        allowed_hosts::AllowedHosts,
-        bindings::{fermyon::spin::sqlite as v2, spin::sqlite::sqlite as v3},
-        guest::{Grants, Guest},
-        outbound::Outbound,
-        sqlite::{
-            Connection,
-            sqld::{Sqld, free_port},
-            tests::on_server,
-        },
-        variables::ComponentVariables,
+    use crate::sqlite::{
+        Connection,
+        sqld::{Sqld, free_port},
+        tests::on_server,
     };
 
     const NUMBERS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
@@ -209,31 +200,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_arrive_all_and_in_order_by_each_interface() {
+    async fn rows_arrive_all_and_in_order() {
         let Some(server) = Sqld::start() else { return };
-        let mut guest = Guest::new(&Grants {
-            environment: Vec::new(),
-            databases: on_server(&server.url()),
-            variables: ComponentVariables::default(),
-            outbound: Outbound { allowed: AllowedHosts::default(), app: Weak::new() },
-        });
+        let connection = open(&server.url());
         let expected: Vec<_> = (1..=100).collect();
-
-        let opened = v2::HostConnection::open(&mut guest, "mine".to_owned()).await.unwrap().unwrap();
-        let result = v2::HostConnection::execute(&mut guest, opened, NUMBERS.to_owned(), Vec::new());
-        let result = result.await.unwrap().unwrap();
-        assert_eq!(result.columns, ["number"]);
-        let number = |row: &v2::RowResult| match row.values[..] {
-            [v2::Value::Integer(number)] => number,
-            _ => panic!("one integer was asked for"),
-        };
-        assert_eq!(result.rows.iter().map(number).collect::<Vec<_>>(), expected);
-
-        let opened = v3::HostConnection::open(&mut guest, "mine".to_owned()).await.unwrap().unwrap();
-        let result = v3::HostConnection::execute(&mut guest, opened, NUMBERS.to_owned(), Vec::new());
-        for result in
-            [result.await.unwrap().unwrap(), stream(&open(&server.url()), NUMBERS, Vec::new()).await.unwrap()]
-        {
+        for result in [
+            execute(&connection, NUMBERS, Vec::new()).await.unwrap(),
+            stream(&connection, NUMBERS, Vec::new()).await.unwrap(),
+        ] {
             assert_eq!(result.columns, ["number"]);
             let number = |row: &RowResult| match row.values[..] {
                 [Value::Integer(number)] => number,

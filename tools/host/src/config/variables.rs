@@ -6,13 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use wasmtime::component::Accessor;
 
-use crate::{
-    bindings::{fermyon::spin::variables as v2, spin::variables::variables as v3},
-    guest::{Guest, GuestData},
-    manifest::Variable,
-};
+use super::manifest::Variable;
+use crate::bindings::spin::variables::variables::Error;
 
 /// The value of every application variable.
 #[derive(Debug)]
@@ -88,31 +84,10 @@ impl ComponentVariables {
     }
 
     /// The value of a variable, with Spin's errors.
-    pub(crate) fn get(&self, name: &str) -> Result<String, v3::Error> {
-        check_name(name).map_err(v3::Error::InvalidName)?;
+    pub(crate) fn get(&self, name: &str) -> Result<String, Error> {
+        check_name(name).map_err(Error::InvalidName)?;
         let value = self.0.get(name).cloned();
-        value.ok_or_else(|| v3::Error::Undefined(format!("no variable {name:?} for this component")))
-    }
-}
-
-/// `spin:variables@3.0.0`, which the SDK for WASI 0.3 imports.
-impl<T: Send> v3::HostWithStore<T> for GuestData {
-    async fn get(accessor: &Accessor<T, Self>, name: String) -> wasmtime::Result<Result<String, v3::Error>> {
-        Ok(accessor.with(|mut access| access.get().variables.get(&name)))
-    }
-}
-
-impl v3::Host for Guest {}
-
-/// `fermyon:spin/variables@2.0.0`, which the SDK for WASI 0.2 imports.
-impl v2::Host for Guest {
-    async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, v2::Error>> {
-        Ok(self.variables.get(&name).map_err(|error| match error {
-            v3::Error::InvalidName(text) => v2::Error::InvalidName(text),
-            v3::Error::Undefined(text) => v2::Error::Undefined(text),
-            v3::Error::Provider(text) => v2::Error::Provider(text),
-            v3::Error::Other(text) => v2::Error::Other(text),
-        }))
+        value.ok_or_else(|| Error::Undefined(format!("no variable {name:?} for this component")))
     }
 }
 
@@ -191,9 +166,9 @@ mod tests {
         let granted = BTreeMap::from([("key".to_owned(), "<{{ secret }}>".to_owned())]);
         let component = ComponentVariables::new(&granted, &variables).unwrap();
         assert_eq!(component.get("key").unwrap(), "<a>");
-        assert!(matches!(component.get("secret"), Err(v3::Error::Undefined(_))));
+        assert!(matches!(component.get("secret"), Err(Error::Undefined(_))));
         for name in ["", "Key", "a__b", "a_", "1a", "a-b"] {
-            assert!(matches!(component.get(name), Err(v3::Error::InvalidName(_))), "{name}");
+            assert!(matches!(component.get(name), Err(Error::InvalidName(_))), "{name}");
         }
     }
 }

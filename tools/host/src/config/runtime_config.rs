@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::{manifest::read_toml, sqlite::Database};
+use super::toml_file;
+use crate::sqlite::Database;
 
 /// Spin's runtime config, limited to SQLite databases.
 #[derive(Debug, Default, Deserialize)]
@@ -35,7 +36,7 @@ enum SqliteDatabase {
 impl RuntimeConfig {
     /// Reads the runtime config.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let config: Self = read_toml(path)?;
+        let config: Self = toml_file::read(path)?;
         config.check().with_context(|| path.display().to_string())?;
         Ok(config)
     }
@@ -76,10 +77,9 @@ impl SqliteDatabase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::parse_toml;
 
     fn parse(database: &str) -> Result<Option<Database>, String> {
-        let config: RuntimeConfig = parse_toml(&format!("[sqlite_database.a]\n{database}"))?;
+        let config: RuntimeConfig = toml_file::parse(&format!("[sqlite_database.a]\n{database}"))?;
         config.check().map_err(|error| format!("{error:#}"))?;
         assert_eq!(config.database("b"), None);
         Ok(config.database("a"))
@@ -140,7 +140,7 @@ mod tests {
                 "line 1: the embedded host does not support `config_provider` here",
             ),
         ] {
-            let message = parse_toml::<RuntimeConfig>(text).unwrap_err();
+            let message = toml_file::parse::<RuntimeConfig>(text).unwrap_err();
             assert!(message.contains(expected) && !message.contains('\n'), "{message}");
         }
     }

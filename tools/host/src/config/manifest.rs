@@ -2,15 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use http::Uri;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
-use crate::allowed_hosts::chained_component;
+use super::toml_file;
+use crate::chaining::chained_component;
 
 /// A Spin manifest of version 2, limited to HTTP triggers and local components.
 #[derive(Debug, Deserialize)]
@@ -95,7 +95,7 @@ pub(crate) struct Component {
 impl Manifest {
     /// Reads the manifest and checks that its parts fit together.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let manifest: Self = read_toml(path)?;
+        let manifest: Self = toml_file::read(path)?;
         manifest.check().with_context(|| path.display().to_string())?;
         Ok(manifest)
     }
@@ -142,25 +142,6 @@ impl Manifest {
     }
 }
 
-/// Reads a TOML file. An error names the file and the line.
-pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse_toml(&text).map_err(|message| anyhow::anyhow!("{}, {message}", path.display()))
-}
-
-pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        let message = match error.message().split('`').collect::<Vec<_>>()[..] {
-            ["unknown field ", field, ..] | ["unknown variant ", field, ..] => {
-                format!("the embedded host does not support `{field}` here; Spin may")
-            }
-            _ => error.message().lines().collect::<Vec<_>>().join(", "),
-        };
-        format!("line {line}: {message}")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,7 +169,7 @@ source = "b.wasm"
 "#;
 
     fn parse(text: &str) -> Result<Manifest> {
-        let manifest: Manifest = parse_toml(text).map_err(anyhow::Error::msg)?;
+        let manifest: Manifest = toml_file::parse(text).map_err(anyhow::Error::msg)?;
         manifest.check()?;
         Ok(manifest)
     }
