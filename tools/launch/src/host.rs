@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Error, Result, ensure};
 
-use crate::{Wasi, program};
+use crate::{paths::program, wasi::Wasi};
 
 /// What serves the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::{fmt, fs, path::Path};
 use anyhow::{Context, Result};
 use toml_edit::{DocumentMut, InlineTable, Table, Value};
 
-use crate::workspace;
+use crate::paths::workspace;
 
 /// A Spin manifest that is being changed. What is not changed stays as it is written, comments too.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::Group;
+use crate::group::Group;
 
 /// How long a server may take to start; the very first start compiles the components.
 const START_TIME: Duration = Duration::from_secs(120);

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Error, bail};
 
-use crate::target_folder;
+use crate::paths::target_folder;
 
 /// The version of WASI that components are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

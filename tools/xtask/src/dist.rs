@@ -12,7 +12,7 @@ use flate2::{Compression, GzBuilder};
 use launch::{Manifest, Wasi, target_folder, workspace};
 use sha2::{Digest, Sha256};
 
-use crate::build::{COMPONENTS, build_components_reproducibly};
+use crate::build::build_reproducibly;
 
 /// Where the databases of a folder are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,14 +34,18 @@ pub(crate) fn dist(wasi: Wasi, database: DatabaseChoice) -> Result<()> {
     let mut manifest = Manifest::of_project()?;
     let mut name = format!("kube-credentials-{}-wasi-{wasi}", manifest.version()?);
     let mut files = Vec::from(FILES);
+    let mut features: &[_] = &[];
     match database {
         DatabaseChoice::Spin => files.push(RUNTIME_CONFIG),
         DatabaseChoice::LibsqlHttp => {
             name += "-libsql-http";
             manifest.use_libsql_over_http()?;
+            // A host without SQLite would refuse a component that imports it.
+            features = &["--no-default-features"];
         }
     }
-    let wasm = build_components_reproducibly(wasi, database)?;
+    let components = manifest.components();
+    let wasm = build_reproducibly(&components, wasi, features)?;
 
     let dist = target_folder().join("dist");
     let folder = dist.join(&name);
@@ -49,7 +53,7 @@ pub(crate) fn dist(wasi: Wasi, database: DatabaseChoice) -> Result<()> {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot replace {}", folder.display()))?;
     }
     fs::create_dir_all(&folder)?;
-    for component in COMPONENTS {
+    for component in components {
         let file = format!("{component}.wasm");
         fs::copy(wasm.join(&file), folder.join(&file)).with_context(|| format!("cannot copy {file}"))?;
     }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::step;
+use crate::process::step;
 
 /// Writes `.env` with a fresh random secret, readable by its owner only; leaves an existing one alone.
 ///

@@ -15,8 +15,9 @@ use launch::{Host, Server, SpinVersion, Wasi, workspace};
 use nix::sys::stat::{Mode, umask};
 
 use crate::{
-    build::{COMPONENTS, build_for_manifest, build_host},
-    env_file, step,
+    build::{build_for_manifest, build_host},
+    env_file,
+    process::step,
 };
 
 /// The host to serve the application with.
@@ -33,7 +34,7 @@ pub(crate) enum HostChoice {
 pub(crate) fn up(listen: SocketAddr, choice: HostChoice, wasi: Option<Wasi>) -> Result<()> {
     env_file::write(workspace())?;
     let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
-    build_for_manifest(wasi, &COMPONENTS)?;
+    build_for_manifest(wasi, &[])?;
     if host != Host::Spin {
         build_host()?;
     }
