@@ -123,7 +123,11 @@ pub struct LibsqlServer {
 }
 
 impl LibsqlServer {
-    fn start(program: &Path, folder: PathBuf, connections: &'static str) -> Self {
+    /// Starts a server in an existing folder, which takes so many connections at a time.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(program: &Path, folder: PathBuf, connections: &'static str) -> Self {
         // The port may be taken before the server gets it.
         let (address, group) = (0..10)
             .find_map(|_| {

@@ -118,15 +118,23 @@ fn io_error(error: libsql::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::sqlite::{
-        Connection,
-        sqld::{Sqld, free_port},
-        tests::on_server,
+    use e2e::{
+        free_address,
+        libsql::{LibsqlServer, program},
     };
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sqlite::{Connection, tests::on_server};
 
     const NUMBERS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
                            SELECT i AS number FROM n";
+
+    /// A server with an empty database in this folder; `None` if none is installed.
+    fn start() -> Option<(LibsqlServer, TempDir)> {
+        let (program, folder) = (program()?, tempfile::tempdir().unwrap());
+        Some((LibsqlServer::start(&program, folder.path().to_owned(), "128"), folder))
+    }
 
     fn open(url: &str) -> Connection {
         on_server(url).open("mine").unwrap()
@@ -168,8 +176,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_value_goes_to_the_server_and_back() {
-        let Some(server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         let values = || {
             vec![
                 Value::Null,
@@ -201,8 +209,8 @@ mod tests {
 
     #[tokio::test]
     async fn rows_arrive_all_and_in_order() {
-        let Some(server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         let expected: Vec<_> = (1..=100).collect();
         for result in [
             execute(&connection, NUMBERS, Vec::new()).await.unwrap(),
@@ -219,8 +227,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_survives_a_statement_that_fails() {
-        let Some(server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         execute(&connection, "CREATE TABLE t (a UNIQUE)", Vec::new()).await.unwrap();
         execute(&connection, "INSERT INTO t VALUES (1)", Vec::new()).await.unwrap();
         for (statement, text) in [
@@ -244,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_an_error_and_no_trap() {
-        let connection = open(&format!("http://127.0.0.1:{}", free_port()));
+        let connection = open(&format!("http://{}", free_address()));
         let text = failure(&connection, "SELECT 1").await;
         assert!(
             text.starts_with("Hrana: `http error: `error trying to connect: tcp connect error: "),
@@ -255,26 +263,26 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_restart_of_the_server_only_a_new_connection_works() {
-        let Some(mut server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         execute(&connection, "CREATE TABLE t (a)", Vec::new()).await.unwrap();
         execute(&connection, "INSERT INTO t VALUES (1)", Vec::new()).await.unwrap();
         server.kill();
         let text = failure(&connection, "SELECT a FROM t").await;
         assert!(text.starts_with("Hrana: `http error: `"), "{text}");
-        server.resume();
+        server.start_again();
         for _ in 0..2 {
             let text = failure(&connection, "SELECT a FROM t").await;
             assert_eq!(text, "Hrana: `api error: `Received an invalid baton``");
         }
-        let rows = execute(&open(&server.url()), "SELECT a FROM t", Vec::new()).await.unwrap().rows;
+        let rows = execute(&open(&server.url), "SELECT a FROM t", Vec::new()).await.unwrap().rows;
         assert_eq!(rows.len(), 1);
     }
 
     #[tokio::test]
     async fn as_in_spin_changes_and_row_ids_are_not_known() {
-        let Some(server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         execute(&connection, "CREATE TABLE t (a)", Vec::new()).await.unwrap();
         execute(&connection, "INSERT INTO t VALUES (1), (2)", Vec::new()).await.unwrap();
         assert_eq!(connection.changes().await.unwrap(), 0);

@@ -14,8 +14,6 @@ use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, Value};
 mod file;
 mod libsql;
 mod running;
-#[cfg(test)]
-mod sqld;
 
 /// Where a database is.
 #[derive(Clone, Debug, PartialEq)]
