@@ -1,4 +1,4 @@
-//! Service chaining: a request of one component to another, answered in memory.
+//! Service chaining: a request of one component to another, handled in memory.
 
 use std::{
     pin::Pin,
@@ -10,7 +10,7 @@ use http::{Request, Response};
 
 use crate::body::{RequestBody, ResponseBody};
 
-/// The host names of components of the same application end with it.
+/// The end of the host names of components.
 const SUFFIX: &str = ".spin.internal";
 
 /// The component that a host such as `issuance.spin.internal` stands for.
@@ -18,7 +18,7 @@ pub(crate) fn chained_component(host: &str) -> Option<&str> {
     host.strip_suffix(SUFFIX).filter(|component| !component.contains('.'))
 }
 
-/// What the application is to its components. A trait, because the application consists of the components that call it.
+/// The application, as its components see it. A trait breaks the cycle: an application owns components, which call it.
 pub(crate) trait CallComponent: Send + Sync {
     /// Hands a request to a component.
     ///
@@ -31,7 +31,7 @@ pub(crate) trait CallComponent: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<Response<ResponseBody>>> + Send + 'a>>;
 }
 
-/// A component's way to the others, which is open once all are loaded.
+/// A component's way to the others, open once all are loaded.
 #[derive(Clone, Default)]
 pub(crate) struct Chaining(Arc<OnceLock<Weak<dyn CallComponent>>>);
 

@@ -3,7 +3,7 @@
 //! It is for trying, developing and testing; [Spin](https://spinframework.dev) is for serving. It runs the same
 //! manifest, runtime config, `.env` and wasm files on the same wasmtime, and offers components the same HTTP,
 //! SQLite and variables as Spin. Each may be built for WASI 0.2, with an instance for each request, or for
-//! WASI 0.3, with Spin's instance pool. It refuses to start with anything it does not support.
+//! WASI 0.3, with Spin's instance pool. It refuses to start if anything is not supported.
 
 use std::{
     net::SocketAddr,
@@ -57,7 +57,7 @@ struct Arguments {
     #[arg(short, long, value_name = "ID")]
     component_id: Vec<String>,
 
-    /// Writes a line to stderr for each call of a component: for tests that count them.
+    /// Writes a line to stderr for each call that a component makes, for tests that count them.
     #[arg(long)]
     trace_calls: bool,
 
@@ -97,7 +97,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server::serve(app, arguments.listen));
     ENDING.store(true, Ordering::Relaxed);
-    // Does not wait for running statements: SQLite's files survive that.
+    // Running statements are cut off, which SQLite's files survive.
     runtime.shutdown_background();
     result
 }

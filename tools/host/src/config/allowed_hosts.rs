@@ -23,13 +23,13 @@ struct AllowedHost {
 #[derive(Clone, Debug)]
 enum HostPattern {
     Any,
-    /// The end of the host, from a dot on.
+    /// The end of the host, with the dot before it.
     Subdomain(String),
     Exactly(Host),
 }
 
 impl AllowedHosts {
-    /// Parses a component's list and fills in variables. An entry that is empty then grants nothing.
+    /// Parses a component's list and fills in variables. An entry that comes out empty grants nothing.
     pub(crate) fn new(entries: &[String], variables: &Variables) -> Result<Self> {
         let mut hosts = Vec::new();
         for entry in entries {
@@ -39,7 +39,7 @@ impl AllowedHosts {
                 continue;
             }
             let host = AllowedHost::parse(&filled).with_context(|| {
-                format!("allowed_outbound_hosts has {entry:?}, which comes to {filled:?}")
+                format!("allowed_outbound_hosts has {entry:?}, which expands to {filled:?}")
             })?;
             hosts.push(host);
         }
@@ -90,10 +90,10 @@ impl HostPattern {
             bail!("requests to the application itself are not supported by the embedded host; Spin may");
         }
         if let Some(domain) = text.strip_prefix("*.") {
-            ensure!(!domain.contains('*'), "a wildcard stands only in front");
+            ensure!(!domain.contains('*'), "a wildcard is allowed only at the front");
             return Ok(Self::Subdomain(format!(".{}", Host::parse(domain)?)));
         }
-        ensure!(!text.contains('*'), "a wildcard stands only in front");
+        ensure!(!text.contains('*'), "a wildcard is allowed only at the front");
         Ok(Self::Exactly(Host::parse(text)?))
     }
 
@@ -107,15 +107,15 @@ impl HostPattern {
     }
 }
 
-/// One port, `from..to` without `to`, `*` for any, or nothing for the scheme's own.
+/// One port, `from..to` without `to`, `*` for any, or nothing for the scheme's default.
 fn parse_ports(text: &str, scheme: &str) -> Result<Option<Range<u32>>> {
-    let number = |text: &str| text.parse::<u16>().map(u32::from).context("the port is no number");
+    let number = |text: &str| text.parse::<u16>().map(u32::from).context("the port is not a number");
     let single = |port: u32| Some(port..port + 1);
     Ok(match (text, scheme) {
         ("*", _) => None,
         ("", "http") => single(80),
         ("", "https") => single(443),
-        ("", _) => bail!("there is no port, and none that goes with the scheme"),
+        ("", _) => bail!("there is no port, and the scheme has no default"),
         (range, _) => match range.split_once("..") {
             Some((from, to)) => Some(number(from)?..number(to)?),
             None => single(number(range)?),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_refused_at_start() {
+    fn a_malformed_entry_is_refused_at_start() {
         for entry in [
             "a.example",
             "",

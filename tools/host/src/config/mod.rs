@@ -1,4 +1,4 @@
-//! What the host is told: the manifest, the runtime config and the variables.
+//! What the host is given: the manifest, the runtime config and the variables.
 
 pub(crate) mod allowed_hosts;
 pub(crate) mod manifest;

@@ -1,4 +1,4 @@
-//! Spin's runtime config, as far as this host supports it. Everything else is refused, with its line.
+//! Spin's runtime config, as far as this host supports it. Anything else is refused with its line number.
 
 use std::{
     collections::BTreeMap,
@@ -63,7 +63,7 @@ impl SqliteDatabase {
     fn check(&self) -> Result<()> {
         match self {
             Self::Spin { path } => ensure!(!path.as_os_str().is_empty(), "there is no path"),
-            // In Spin's words.
+            // Spin's own message.
             Self::LibSql { url, .. } => ensure!(
                 url.starts_with("https://") || url.starts_with("http://"),
                 "unexpected libSQL URL '{url}' in runtime config file: URL does not start with 'https://' or \
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_not_fully_described_is_refused() {
+    fn an_incomplete_database_is_refused() {
         for (database, expected) in [
             ("type = \"spin\"", "sqlite_database.a: there is no path"),
             ("type = \"libsql\"\ntoken = \"t\"", "line 1: missing field `url`"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_refused_with_its_line() {
+    fn anything_unsupported_is_refused_with_its_line() {
         for (text, expected) in [
             (
                 "[sqlite_database.a]\ntype = \"mysql\"\n",

@@ -1,4 +1,4 @@
-//! TOML files whose errors name the line, and say what the embedded host does not support.
+//! Reads TOML, with errors that name the line and say what the embedded host does not support.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Application variables: their values from the environment, `.env` and defaults, and the templates that use them.
+//! Application variables, from the environment, `.env` and defaults, and the templates that use them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,7 +18,7 @@ impl Variables {
     /// Takes each variable from `SPIN_VARIABLE_<NAME>` in the environment, else in the dotenv file, else its default.
     ///
     /// # Errors
-    /// Lists all required variables without a value; or the dotenv file cannot be read.
+    /// Required variables have no value (it names all of them), or the dotenv file cannot be read.
     pub(crate) fn resolve(
         declared: &BTreeMap<String, Variable>,
         environment: impl Fn(&str) -> Option<String>,
@@ -67,7 +67,7 @@ impl Variables {
     }
 }
 
-/// The variables of one component, by the names it knows them by.
+/// The variables of one component, under its own names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ComponentVariables(HashMap<String, String>);
 
@@ -99,7 +99,7 @@ fn check_name(name: &str) -> Result<(), String> {
     if characters && ends && !name.contains("__") {
         Ok(())
     } else {
-        Err(format!("{name:?} is no name for a variable (lower-case letters, digits, single underscores)"))
+        Err(format!("{name:?} is not a valid variable name (lower-case letters, digits, single underscores)"))
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_over_dotenv_and_that_over_the_default() {
+    fn the_environment_wins_over_dotenv_and_dotenv_over_the_default() {
         let values = |environment: &[_], dotenv| {
             resolve(environment, dotenv).unwrap().fill("{{ secret }}/{{level}}").unwrap()
         };

@@ -19,7 +19,7 @@ mod sqlite_v2;
 mod sqlite_v3;
 mod variables;
 
-/// What the manifest grants a component, and so each of its instances.
+/// What the manifest grants to every instance of a component.
 #[derive(Default)]
 pub(crate) struct Grants {
     pub(crate) environment: Vec<(String, String)>,
@@ -69,7 +69,7 @@ impl p3::WasiHttpView for Guest {
     }
 }
 
-/// Names the guest's state for the generated bindings.
+/// Tells the generated bindings that host functions work on a [`Guest`].
 pub(crate) struct GuestData;
 
 impl HasData for GuestData {

@@ -1,4 +1,4 @@
-//! Requests by components: to each other in memory, and to other hosts that the manifest allows.
+//! Requests from components: to each other in memory, and to the hosts that the manifest allows.
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -18,7 +18,7 @@ use crate::{
     log::log,
 };
 
-/// What WASI 0.3 wants of a request that is sent.
+/// The result of sending a request of WASI 0.3.
 type Sent = Result<(Response<Body>, Done), TrappableError<wasi_0_3::ErrorCode>>;
 type Body = UnsyncBoxBody<Bytes, wasi_0_3::ErrorCode>;
 type Done = Box<dyn Future<Output = Result<(), wasi_0_3::ErrorCode>> + Send>;
@@ -41,7 +41,7 @@ impl Outbound {
     fn destination<B>(&self, request: &Request<B>) -> Option<Destination> {
         let allowed = Url::parse(&request.uri().to_string()).is_ok_and(|url| self.allowed.allow(&url));
         if !allowed {
-            log!("a component asked for {}, which its allowed_outbound_hosts do not allow", request.uri());
+            log!("a component requested {}, which its allowed_outbound_hosts do not allow", request.uri());
             return None;
         }
         let host = request.uri().host().unwrap_or_default();
@@ -51,7 +51,7 @@ impl Outbound {
         })
     }
 
-    /// Service chaining. As in Spin, a component that fails answers 500, and calling one that does not exist is a trap.
+    /// Service chaining. As in Spin, a component that fails responds 500, and calling an unknown one is a trap.
     async fn chain(
         &self,
         component: &str,

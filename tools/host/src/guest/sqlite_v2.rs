@@ -1,4 +1,4 @@
-//! `fermyon:spin/sqlite@2.0.0`, which the SDK for WASI 0.2 imports.
+//! `fermyon:spin/sqlite@2.0.0`, which the SDK for WASI 0.2 imports: 3.1.0's synchronous calls with types of its own.
 
 use wasmtime::component::Resource;
 

@@ -1,4 +1,4 @@
-//! Databases in local files, with SQLite's own busy timeout of 5 s.
+//! Databases in local files, with rusqlite's busy timeout of 5 s, as in Spin.
 
 use std::{
     path::{Path, PathBuf},
@@ -150,7 +150,7 @@ fn value(value: ValueRef<'_>) -> Value {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn io_error(error: rusqlite::Error) -> Error {
     Error::Io(error.to_string())
 }
@@ -158,24 +158,17 @@ fn io_error(error: rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::{Connection, tests::databases};
+    use crate::sqlite::{
+        Connection,
+        tests::{NUMBERS, assert_numbers, databases, stream},
+    };
 
     async fn query(connection: &Connection, statement: &str) -> Result<Vec<RowResult>, Error> {
         Ok(connection.execute(statement.to_owned(), Vec::new()).await?.rows)
     }
 
-    async fn stream(connection: &Connection, statement: &str) -> Result<Vec<RowResult>, Error> {
-        let mut running = connection.start(statement.to_owned(), Vec::new()).await?;
-        let mut rows = Vec::new();
-        while let Some(row) = running.rows.recv().await {
-            rows.push(row);
-        }
-        running.outcome.await.unwrap()?;
-        Ok(rows)
-    }
-
     #[tokio::test]
-    async fn every_open_is_a_connection_of_its_own() {
+    async fn every_open_makes_a_new_connection() {
         let folder = tempfile::tempdir().unwrap();
         let databases = databases(folder.path());
         let (one, other) = (databases.open("mine").unwrap(), databases.open("mine").unwrap());
@@ -209,25 +202,15 @@ mod tests {
     async fn more_rows_than_are_buffered_arrive_all_and_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let connection = databases(folder.path()).open("mine").unwrap();
-        let statement =
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n";
-        let rows = stream(&connection, statement).await.unwrap();
-        let numbers: Vec<_> = rows
-            .iter()
-            .map(|row| match row.values[..] {
-                [Value::Integer(number)] => number,
-                _ => panic!("one integer was asked for"),
-            })
-            .collect();
-        assert_eq!(numbers, (1..=100).collect::<Vec<_>>());
+        assert_numbers(&stream(&connection, NUMBERS, Vec::new()).await.unwrap());
     }
 
     #[tokio::test]
     async fn an_error_arrives_as_the_outcome() {
         let folder = tempfile::tempdir().unwrap();
         let connection = databases(folder.path()).open("mine").unwrap();
-        let Err(Error::Io(text)) = stream(&connection, "SELEC 1").await else {
-            panic!("this is no statement")
+        let Err(Error::Io(text)) = stream(&connection, "SELEC 1", Vec::new()).await else {
+            panic!("this is not a statement")
         };
         assert!(text.contains("syntax error"), "{text}");
     }

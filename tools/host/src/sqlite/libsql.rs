@@ -7,7 +7,7 @@ use super::running::{Feed, Running, gone};
 use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
 
 /// A connection to a server. The first statement makes its client, which keeps its own TCP connections, and one
-/// stream of statements on the server: once the server has lost that, every statement fails.
+/// stream of statements on the server; once the server has lost that, every statement fails.
 pub(super) struct Connection {
     url: String,
     token: String,
@@ -54,7 +54,7 @@ impl Connection {
         Ok(running.await)
     }
 
-    /// As in Spin, always 0: it runs statements as cursors, and of those this client does not keep it.
+    /// Always 0, as in Spin: statements run as cursors, for which this client does not keep it.
     pub(super) async fn last_insert_rowid(&self) -> Result<i64, Error> {
         Ok(self.client().await?.last_insert_rowid())
     }
@@ -111,7 +111,7 @@ impl From<libsql::Value> for Value {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn io_error(error: libsql::Error) -> Error {
     Error::Io(error.to_string())
 }
@@ -125,10 +125,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sqlite::{Connection, tests::on_server};
-
-    const NUMBERS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
-                           SELECT i AS number FROM n";
+    use crate::sqlite::{
+        Connection,
+        tests::{NUMBERS, assert_numbers, on_server, stream},
+    };
 
     /// A server with an empty database in this folder; `None` if none is installed.
     fn start() -> Option<(LibsqlServer, TempDir)> {
@@ -146,21 +146,6 @@ mod tests {
         parameters: Vec<Value>,
     ) -> Result<QueryResult, Error> {
         connection.execute(statement.to_owned(), parameters).await
-    }
-
-    /// The same by the asynchronous call.
-    async fn stream(
-        connection: &Connection,
-        statement: &str,
-        parameters: Vec<Value>,
-    ) -> Result<QueryResult, Error> {
-        let mut running = connection.start(statement.to_owned(), parameters).await?;
-        let mut rows = Vec::new();
-        while let Some(row) = running.rows.recv().await {
-            rows.push(row);
-        }
-        running.outcome.await.unwrap()?;
-        Ok(QueryResult { columns: running.columns, rows })
     }
 
     /// The text of the error that a statement ends with, which is the same by both calls.
@@ -211,18 +196,8 @@ mod tests {
     async fn rows_arrive_all_and_in_order() {
         let Some((server, _folder)) = start() else { return };
         let connection = open(&server.url);
-        let expected: Vec<_> = (1..=100).collect();
-        for result in [
-            execute(&connection, NUMBERS, Vec::new()).await.unwrap(),
-            stream(&connection, NUMBERS, Vec::new()).await.unwrap(),
-        ] {
-            assert_eq!(result.columns, ["number"]);
-            let number = |row: &RowResult| match row.values[..] {
-                [Value::Integer(number)] => number,
-                _ => panic!("one integer was asked for"),
-            };
-            assert_eq!(result.rows.iter().map(number).collect::<Vec<_>>(), expected);
-        }
+        assert_numbers(&execute(&connection, NUMBERS, Vec::new()).await.unwrap());
+        assert_numbers(&stream(&connection, NUMBERS, Vec::new()).await.unwrap());
     }
 
     #[tokio::test]
@@ -251,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_not_there_is_an_error_and_no_trap() {
+    async fn an_unreachable_server_is_an_error_and_not_a_trap() {
         let connection = open(&format!("http://{}", free_address()));
         let text = failure(&connection, "SELECT 1").await;
         assert!(

@@ -1,6 +1,5 @@
-//! SQLite with Spin's semantics: a new connection for every open, errors as text. A database is a local file or on a
-//! libSQL server. Each version of the interface is a module; as in Spin, 2.0.0 is 3.1.0's synchronous calls with other
-//! types.
+//! SQLite with Spin's semantics: every open makes a new connection, and errors are text. A database is a local file,
+//! or on a libSQL server.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +21,7 @@ pub(crate) enum Database {
     LibSql { url: String, token: String },
 }
 
-/// The databases of one component: the labels it is granted, and where the database of every label is.
+/// The databases of one component: the labels that it is granted, and where the database of each label is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Databases {
     pub(crate) granted: HashSet<String>,
@@ -90,6 +89,7 @@ impl Connection {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::bindings::spin::sqlite::sqlite::RowResult;
 
     pub(crate) fn databases(folder: &std::path::Path) -> Databases {
         let file = |label: &str| Database::File(folder.join(format!("{label}.db")));
@@ -102,6 +102,33 @@ pub(crate) mod tests {
         let database = Database::LibSql { url: url.to_owned(), token: "none".to_owned() };
         let configured = HashMap::from([("mine".to_owned(), database)]);
         Databases { granted: ["mine".to_owned()].into(), configured: Arc::new(configured) }
+    }
+
+    pub(super) const NUMBERS: &str = "WITH RECURSIVE n (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n) \
+                                      SELECT number FROM n LIMIT 100";
+
+    pub(super) fn assert_numbers(result: &QueryResult) {
+        assert_eq!(result.columns, ["number"]);
+        let number = |row: &RowResult| match row.values[..] {
+            [Value::Integer(number)] => number,
+            _ => panic!("one integer was asked for"),
+        };
+        assert_eq!(result.rows.iter().map(number).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
+    }
+
+    /// Runs a statement by the asynchronous call.
+    pub(super) async fn stream(
+        connection: &Connection,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<QueryResult, Error> {
+        let mut running = connection.start(statement.to_owned(), parameters).await?;
+        let mut rows = Vec::new();
+        while let Some(row) = running.rows.recv().await {
+            rows.push(row);
+        }
+        running.outcome.await.unwrap()?;
+        Ok(QueryResult { columns: running.columns, rows })
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) struct Running {
     pub(crate) outcome: oneshot::Receiver<Result<(), Error>>,
 }
 
-/// The other end, for what runs the statement.
+/// The other end, for the code that runs the statement.
 pub(crate) struct Feed {
     pub(crate) columns: oneshot::Sender<Vec<String>>,
     pub(crate) rows: mpsc::Sender<RowResult>,
@@ -19,7 +19,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Both ends. The guest's is there as soon as the columns are known.
+    /// Both ends. The guest's is ready as soon as the columns are known.
     pub(crate) fn new() -> (Self, impl Future<Output = Running>) {
         let (columns_sender, columns) = oneshot::channel();
         let (rows_sender, rows) = mpsc::channel(4);
@@ -31,7 +31,7 @@ impl Feed {
     }
 }
 
-/// The error of a statement whose rows nobody reads.
+/// The error of a statement whose rows no one reads any more.
 pub(crate) fn gone((): ()) -> Error {
     Error::Io("the component no longer listens".to_owned())
 }
