@@ -1,4 +1,4 @@
-//! The application's own schema: the very files that the components apply.
+//! The application's own schema: the same files that the components apply.
 
 use anyhow::{Context, Result};
 use platform::database::Migration;

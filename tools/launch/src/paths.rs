@@ -1,4 +1,4 @@
-//! Where things are.
+//! Folders and programs of the workspace.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
-/// Where Cargo puts what it builds for these commands, whatever `CARGO_TARGET_DIR` says: `spin.toml` looks for it there.
+/// The target folder of these commands, whatever `CARGO_TARGET_DIR` says: `spin.toml` takes the components from it.
 pub fn target_folder() -> PathBuf {
     workspace().join("target")
 }

@@ -31,7 +31,7 @@ fn announce(components: &[String], what: &str) {
     step(&format!("building the components ({}) for {what}", components.join(", ")));
 }
 
-/// Copies a file, whole or not at all. If the other is the same already, it stays: `spin watch` restarts on a change.
+/// Copies a file, whole or not at all. An identical one is left alone, because `spin watch` restarts on a change.
 fn replace(to: &Path, from: &Path) -> Result<()> {
     let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == content) {
@@ -63,7 +63,7 @@ pub(crate) fn build_reproducibly(components: &[String], wasi: Wasi, features: &[
     announce(components, &format!("WASI {wasi}, reproducibly"));
     // In a target folder of its own: with other flags, Cargo would compile everything again each time.
     let folder = target_folder().join("reproducible");
-    // Panics name the file they come from, in a dependency by its path on this machine.
+    // Panic messages name source files, those of dependencies by their paths on this machine.
     let mut flags = OsString::from("--remap-path-prefix=");
     flags.push(cargo_home()?);
     flags.push("=/cargo");
@@ -78,8 +78,7 @@ pub(crate) fn build_reproducibly(components: &[String], wasi: Wasi, features: &[
     Ok(folder.join(wasi.target()).join("release"))
 }
 
-/// Link-time optimisation needs `--crate-type`: Cargo leaves it out of a crate that is also a
-/// library for other crates.
+/// With `--crate-type`, because Cargo skips link-time optimisation for a crate that is also a library.
 fn wasm_build(wasi: Wasi, package: &str) -> Result<Command> {
     add_target(wasi)?;
     let mut build = cargo();

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: a folder with all that a host needs, which needs no Rust.
+//! `cargo xtask dist`: a folder with everything that a host needs to run the application without Rust.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::build::build_reproducibly;
 
-/// Where the databases of a folder are.
+/// Where the databases are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DatabaseChoice {
     /// Behind Spin's SQLite interface: in files, or on a libSQL server that the runtime config names.
@@ -23,13 +23,13 @@ pub(crate) enum DatabaseChoice {
     LibsqlHttp,
 }
 
-/// What is copied from the project as it is.
+/// Copied as they are.
 const FILES: [&str; 2] = [".env.example", "LICENSE"];
 
-/// Copied too if there are databases in it.
+/// Copied too, unless the databases are reached by HTTP.
 const RUNTIME_CONFIG: &str = "runtime-config.toml";
 
-/// Writes the folder, an archive of it and the archive's checksum to `target/dist`, and says where.
+/// Writes the folder, an archive of it and the archive's checksum to `target/dist`, and prints their names.
 pub(crate) fn dist(wasi: Wasi, database: DatabaseChoice) -> Result<()> {
     let mut manifest = Manifest::of_project()?;
     let mut name = format!("kube-credentials-{}-wasi-{wasi}", manifest.version()?);
@@ -120,7 +120,7 @@ install -m 600 .env.example .env      # then add a secret, from: openssl rand -h
 spin up{option}
 ```
 
-It answers at http://127.0.0.1:3000. {databases}
+It serves http://127.0.0.1:3000. {databases}
 
 Push it to a registry, and run it from there, in a folder with `.env`{and_config}:
 

@@ -47,7 +47,7 @@ fn content() -> Result<String> {
     getrandom::fill(&mut secret)?;
     Ok(format!(
         "# Written by cargo xtask up; .env.example lists what else can be set. Keep this file secret, and keep it:\n\
-         # credentials issued under this secret can be verified with no other.\n\
+         # credentials can be verified only with the secret they were issued under.\n\
          SPIN_VARIABLE_CREDENTIAL_SECRET={}\n",
         hex::encode(secret)
     ))

@@ -16,7 +16,7 @@ pub(crate) fn step(what: &str) {
 
 /// Runs a command; an error names it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    // In a group of its own it may not read from a terminal.
+    // It is in a background process group, which may not read from the terminal.
     let status = Group::spawn(command.stdin(Stdio::null()))?.wait()?;
     ensure!(!launch::ending(), "interrupted");
     ensure!(status.success(), "`{}` failed ({status})", line(command));
@@ -33,7 +33,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// A command as it is typed.
+/// A command as one would type it.
 fn line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = [program].into_iter().chain(command.get_args());

@@ -11,14 +11,14 @@ use crate::{
 };
 
 pub(crate) fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
-    // Whichever is tested: a test compares the two.
+    // Both, whichever is tested: a test compares them.
     for wasi in Wasi::ALL {
         build_components(wasi)?;
     }
     build_host()?;
     let test = |wasi: Wasi, databases: &str, selection: &[&str]| {
         step(&format!(
-            "building and running the tests, with the components for WASI {wasi} and databases of the kind {databases}"
+            "building and running the tests with the components for WASI {wasi} and the databases {databases}"
         ));
         let mut test = cargo();
         test.arg("test").args(selection).args(filter);
