@@ -217,7 +217,7 @@ fn the_documents_have_the_commands_the_loads_and_the_views() {
 fn readme_has_the_folders_of_the_crates() {
     let manifest = read("Cargo.toml");
     let members = between(&manifest, "members = [", "]").split('"').skip(1).step_by(2);
-    let crates = names(members.map(|member| member.trim_end_matches("/bare")));
+    let crates = names(members.map(|member| member.split('/').next().unwrap()));
     let readme = read("README.md");
     let rows = table(&readme, "folder |");
     let folders =

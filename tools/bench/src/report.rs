@@ -18,7 +18,7 @@ pub(crate) struct Cell {
     pub(crate) load: Load,
     pub(crate) connections: usize,
     pub(crate) target: String,
-    /// The target with the bare component on the same host, if it has a host.
+    /// The target with the bare component on the same host; `None` for a running server.
     pub(crate) bare: Option<&'static str>,
     pub(crate) rounds: Vec<Measurement>,
 }

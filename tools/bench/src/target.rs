@@ -38,7 +38,7 @@ pub(crate) const HOSTED: [(&str, Host, Components); 6] = [
 /// What a host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Components {
-    /// This build of the project's.
+    /// The project's, in this build.
     Project(Wasi),
     /// The one in `bare/`, as both services.
     Bare,

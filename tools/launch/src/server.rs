@@ -21,7 +21,7 @@ const START_TIME: Duration = Duration::from_secs(120);
 /// A host, or another server that prints `Serving URL` to stdout once it listens. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it serves.
+    /// Its base URL.
     pub url: String,
     /// Its processes.
     pub group: Group,

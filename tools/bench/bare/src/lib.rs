@@ -1,5 +1,5 @@
-//! The component that the project's are compared with. It does no more than the same requests need, and so shows what
-//! they cost on a host at least.
+//! The component that the project's are compared with. It does no more than the same requests need: the least
+//! that they can cost on a host.
 //!
 //! It reads the body, parses it, hashes, runs one statement, and responds. It has no router, no validation, no request
 //! ids, no CORS, no log, and shares no statements between requests. `spin.toml` deploys it twice: as `issuance` for
