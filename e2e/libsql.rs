@@ -121,7 +121,11 @@ pub struct LibsqlServer {
 }
 
 impl LibsqlServer {
-    fn start(program: &Path, folder: PathBuf, connections: &'static str) -> Self {
+    /// Starts a server in an existing folder, limited to this number of connections.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(program: &Path, folder: PathBuf, connections: &'static str) -> Self {
         // Another process may take the port first.
         let (address, group) = (0..10)
             .find_map(|_| {
