@@ -30,7 +30,7 @@ CREATE TABLE failures (
     PRIMARY KEY (minute, client)
 ) WITHOUT ROWID;
 
--- Where verifications are written to: each becomes an audit row, unless its client has had too many failures before.
+-- Verifications are written to this view: each becomes an audit row, unless its client has had too many failures before.
 CREATE VIEW attempts AS
 SELECT *, NULL AS client, NULL AS failures, NULL AS refused FROM verifications WHERE false;
 

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn without_trusted_proxies_the_client_is_whoever_connected() {
+    fn without_trusted_proxies_the_client_is_the_peer() {
         for (connection, expected) in [
             (&["192.0.2.1:40000"][..], "192.0.2.1"),
             (&["[2001:db8::1]:40000"], "2001:db8::1"),
