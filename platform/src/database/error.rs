@@ -24,6 +24,14 @@ pub enum DatabaseError {
     /// The statement failed, for example on a full disk, a read-only file or a broken connection.
     #[error("a statement failed: {0}")]
     Statement(String),
+    /// The server refused the statement. It has no effect.
+    #[error("a statement failed: {reason}")]
+    Refused {
+        /// The SQLSTATE.
+        code: String,
+        /// What the server said.
+        reason: String,
+    },
     /// Another connection holds a lock that the statement needs, or the server interrupted it or had no connection for
     /// it. It has no effect.
     #[error("a statement failed: {0}")]
@@ -81,6 +89,7 @@ impl DatabaseError {
             Self::Statement(_) | Self::Interrupted | Self::UnexpectedRow { .. } => true,
             Self::Open { .. }
             | Self::NewerSchema { .. }
+            | Self::Refused { .. }
             | Self::Transient(_)
             | Self::Disconnected(_)
             | Self::Busy
