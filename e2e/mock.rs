@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::SECRET;
 
-/// In an answer, replaced by the first hash in the request.
+/// Replaced by the first hash of the request.
 pub const HASH: &str = "HHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHHH";
 
 /// A server that answers each request with fixed bytes.
@@ -31,7 +31,7 @@ impl Mock {
         Self::start(pause, bytes.into(), Duration::ZERO).await
     }
 
-    /// Sends these bytes, then nothing more, and leaves the connection open.
+    /// Sends these bytes and then leaves the connection open without sending more.
     pub async fn stalling_after(bytes: impl Into<Vec<u8>>) -> Self {
         Self::start(Duration::ZERO, bytes.into(), Duration::from_secs(3600)).await
     }
@@ -55,7 +55,7 @@ impl Mock {
     }
 }
 
-/// Reads the head and, by its content length, the body of a request.
+/// Reads a request's head, and its body according to its content length.
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut request = Vec::new();
     loop {
@@ -74,10 +74,10 @@ async fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-fn with_hash(answer: &[u8], request: &str) -> Vec<u8> {
+fn with_hash(response: &[u8], request: &str) -> Vec<u8> {
     let is_digit = |character: char| character.is_ascii_digit() || ('a'..='f').contains(&character);
     let hash = request.split(|character| !is_digit(character)).find(|part| part.len() == 64);
-    String::from_utf8_lossy(answer).replace(HASH, hash.unwrap_or(HASH)).into_bytes()
+    String::from_utf8_lossy(response).replace(HASH, hash.unwrap_or(HASH)).into_bytes()
 }
 
 impl Drop for Mock {
@@ -86,23 +86,23 @@ impl Drop for Mock {
     }
 }
 
-/// The id of the key that the tests' secret is.
+/// The key id of the tests' secret.
 pub fn key_id() -> String {
     Secret::new(SECRET).unwrap().key_id().to_string()
 }
 
-/// Issuance's answer to a list, with these results.
+/// Issuance's response to a list, with these results.
 pub fn check_list(results: &str) -> String {
     format!(r#"{{"key_ids": ["{}"], "results": [{results}]}}"#, key_id())
 }
 
-/// Issuance's answer about the one hash that it is asked about, with these members.
+/// Issuance's response for a single hash, with these members.
 pub fn check_one(members: &str) -> String {
     check_list(&format!(r#"{{"credential_hash": "{HASH}", {members}}}"#))
 }
 
 /// A 200 with this JSON body.
-pub fn json_answer(body: &str) -> String {
+pub fn json_response(body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"

@@ -4,12 +4,11 @@ use axum::{Router, extract::Request, http::StatusCode, response::Response};
 use reqwest::{Client, redirect::Policy};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// The path that the application is below.
 const PREFIX: &str = "/creds";
 
 /// Stops when dropped.
 pub struct Prefix {
-    /// Where the application is, without a slash at the end.
+    /// The application's URL, without a trailing slash.
     pub url: String,
     task: JoinHandle<()>,
 }
@@ -38,9 +37,9 @@ async fn forward(client: Client, app: String, request: Request) -> Response {
     head.headers.remove("host");
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let request = client.request(head.method, format!("{app}{path}")).headers(head.headers).body(body);
-    let answer = request.send().await.unwrap();
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let mut response = Response::new(answer.bytes().await.unwrap().into());
+    let upstream = request.send().await.unwrap();
+    let (status, headers) = (upstream.status(), upstream.headers().clone());
+    let mut response = Response::new(upstream.bytes().await.unwrap().into());
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     response
 }

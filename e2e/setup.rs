@@ -17,7 +17,7 @@ use crate::{
     libsql::{Databases, Servers, databases},
 };
 
-/// The configuration of an application.
+/// An application's configuration.
 #[derive(Clone)]
 pub struct Setup {
     application: Application,
@@ -28,17 +28,17 @@ pub struct Setup {
     log_is_full: bool,
     pub(crate) validates: bool,
     databases: Databases,
-    /// The libSQL servers, once the databases are on some.
+    /// The libSQL servers, once started.
     pub(crate) servers: Option<Arc<Servers>>,
 }
 
 impl Setup {
-    #[expect(clippy::new_without_default, reason = "it reads files and panics if that fails")]
+    #[expect(clippy::new_without_default, reason = "reads files and panics if that fails")]
     pub fn new() -> Self {
         Self::of_build(wasi())
     }
 
-    /// For the components of this build, whichever is tested.
+    /// Uses this build of the components, whichever one is under test.
     pub fn of_build(wasi: Wasi) -> Self {
         leave_nothing_running();
         let application = Application::read(wasi).unwrap();
@@ -63,19 +63,19 @@ impl Setup {
         self
     }
 
-    /// Starts only this component, and any others added like this.
+    /// Starts only this component and others that are added the same way.
     pub fn component(mut self, id: &'static str) -> Self {
         self.components.push(id);
         self
     }
 
-    /// Starts the host with another argument.
+    /// Adds an argument for the host.
     pub fn host_argument(mut self, argument: &'static str) -> Self {
         self.host_arguments.push(argument);
         self
     }
 
-    /// Replaces a text in the manifest.
+    /// Replaces text in the manifest.
     pub fn edit_manifest(mut self, from: &str, to: &str) -> Self {
         self.application.edit_manifest(from, to).unwrap();
         self
@@ -90,23 +90,23 @@ impl Setup {
         self
     }
 
-    /// Puts the databases there, wherever those of the other tests are.
+    /// Chooses the kind of databases for this application only.
     pub fn databases(mut self, databases: Databases) -> Self {
         self.databases = databases;
         self
     }
 
-    /// Listens at this address, also after a restart, and not on a free port.
+    /// Listens at this address, even after a restart, instead of on a free port.
     pub fn listen(self, address: &str) -> Self {
         Self { address: address.to_owned(), ..self }
     }
 
-    /// Sends the log to where every write fails, as on a full disk.
+    /// Sends the log to a file on which every write fails, as on a full disk.
     pub fn with_full_log(self) -> Self {
         Self { log_is_full: true, ..self }
     }
 
-    /// Does not validate answers against `openapi.yaml`, which takes time.
+    /// Skips the slow validation of responses against `openapi.yaml`.
     pub fn without_validation(self) -> Self {
         Self { validates: false, ..self }
     }
@@ -115,7 +115,7 @@ impl Setup {
         self.start_in(tempfile::tempdir().unwrap()).await
     }
 
-    /// Starts with what `fill` puts into the folder of the databases.
+    /// Starts with the databases that `fill` puts into their folder.
     pub async fn start_with_data(self, fill: impl FnOnce(&Path)) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -141,7 +141,7 @@ impl Setup {
         self.start_from(folder).await
     }
 
-    /// Tells the components to reach these servers by HTTP.
+    /// Has the components reach these servers over HTTP.
     pub fn at_servers(mut self, servers: Arc<Servers>) -> Self {
         for service in ["issuance", "verification"] {
             self = self.variable(&format!("{service}_database_url"), &servers.of(service).url);
@@ -150,7 +150,7 @@ impl Setup {
         self
     }
 
-    /// Starts with the manifest and the runtime config that are in this folder.
+    /// Starts with the manifest and runtime config that this folder already has.
     pub async fn start_from(self, folder: TempDir) -> TestApp {
         TestApp::start(folder, self).await
     }
@@ -165,7 +165,7 @@ impl Setup {
             .envs(self.variables.clone())
             .stderr(Stdio::piped());
         if self.log_is_full && on_spin() {
-            // Spin itself needs its stderr, but writes what components log to files as well.
+            // Spin needs its own stderr, but also writes the components' logs to files.
             fs::create_dir_all(folder.join(".spin/logs")).unwrap();
             for component in ["issuance", "verification", "web"] {
                 let log = folder.join(format!(".spin/logs/{component}_stderr.txt"));
@@ -178,7 +178,7 @@ impl Setup {
     }
 }
 
-/// Makes SIGINT, SIGTERM and SIGHUP end the tests with the servers that they started, which are in groups of their own.
+/// Makes SIGINT, SIGTERM and SIGHUP end the tests together with their servers, which have process groups of their own.
 fn leave_nothing_running() {
     static HANDLER: Once = Once::new();
     HANDLER.call_once(|| {
@@ -190,12 +190,12 @@ fn leave_nothing_running() {
     });
 }
 
-/// Whether the tests run on Spin (`E2E_HOST=spin`) and not on the embedded host.
+/// Whether the tests run on Spin (`E2E_HOST=spin`) rather than on the embedded host.
 pub fn on_spin() -> bool {
     env::var("E2E_HOST").is_ok_and(|host| host == "spin")
 }
 
-/// The build of the components that is tested: for WASI 0.3, or what `E2E_WASI` says.
+/// The build of the components under test: for WASI 0.3, or as `E2E_WASI` says.
 pub fn wasi() -> Wasi {
     env::var("E2E_WASI").map_or(Wasi::V0_3, |version| version.parse().unwrap())
 }

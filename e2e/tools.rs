@@ -1,4 +1,4 @@
-//! Programs and packages that some tests need and `.ci/tools` installs.
+//! Programs and packages that some tests need; `.ci/tools` installs them.
 
 use std::{
     env,
@@ -10,7 +10,7 @@ use crate::workspace;
 
 /// Finds a program: at the path in an environment variable, at one of these paths in the workspace, or on PATH.
 ///
-/// If there is none, the test is to be skipped, and stderr says so; with `E2E_TOOLS=required` this panics.
+/// Without it the test is skipped with a note on stderr; with `E2E_TOOLS=required` this panics.
 pub fn find(name: &str, variable: &str, paths: &[&str]) -> Option<PathBuf> {
     if let Some(path) = env::var_os(variable).map(PathBuf::from) {
         assert!(path.is_file(), "{variable} names {}, which does not exist", path.display());
@@ -25,7 +25,7 @@ pub fn find(name: &str, variable: &str, paths: &[&str]) -> Option<PathBuf> {
     found
 }
 
-/// Finds a folder of the workspace. Like [`find`] if it is missing.
+/// Finds a folder in the workspace, with the same consequences as [`find`] if it is missing.
 pub fn folder(path: &str) -> Option<PathBuf> {
     let found = Some(workspace().join(path)).filter(|folder| folder.is_dir());
     if found.is_none() {
@@ -36,6 +36,6 @@ pub fn folder(path: &str) -> Option<PathBuf> {
 
 fn miss(missing: &str) {
     assert!(env::var("E2E_TOOLS").as_deref() != Ok("required"), "{missing}");
-    // Not `eprintln`, which the test harness would capture.
+    // Not `eprintln`, because the test harness captures that.
     let _ = writeln!(stderr(), "skipped a test: {missing}; `bash .ci/tools` installs it");
 }

@@ -11,7 +11,7 @@ pub fn names(object: &Value) -> Vec<&str> {
     names
 }
 
-/// Whether this has the form `2025-10-08T23:30:00.000Z`.
+/// Whether this is a time like `2025-10-08T23:30:00.000Z`.
 pub fn is_timestamp(value: &Value) -> bool {
     value.as_str().is_some_and(|text| {
         let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
@@ -19,7 +19,7 @@ pub fn is_timestamp(value: &Value) -> bool {
     })
 }
 
-/// Asserts that an answer equals a documented one, except for worker names, times and random values.
+/// Asserts that a response matches a documented one, apart from worker names, times and random values.
 pub fn assert_similar(expected: &Value, actual: &Value, place: &str) {
     /// Members whose values differ between runs.
     const VOLATILE: [&str; 18] = [

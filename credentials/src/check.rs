@@ -1,4 +1,4 @@
-//! The answer to `POST /check`: issuance writes it, verification reads it.
+//! The response to `POST /check`, which issuance writes and verification reads.
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 
 use crate::{CredentialHash, IssueRecord, KeyId, Metadata, Status, Timestamp, WorkerId};
 
-/// The answer about one hash: `{"exists": false}`, or `{"exists": true}` with its status and the members of its
+/// The result for one hash: `{"exists": false}`, or `{"exists": true}` with its status and the members of its
 /// [`IssueRecord`].
 ///
-/// Deserializing is strict where leniency could lead to a wrong verdict: `"exists": false` has no other members,
-/// `"exists": true` has a status and a complete record, and duplicates are refused. Unknown members of a record are
-/// ignored, so a later version may add some.
+/// Deserializing is strict where leniency could lead to a wrong verdict: `"exists": false` must have no other members,
+/// `"exists": true` needs a status and a complete record, and duplicates are refused. Unknown members of a record are
+/// ignored, so that later versions may add some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,39 +25,39 @@ pub struct CheckAnswer {
     record: Option<IssueRecord>,
 }
 
-/// The answer about a list of hashes: one item for each, in order, and the keys that issuance hashes with.
+/// The response for a list of hashes: one result for each, in order, and the keys that issuance hashes with.
 ///
-/// Verification must know all of these keys: a credential issued under any other would look like one never issued.
+/// Verification must know all of these keys, or a credential issued under another would look as if it was never issued.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckList<T> {
     /// The current key first.
     pub key_ids: Vec<KeyId>,
-    /// [`CheckAnswer`]s, and in issuance's answer errors too.
+    /// [`CheckAnswer`]s; in issuance's response also errors.
     pub results: Vec<T>,
 }
 
 impl CheckAnswer {
-    /// An upper bound for the JSON of one answer, in bytes. A byte of a name takes up to six when escaped.
+    /// An upper bound for the JSON of one result, in bytes. Escaping can make a byte of a name take six.
     const MAX_BYTES: usize = Metadata::MAX_BYTES + 6 * WorkerId::MAX_BYTES + 2 * CredentialHash::BYTES + 256;
 
-    /// The answer about a hash at `now`; it has a record if it was issued.
+    /// The result for a hash at `now`. It has a record if it was issued.
     pub fn new(record: Option<IssueRecord>, now: Timestamp) -> Self {
         let status = record.as_ref().map(|record| record.status_at(now));
         Self { credential_hash: None, exists: record.is_some(), status, record }
     }
 
-    /// The same answer as an item of a list, which repeats the hash that was asked about.
+    /// The same result as an item of a list, where it repeats the hash.
     #[must_use]
     pub fn about(self, hash: CredentialHash) -> Self {
         Self { credential_hash: Some(hash), ..self }
     }
 
-    /// Whether the answer names this hash.
+    /// Whether the result names this hash.
     pub fn is_about(&self, hash: CredentialHash) -> bool {
         self.credential_hash == Some(hash)
     }
 
-    /// The record and the status reported by issuance, if the credential was issued.
+    /// The record and the status that issuance reported, if the credential was issued.
     pub fn into_issued(self) -> Option<(IssueRecord, Status)> {
         self.record.zip(self.status)
     }
@@ -67,7 +67,7 @@ impl CheckList<CheckAnswer> {
     /// The most hashes in one request: 100 credentials under nine keys.
     pub const MAX_HASHES: usize = 900;
 
-    /// The longest answer to such a list, in bytes.
+    /// The longest response to such a list, in bytes.
     pub const MAX_BYTES: usize = Self::MAX_HASHES * CheckAnswer::MAX_BYTES + 1024;
 }
 
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for CheckAnswer {
             credential_hash: Option<CredentialHash>,
             exists: bool,
         }
-        // Two passes over the raw text, because `flatten` does not preserve metadata as it was sent.
+        // Two passes over the raw text, because `flatten` would not preserve metadata as it was sent.
         let json = Box::<RawValue>::deserialize(deserializer)?;
         match read::<NotIssued, D::Error>(&json) {
             Ok(NotIssued { credential_hash, exists: false }) => {
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for CheckAnswer {
 }
 
 fn read<T: DeserializeOwned, E: de::Error>(json: &RawValue) -> Result<T, E> {
-    // Serde also accepts an array in place of a struct.
+    // Serde also accepts an array instead of a struct.
     if !json.get().starts_with('{') {
         return Err(E::custom("it is not an object"));
     }

@@ -1,4 +1,4 @@
-//! The plaintext that is issued and later presented.
+//! The plaintext of a credential.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ impl Credential {
         if text.is_empty() { Err(Error::EmptyCredential) } else { Ok(Self(text)) }
     }
 
-    /// The UTF-8 bytes, which are what gets hashed.
+    /// The UTF-8 bytes, which are hashed.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

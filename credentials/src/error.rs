@@ -1,4 +1,4 @@
-//! Why outside data is refused as a domain value.
+//! Why outside data cannot become a domain value.
 
 use crate::Secret;
 
@@ -15,7 +15,7 @@ pub enum Error {
     /// The HMAC key is shorter than [`Secret::MIN_BYTES`].
     #[error("must have at least {} bytes", Secret::MIN_BYTES)]
     SecretTooShort,
-    /// The HMAC key is in quotes: some parsers of `.env` files drop them, and others make them part of the key.
+    /// The HMAC key is in quotes, which some parsers of `.env` files remove and others make part of the key.
     #[error("must not be in quotes")]
     SecretInQuotes,
     /// More retired secrets than [`KeyRing::MAX_RETIRED`](crate::KeyRing::MAX_RETIRED).
@@ -30,7 +30,7 @@ pub enum Error {
     /// The reason is longer than [`Reason::MAX_CHARACTERS`](crate::Reason::MAX_CHARACTERS).
     #[error("must be at most {} characters", crate::Reason::MAX_CHARACTERS)]
     ReasonTooLong,
-    /// A text to be stored has U+0000, which does not survive a dump or another database.
+    /// A text to be stored contains U+0000, which does not survive dumps or other databases.
     #[error("must not contain U+0000")]
     Nul,
     /// The worker's name is longer than [`WorkerId::MAX_BYTES`](crate::WorkerId::MAX_BYTES).

@@ -47,12 +47,12 @@ impl Visitor<'_> for TtlVisitor {
         Ok(TtlSeconds(seconds))
     }
 
-    /// JSON has a single number type: `60.0` is the integer 60, as in JSON Schema.
+    /// JSON has only one number type: `60.0` is the integer 60, as in JSON Schema.
     fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<TtlSeconds, E> {
         if seconds < 1.0 || seconds.fract() != 0.0 {
             return Err(E::invalid_value(Unexpected::Float(seconds), &self));
         }
-        // Exact, or saturated: `after` refuses a time to live that long.
+        // Exact or saturated: `after` refuses times to live that long.
         Ok(TtlSeconds(seconds as u64))
     }
 }

@@ -1,4 +1,4 @@
-//! The keyed hash that stands for a credential outside the request that presents it.
+//! The keyed hash that represents a credential everywhere but in the request that presents it.
 
 use std::{fmt, str::FromStr};
 
@@ -8,7 +8,7 @@ use crate::Error;
 
 /// HMAC-SHA256 (RFC 2104, FIPS 180-4) of a credential: 32 bytes, written as 64 lowercase hexadecimal digits.
 ///
-/// Made by [`Secret::hash`](crate::Secret::hash), or parsed from its text, in which digits may be of either case.
+/// Made by [`Secret::hash`](crate::Secret::hash), or parsed from digits of either case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CredentialHash([u8; Self::BYTES]);
 

@@ -1,4 +1,4 @@
-//! Identifiers of workers and audit rows, made from random bytes that the caller supplies.
+//! Identifiers of workers and audit rows, made from random bytes that the caller provides.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, Timestamp};
 
-/// The name of a replica or instance of a service, as shown in answers and audit rows.
+/// The name of a replica or instance of a service, as it appears in responses and audit rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkerId(String);
@@ -15,7 +15,7 @@ impl WorkerId {
     /// The longest name that can be configured, in bytes.
     pub const MAX_BYTES: usize = 128;
 
-    /// The name as an operator configured it.
+    /// The name that an operator configured.
     ///
     /// # Errors
     /// [`Error::WorkerIdTooLong`] beyond [`WorkerId::MAX_BYTES`]; [`Error::Nul`] for a name with U+0000.
@@ -26,12 +26,12 @@ impl WorkerId {
         if name.len() > Self::MAX_BYTES { Err(Error::WorkerIdTooLong) } else { Ok(Self(name)) }
     }
 
-    /// The name as it was stored, unchanged.
+    /// The name as stored, unchecked.
     pub fn named(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
-    /// A name for an instance without a configured one: the prefix and six random hexadecimal digits.
+    /// A random name: the prefix and six hexadecimal digits.
     pub fn random(prefix: &str, random: [u8; 3]) -> Self {
         Self(format!("{prefix}-{}", hex::encode(random)))
     }
@@ -61,7 +61,7 @@ impl VerificationId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
-    /// The smallest identifier at `time`: earlier ones sort before it, all others do not.
+    /// The smallest identifier at `time`: exactly the earlier ones sort before it.
     pub fn first_at(time: Timestamp) -> Self {
         Self::new(time, [0; 10])
     }

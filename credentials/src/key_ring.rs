@@ -1,4 +1,4 @@
-//! The keys in use: the current one to issue under, and retired ones for credentials issued earlier.
+//! The keys in use: the current one, and retired ones for credentials issued earlier.
 
 use crate::{Credential, CredentialHash, Error, KeyId, Secret, secret::is_in_quotes};
 
@@ -39,7 +39,7 @@ impl KeyRing {
         &self.current
     }
 
-    /// The hashes of a credential under each secret, the current one first: one to nine.
+    /// The hashes of a credential under each secret, the current one first.
     pub fn hashes(&self, credential: &Credential) -> Vec<CredentialHash> {
         self.secrets().map(|secret| secret.hash(credential)).collect()
     }

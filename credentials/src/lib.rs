@@ -1,7 +1,7 @@
-//! The domain of Kube Credentials: what a credential, its hash, a key and a verdict are.
+//! The domain of Kube Credentials: credentials, hashes, keys and verdicts.
 //!
-//! Pure and deterministic: time, keys and random bytes come in as parameters, and nothing here reads a
-//! clock, a variable or a database.
+//! Pure and deterministic: times, keys and random bytes are parameters, and nothing here reads a clock, a variable or a
+//! database.
 
 mod check;
 mod credential;

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::Error;
 
-/// A JSON object of at most [`Metadata::MAX_BYTES`], kept as it was sent, with the order of its members and every digit
-/// of its numbers. Only white space between tokens is dropped.
+/// A JSON object of at most [`Metadata::MAX_BYTES`], kept as it was sent, including the order of its members and every
+/// digit of its numbers. Only white space between tokens is dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata(String);
 
@@ -22,7 +22,7 @@ impl Metadata {
     /// Takes the text of a JSON object.
     ///
     /// # Errors
-    /// [`Error::NotMetadata`] if it is anything else, has duplicate members or lone surrogates, or more than 64 levels;
+    /// [`Error::NotMetadata`] for anything else, duplicate members, lone surrogates, or more than 64 levels;
     /// [`Error::MetadataTooLong`] beyond [`Metadata::MAX_BYTES`].
     pub fn new(json: &str) -> Result<Self, Error> {
         let json = json.trim_ascii();
@@ -71,7 +71,7 @@ fn without_white_space(json: &str) -> String {
         .collect()
 }
 
-/// Whether well-formed JSON has no duplicate members, only strings that are Unicode, and at most [`MAX_DEPTH`] levels.
+/// Whether well-formed JSON has no duplicate members, no lone surrogates, and at most [`MAX_DEPTH`] levels.
 fn is_sound(json: &RawValue, depth: usize) -> bool {
     let text = json.get();
     match text.as_bytes().first() {
@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// Stored JSON has U+0000 as an escape only, which survives dumps like any other text.
+    /// Stored JSON contains U+0000 only as an escape, which survives dumps like any other text.
     #[test]
     fn an_escaped_nul_stays_escaped() {
         let metadata = Metadata::new(r#"{"a": "\u0000"}"#).unwrap();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::Error;
 
-/// A text of at most [`Reason::MAX_CHARACTERS`] characters (Unicode scalar values), none of which is U+0000.
+/// A text of at most [`Reason::MAX_CHARACTERS`] characters (Unicode scalar values) without U+0000.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Reason(String);
@@ -25,7 +25,7 @@ impl Reason {
         if text.chars().count() > Self::MAX_CHARACTERS { Err(Error::ReasonTooLong) } else { Ok(Self(text)) }
     }
 
-    /// The text as it was stored, unchanged: earlier versions accepted U+0000.
+    /// The text as stored, unchecked, because earlier versions accepted U+0000.
     pub fn stored(text: impl Into<String>) -> Self {
         Self(text.into())
     }

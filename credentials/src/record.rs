@@ -1,10 +1,10 @@
-//! What is known about an issued credential.
+//! The record of an issued credential.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Metadata, Timestamp, WorkerId};
 
-/// A credential's history as issuance knows it, with the field names of the API's answers.
+/// A credential's history, with the member names of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssueRecord {
     /// The worker that issued it.
@@ -17,7 +17,7 @@ pub struct IssueRecord {
     /// When it was revoked, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
-    /// What the issuer attached to it.
+    /// The issuer's metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
 }
@@ -35,7 +35,7 @@ pub enum Status {
 }
 
 impl IssueRecord {
-    /// The status at `now`. A credential is expired from the instant of `expires_at` on; revoked outranks expired.
+    /// The status at `now`. A credential is expired from the instant of `expires_at`; revoked outranks expired.
     pub fn status_at(&self, now: Timestamp) -> Status {
         if self.revoked_at.is_some() {
             Status::Revoked

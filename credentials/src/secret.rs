@@ -11,7 +11,8 @@ use crate::{Credential, CredentialHash, Error};
 /// The label that the key for tags is derived under.
 const TAG_CONTEXT: &[u8] = b"kube-credentials tag key v1";
 
-/// The label that fingerprints are derived under: the roles are swapped, so none can equal the hash of a credential.
+/// The label that fingerprints are derived under. Label and key swap roles, so no fingerprint can equal the hash of a
+/// credential.
 const KEY_ID_CONTEXT: &[u8] = b"kube-credentials key id v1";
 
 /// An HMAC-SHA256 key of at least [`Secret::MIN_BYTES`] bytes (RFC 2104, section 3).
@@ -94,7 +95,7 @@ impl FromStr for KeyId {
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut bytes = [0; 8];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::NotAKeyId)?;
-        // Refuses upper-case digits, so each fingerprint has exactly one spelling.
+        // Upper-case digits are refused, so that each fingerprint has exactly one spelling.
         let key_id = Self(bytes);
         if key_id.to_string() == text { Ok(key_id) } else { Err(Error::NotAKeyId) }
     }

@@ -56,7 +56,7 @@ impl FromStr for Timestamp {
                 (local, minutes(offset).ok_or(Error::NotATimestamp)?)
             }
         };
-        // RFC 3339 has no limit on the digits of a fraction, jiff has.
+        // Unlike jiff, RFC 3339 does not limit the digits of a fraction.
         let to_the_millisecond = local.get(.."0000-00-00T00:00:00.000".len()).unwrap_or(local);
         let local: DateTime = to_the_millisecond.parse().map_err(|_| Error::NotATimestamp)?;
         let millis =
@@ -76,7 +76,7 @@ fn minutes(offset: &str) -> Option<i64> {
 /// Whether a text has the shape of RFC 3339, section 5.6. jiff also accepts other forms of ISO 8601: times without
 /// seconds, decimal commas, names of time zones.
 fn has_rfc_3339_shape(text: &str) -> bool {
-    /// The rest of a text that starts with a shape, in which `0` stands for any digit.
+    /// The rest of a text after a shape, in which `0` stands for any digit.
     fn after<'a>(shape: &str, text: &'a [u8]) -> Option<&'a [u8]> {
         let (front, rest) = text.split_at_checked(shape.len())?;
         let fits = |(byte, shape): (&u8, u8)| match shape {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{IssueRecord, Status, Timestamp, WorkerId};
 
-/// Whether a credential is valid, and if not, why. Failing to find out is an error, not a verdict.
+/// Whether a credential is valid, and if not, why. A failure to find out is an error, not a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Issued, neither expired nor revoked.
@@ -17,7 +17,7 @@ pub enum Verdict {
     NotFound,
 }
 
-/// A verdict as one word, for answers, audit rows and filters. Of several on one credential, the least applies.
+/// A verdict as one word, for responses, audit rows and filters. Among several for one credential, the first in this order wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictStatus {
@@ -46,7 +46,7 @@ impl VerdictStatus {
 impl Verdict {
     /// The verdict at `now` on an issued credential, given its record and the status reported by issuance.
     ///
-    /// Where the clocks of the two services differ, the credential has ended as soon as either says so.
+    /// If the services' clocks differ, the credential has ended as soon as either says so.
     pub fn of(record: IssueRecord, seen: Status, now: Timestamp) -> Self {
         match (record.status_at(now), seen) {
             (Status::Revoked, _) | (_, Status::Revoked) => Self::Revoked(record.revoked_at),
@@ -55,10 +55,10 @@ impl Verdict {
         }
     }
 
-    /// A time at which the verdict was true, given when issuance was asked and when it answered.
+    /// A time at which the verdict was true, given when issuance was asked and when it responded.
     ///
-    /// Expiry and revocation are final, so they hold at the time of the answer. Meanwhile a valid credential may have
-    /// been revoked and an unknown one issued: those verdicts are certain only for the time of the question.
+    /// Expiry and revocation are final, so they still hold when issuance responds. But a valid credential may have been
+    /// revoked meanwhile and an unknown one issued: such a verdict is certain only for the time of the request.
     pub fn time(&self, asked: Timestamp, answered: Timestamp) -> Timestamp {
         match self {
             Self::Valid(record) => asked.max(record.issued_at).min(answered),

@@ -1,6 +1,7 @@
-//! Measures how long a page of a list takes with a thousand and with a million rows: `cargo bench -p e2e --profile dev`.
+//! Measures how long one page of a list takes with a thousand and with a million rows: `cargo bench -p e2e --profile dev`.
 //!
-//! Needs what `cargo xtask test` builds. Writes the rows directly into the databases and requests the pages over HTTP.
+//! Needs the build that `cargo xtask test` makes. Inserts rows directly into the databases and requests pages over
+//! HTTP.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +9,18 @@ use e2e::{Setup, TestApp};
 
 const REQUESTS: usize = 50;
 
-/// `NEXT` is the cursor of the page at the path without it.
+/// `NEXT` stands for the cursor of the page before.
 const PAGES: [(&str, &str); 14] = [
     ("first page", "/credentials?"),
-    ("of a time in the middle", "/credentials?until=MIDDLE"),
+    ("from the middle", "/credentials?until=MIDDLE"),
     ("the page after that", "/credentials?until=MIDDLE&cursor=NEXT"),
     ("one hash", "/credentials?credential_hash=HASH"),
     ("active", "/credentials?status=active"),
     ("expired (one in 1000)", "/credentials?status=expired"),
-    ("expired, of a time in the middle", "/credentials?status=expired&until=MIDDLE"),
+    ("expired from the middle", "/credentials?status=expired&until=MIDDLE"),
     ("revoked (one in 1000)", "/credentials?status=revoked"),
     ("first page", "/verifications?"),
-    ("of a time in the middle", "/verifications?until=MIDDLE"),
+    ("from the middle", "/verifications?until=MIDDLE"),
     ("the page after that", "/verifications?until=MIDDLE&cursor=NEXT"),
     ("one credential", "/verifications?credential_hash=HASH"),
     ("valid", "/verifications?status=valid"),
@@ -37,14 +38,14 @@ async fn main() {
     }
 }
 
-/// The median time of each of the [`PAGES`], with this many rows.
+/// The median time of each of the [`PAGES`] with this many rows.
 async fn measure(rows: i64) -> Vec<Duration> {
     let app = Setup::new().without_validation().start().await;
-    // The first requests create the tables.
+    // Create the tables.
     app.issue("first").await;
     app.verify("first").await;
     fill(&app, rows);
-    // Rows are a second apart, the newest a day old.
+    // Rows are one second apart, and the newest is a day old.
     let middle: String = app.query(
         "issuance",
         &format!("SELECT strftime('%Y-%m-%dT%H:%M:%SZ', unixepoch() - 86400 - {rows} / 2, 'unixepoch')"),
@@ -60,9 +61,9 @@ async fn measure(rows: i64) -> Vec<Duration> {
         let mut times = Vec::new();
         for _ in 0..REQUESTS {
             let started = Instant::now();
-            let answer = app.admin_get(&path).await;
+            let response = app.admin_get(&path).await;
             times.push(started.elapsed());
-            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(response.status, 200, "{}", response.text());
         }
         times.sort_unstable();
         medians.push(times[REQUESTS / 2]);

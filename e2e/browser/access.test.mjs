@@ -37,9 +37,9 @@ for (const [name, options] of [
     await section.getByLabel("I have a list").check();
     await section.getByLabel("Credentials, one per line").fill(`${credential}\n${unique(" listed")}\n${"x".repeat(65_536)}`);
     await look("a list");
-    // In its progress until it has been looked at.
-    let answer;
-    const looked = new Promise((resolve) => { answer = resolve; });
+    // Stays in progress until it has been checked.
+    let proceed;
+    const looked = new Promise((resolve) => { proceed = resolve; });
     await page.route("**/issue/batch", async (route) => {
       await looked;
       await route.continue();
@@ -47,7 +47,7 @@ for (const [name, options] of [
     await section.getByRole("button", { name: "Issue", exact: true }).click();
     await section.getByRole("progressbar").waitFor();
     await look("a list in progress");
-    answer();
+    proceed();
     await section.getByRole("heading", { name: "Issued 1 of 3 credentials" }).waitFor();
     await look("a list that was issued");
     await section.getByLabel("Generate a list for me").check();
@@ -62,7 +62,7 @@ for (const [name, options] of [
     await look("locked");
     await unlock(page, "History");
     await page.getByRole("img", { name: "not valid" }).waitFor();
-    await look("history and what is not saved yet");
+    await look("history and the reminder to save");
     const list = await view(page, "Credentials");
     await list.locator("tbody tr").first().waitFor();
     await look("credentials");
@@ -136,7 +136,7 @@ test("everything can be done by keyboard alone", async (t) => {
   assert.equal(results[0].status, "revoked");
 });
 
-test("what happens is announced to screen readers, once", async (t) => {
+test("screen readers announce each outcome once", async (t) => {
   const page = await open(t, APP, { expected: STATUS });
   const credential = unique("listen");
   await issue(page, credential);
@@ -149,13 +149,13 @@ test("what happens is announced to screen readers, once", async (t) => {
   await said(page, "Page 1, rows: ");
   await view(page, "Health");
   await said(page, "Verification: healthy");
-  // An alert within a live region would be announced twice.
+  // Alerts inside a live region would be announced twice.
   assert.equal(await page.locator("[aria-live] [role=alert], [role=status] [role=alert]").count(), 0);
 });
 
 test("copying without the clipboard API leaves the focus where it was", async (t) => {
   const page = await open(t, APP);
-  // As over plain HTTP from another machine.
+  // Pages loaded over plain HTTP from another machine have no clipboard API.
   await page.addInitScript(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
   await page.reload();
   const notice = await issue(page, unique("copy"));
@@ -171,7 +171,7 @@ test("copying without the clipboard API leaves the focus where it was", async (t
   assert.equal(await field.inputValue(), await notice.locator(".hash").textContent());
 });
 
-test("what cannot be seen in a credential is pointed out", async (t) => {
+test("invisible characters in a credential are pointed out", async (t) => {
   const page = await open(t, APP);
   const section = await view(page, "Verify");
   const field = section.getByRole("textbox", { name: "Credential" });

@@ -1,5 +1,5 @@
-// The cells of CSV files: what a spreadsheet would take for a formula or a number is text to it. The cases are those of the
-// service's CSV, too.
+// Cells of CSV files stay text where a spreadsheet would otherwise see a formula or a number. The service's own CSV is
+// tested with the same cases.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -8,7 +8,7 @@ import { APP, open } from "./harness.mjs";
 
 const CASES = new URL("../../platform/src/edge/csv_cells.json", import.meta.url);
 
-test("no text in a cell is a formula or a number to a spreadsheet", async (t) => {
+test("a spreadsheet takes no text in a cell for a formula or a number", async (t) => {
   const page = await open(t, APP);
   const { signs, before, changed, unchanged } = JSON.parse(await readFile(CASES, "utf8"));
   const all = (texts) => page.evaluate(async (texts) => {

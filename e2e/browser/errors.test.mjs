@@ -1,10 +1,10 @@
-// What the page shows when something is wrong: the service's own words, and the request id.
+// Errors are shown in the service's own words, with the request id.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { APP, BROKEN_APP, GUARDED_APP, ISSUER_TOKEN, VERIFIER_TOKEN, api, assertAccessible, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
 
-/** Chromium reports every answer of 400 and above on the console. */
+/** Chromium logs this to the console for every status of 400 and above. */
 const STATUS = /the server responded with a status of/;
 
 test("an error shows the problem's detail and the request id that the service sent", async (t) => {
@@ -13,9 +13,9 @@ test("an error shows the problem's detail and the request id that the service se
   await issue(page, credential);
   const section = await view(page, "Issue");
   await section.getByRole("textbox", { name: "Credential", exact: true }).fill(credential);
-  const answered = page.waitForResponse((response) => response.url().endsWith("/issue"));
+  const responding = page.waitForResponse((response) => response.url().endsWith("/issue"));
   await section.getByRole("button", { name: "Issue", exact: true }).click();
-  const response = await answered;
+  const response = await responding;
   assert.equal(response.status(), 409);
   const alert = section.getByRole("alert");
   await alert.waitFor();
@@ -63,10 +63,10 @@ test("the problem of a service that cannot report its health is shown", async (t
 
 test("a page whose script does not load says so", async (t) => {
   const page = await open(t, APP, { expected: /ERR_FAILED/ });
-  assert(await page.getByText("The page does not start").isHidden());
+  assert(await page.getByText("The page did not start").isHidden());
   await page.route("**/api.js", (route) => route.abort());
   await page.reload();
-  await page.getByText("The page does not start").waitFor();
+  await page.getByText("The page did not start").waitFor();
 });
 
 test("a browser that is offline says so, and nothing is lost", async (t) => {
@@ -87,13 +87,13 @@ test("a browser that is offline says so, and nothing is lost", async (t) => {
 test("a list that cannot be loaded says why, and can be tried again", async (t) => {
   const page = await open(t, APP, { expected: STATUS });
   const problem = { type: "urn:kube-credentials:problem:unavailable", title: "Service unavailable", status: 503, detail: "Not now.", message: "Not now.", request_id: "r-503" };
-  const answer = (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(problem) });
-  await page.route("**/verifications?*", answer);
+  const refuse = (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(problem) });
+  await page.route("**/verifications?*", refuse);
   const section = await unlock(page, "History");
   const alert = section.getByRole("alert");
   await alert.waitFor();
   assert.match(await words(alert), /Not now\.[^]*r-503/);
-  await page.unroute("**/verifications?*", answer);
+  await page.unroute("**/verifications?*", refuse);
   await alert.getByRole("button", { name: "Try again" }).click();
   await section.locator("tbody tr, p.card").first().waitFor();
   assert.equal(await section.getByRole("alert").count(), 0);
@@ -109,12 +109,12 @@ test("a wrong admin token is refused, forgotten and asked for again", async (t) 
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
 });
 
-test("a token that is refused by a revocation is asked for again", async (t) => {
+test("a token that a revocation refuses is asked for again", async (t) => {
   const page = await open(t, APP, { expected: STATUS });
   await api("/issue", { credential: unique("refused") });
   const section = await unlock(page, "Credentials");
   await section.getByRole("button", { name: /^Revoke [0-9a-f]{12}$/ }).first().click();
-  await page.evaluate(() => sessionStorage.setItem("token:admin", "of-yesterday"));
+  await page.evaluate(() => sessionStorage.setItem("token:admin", "outdated"));
   await page.getByRole("dialog").getByRole("button", { name: "Revoke", exact: true }).click();
   await section.getByRole("alert").waitFor();
   await page.getByRole("dialog").waitFor({ state: "hidden" });

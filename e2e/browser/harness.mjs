@@ -1,4 +1,4 @@
-// What every browser test uses: the browser, pages that tolerate no error, and the applications under test.
+// Shared by the browser tests: the browser, pages that tolerate no errors, and the applications under test.
 
 import { after } from "node:test";
 import assert from "node:assert/strict";
@@ -7,25 +7,25 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-// browser.rs sets these variables.
+// Set by browser.rs.
 export const ADMIN_TOKEN = required("ADMIN_TOKEN");
 export const ISSUER_TOKEN = required("ISSUER_TOKEN");
 export const VERIFIER_TOKEN = required("VERIFIER_TOKEN");
 /** The application of most tests. */
 export const APP = required("APP_URL");
-/** One with an issuer and a verifier token, and without an admin token. */
+/** An application with an issuer and a verifier token, but no admin token. */
 export const GUARDED_APP = required("GUARDED_APP_URL");
-/** One whose verification cannot reach issuance. */
+/** An application whose verification cannot reach issuance. */
 export const BROKEN_APP = required("BROKEN_APP_URL");
-/** One that refuses a client after two failed verifications, and has addresses in its audit rows. */
+/** An application that refuses clients after two failed verifications and records their addresses. */
 export const LIMITED_APP = required("LIMITED_APP_URL");
-/** APP below a path, behind a proxy. */
+/** APP behind a proxy that serves it below a path. */
 export const BELOW = required("BELOW_URL");
-/** The page on static hosts, with APP as its API: one that APP's cors_origin lists, and one that it does not. */
+/** The page on static hosts, with APP as its API. APP's cors_origin lists the first and not the second. */
 export const FRIEND = required("FRIEND_URL");
 export const STRANGER = required("STRANGER_URL");
-/** One for the pictures only, and the folder where they go. */
-export const PICTURE_APP = required("PICTURE_APP_URL");
+/** An application for the screenshots only, and the folder they go to. */
+export const SCREENSHOT_APP = required("SCREENSHOT_APP_URL");
 export const SCREENSHOTS = required("SCREENSHOTS");
 
 function required(name) {
@@ -36,17 +36,14 @@ function required(name) {
 
 const browser = await chromium.launch({
   executablePath: required("CHROMIUM"),
-  // Containers lack what its sandbox needs, and much shared memory. It opens only our own page.
+  // Containers lack what the sandbox needs and have little shared memory. Only our own page is opened.
   args: ["--no-sandbox", "--disable-dev-shm-usage"],
 });
 after(() => browser.close());
 
 const axe = await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
 
-/**
- * Opens the page in a browser context of its own. Any error or warning on the console fails the test, unless `expected`
- * matches it.
- */
+/** Opens the page in a new browser context. Console errors and warnings that do not match `expected` fail the test. */
 export async function open(test, url, { expected = null, ...options } = {}) {
   const context = await browser.newContext({ locale: "en-GB", timezoneId: "Europe/Berlin", ...options });
   context.setDefaultTimeout(10_000);
@@ -62,14 +59,14 @@ export async function open(test, url, { expected = null, ...options } = {}) {
     await context.close();
     assert.deepEqual(complaints.filter((text) => !expected?.test(text)), []);
     for (const secret of [ADMIN_TOKEN, ISSUER_TOKEN]) {
-      assert(!urls.some((called) => called.includes(secret)), "a token is part of an address");
+      assert(!urls.some((called) => called.includes(secret)), "a URL contains a token");
     }
   });
   await page.goto(url);
   return page;
 }
 
-/** Goes to a view by its link, and returns its section. */
+/** Goes to a view by its link and returns its section. */
 export async function view(page, name) {
   await page.getByRole("navigation").getByRole("link", { name, exact: true }).click();
   const section = page.locator(`[data-view=${name.toLowerCase()}]`);
@@ -77,7 +74,7 @@ export async function view(page, name) {
   return section;
 }
 
-/** Issues a credential on the page, and returns the notice about it. */
+/** Issues a credential on the page and returns the resulting notice. */
 export async function issue(page, credential) {
   const section = await view(page, "Issue");
   await section.getByRole("textbox", { name: "Credential", exact: true }).fill(credential);
@@ -87,7 +84,7 @@ export async function issue(page, credential) {
   return notice;
 }
 
-/** Verifies a credential on the page, and returns the notice about it. */
+/** Verifies a credential on the page and returns the resulting notice. */
 export async function verify(page, credential) {
   const section = await view(page, "Verify");
   await section.getByRole("textbox", { name: "Credential" }).fill(credential);
@@ -96,7 +93,7 @@ export async function verify(page, credential) {
   return section.locator(".notice");
 }
 
-/** Waits until a text is announced to screen readers. */
+/** Waits until screen readers announce a text. */
 export async function said(page, text) {
   await page.locator("[data-said]", { hasText: text }).waitFor({ state: "attached" });
 }
@@ -124,23 +121,23 @@ export async function api(path, body, app = APP) {
   return response.json();
 }
 
-/** A credential that no other test has used. */
+/** A credential that no other test uses. */
 export function unique(name) {
   return `${name}-${randomUUID()}`;
 }
 
-/** Asserts that axe finds nothing against WCAG 2.2 AA and its best practices. */
+/** Asserts that axe finds no violation of WCAG 2.2 AA or its best practices. */
 export async function assertAccessible(page, what) {
   await page.evaluate(axe);
   const { violations, passes } = await page.evaluate(() => globalThis.axe.run(document, {
     runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
   }));
-  assert(passes.length > 10, "axe has checked nothing");
+  assert(passes.length > 10, "axe checked nothing");
   const found = violations.map(({ id, impact, nodes }) => `${id} (${impact}): ${nodes.map(({ target }) => target.join(" "))}`);
   assert.deepEqual(found, [], what);
 }
 
-/** Asserts that nothing is wider than the screen. (On a phone, innerWidth would grow with the content.) */
+/** Asserts that nothing is wider than the screen. (On a phone, innerWidth grows with the content.) */
 export async function assertFits(page, what) {
   const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert(over <= 0, `${what} is ${over} pixels wider than the screen`);

@@ -1,10 +1,10 @@
-// The page on a static host of another origin, and what its policy keeps out.
+// The page on a static host of another origin, and its content security policy.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ADMIN_TOKEN, APP, BELOW, FRIEND, STRANGER, issue, open, unique, unlock, verify, view, words } from "./harness.mjs";
 
-test("a page from an allowed origin does everything, preflights with Authorization included", async (t) => {
+test("a page from an allowed origin can do everything, including preflights with Authorization", async (t) => {
   const page = await open(t, FRIEND);
   const calls = [];
   page.on("request", (request) => {
@@ -44,7 +44,7 @@ test("the page can be in a folder, and its API below a path", async (t) => {
 test("the page works below a path, and an unknown URL there leads back to it", async (t) => {
   const page = await open(t, `${BELOW}/no/such/page`, { expected: /the server responded with a status of 404/ });
   const display = await page.evaluate(() => getComputedStyle(document.body).display);
-  assert.equal(display, "flex", "the style sheet is not there");
+  assert.equal(display, "flex", "the style sheet is missing");
   await page.getByRole("link", { name: "Kube Credentials" }).click();
   await page.waitForURL(`${BELOW}/`);
   assert.match(await words(await issue(page, unique("below"))), /^Issued/);
@@ -59,7 +59,7 @@ test("a page on another origin can read the request id of an error", async (t) =
   assert.match(await words(section.getByRole("alert")), /Unauthorized[^]*Request id: [0-9a-f]{32}/);
 });
 
-test("a page from an origin that is not allowed reads nothing, and names the possible cause", async (t) => {
+test("a page from a forbidden origin reads nothing and names the possible cause", async (t) => {
   const page = await open(t, STRANGER, { expected: /blocked by CORS policy|ERR_FAILED/ });
   const text = await words(await verify(page, "anything"));
   assert.match(text, /^The service cannot be reached/);
@@ -70,7 +70,7 @@ test("a page from an origin that is not allowed reads nothing, and names the pos
   assert.equal(await section.locator("tbody tr").count(), 0);
 });
 
-test("a preflight grants an allowed origin its headers, and any other nothing", async () => {
+test("a preflight grants headers to an allowed origin and nothing to any other", async () => {
   const preflight = (origin) => fetch(`${APP}/credentials`, {
     method: "OPTIONS",
     headers: { origin, "access-control-request-method": "GET", "access-control-request-headers": "authorization" },
@@ -84,7 +84,7 @@ test("a preflight grants an allowed origin its headers, and any other nothing", 
 });
 
 for (const [name, url] of [["the component", APP], ["a static host", FRIEND]]) {
-  test(`the policy of a page from ${name} lets in nothing from other origins, and nothing inline`, async (t) => {
+  test(`the policy of a page from ${name} allows nothing inline and nothing from other origins`, async (t) => {
     const page = await open(t, url, { expected: /Content Security Policy|Trusted|TrustedHTML|Refused|violates/i });
     await page.getByRole("heading", { name: "Issue a credential" }).waitFor();
     const outcome = await page.evaluate(async ([stranger]) => {
@@ -115,7 +115,7 @@ for (const [name, url] of [["the component", APP], ["a static host", FRIEND]]) {
   });
 }
 
-test("a page from a static host keeps the token from its own host", async (t) => {
+test("a page on a static host does not send the token to that host", async (t) => {
   const page = await open(t, FRIEND);
   const told = [];
   page.on("request", (request) => {

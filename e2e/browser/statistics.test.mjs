@@ -1,4 +1,4 @@
-// The charts, and what a client is told that was refused after too many failures.
+// The charts, and the message for a client with too many failures.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,14 +10,14 @@ const STATUS = /the server responded with a status of/;
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
-/** Reads a service's statistics of the last day. */
+/** Reads a service's totals of the last day. */
 async function statistics(service) {
   const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
   const response = await fetch(`${LIMITED_APP}/statistics/${service}`, { headers });
   return (await response.json()).totals;
 }
 
-/** Verifies what was never issued until that is refused. */
+/** Verifies guesses until the service refuses. */
 async function useUpFailures() {
   for (let failures = 0; failures < 10; failures += 1) {
     if ((await api("/verify", { credential: "guess" }, LIMITED_APP)).status === 429) return;
@@ -25,7 +25,7 @@ async function useUpFailures() {
   assert.fail("no verification was refused");
 }
 
-/** Answers each request for statistics with 2 valid and 1 revoked in every hour or day; returns what was asked for. */
+/** Fakes statistics with 2 valid and 1 revoked in every hour or day, and returns the queries of the requests. */
 async function invent(page) {
   const asked = [];
   await page.route("**/statistics/verification?*", (route) => {
@@ -50,7 +50,7 @@ async function invent(page) {
 
 const span = ({ since, until }) => Date.parse(until) - Date.parse(since);
 
-test("the chart counts all verifications, refused ones included", async (t) => {
+test("the chart counts all verifications, including refused ones", async (t) => {
   const page = await open(t, LIMITED_APP);
   const credential = unique("counted");
   await api("/issue", { credential }, LIMITED_APP);
@@ -65,10 +65,10 @@ test("the chart counts all verifications, refused ones included", async (t) => {
   for (const kind of ["valid", "invalid", "refused"]) assert((await chart.locator(`rect.${kind}`).count()) >= 1, kind);
   await section.getByText(`${notFound} not valid (${notFound} not found)`, { exact: true }).waitFor();
   await section.getByText(`${refused} refused after too many failures`, { exact: true }).waitFor();
-  // The filters are those of the list.
+  // The filters apply to the list.
   await section.getByLabel("Status").selectOption("Revoked");
   await section.getByRole("button", { name: "Show" }).click();
-  await section.getByText("status and hash narrow the list only").waitFor();
+  await section.getByText("status and hash narrow only the list").waitFor();
   await chart.waitFor();
 });
 
@@ -77,7 +77,7 @@ test("the credentials' chart counts what was issued and revoked", async (t) => {
   const credentials = [unique("kept"), unique("revoked")];
   await api("/issue/batch", { credentials: credentials.map((credential) => ({ credential })) }, LIMITED_APP);
   const list = await unlock(page, "Credentials");
-  await list.getByRole("button", { name: "Revoke a credential that I have" }).click();
+  await list.getByRole("button", { name: "Revoke a credential I have" }).click();
   const dialog = page.getByRole("dialog");
   await dialog.getByRole("textbox", { name: "Credential" }).fill(credentials[1]);
   await dialog.getByRole("button", { name: "Revoke", exact: true }).click();
@@ -87,7 +87,7 @@ test("the credentials' chart counts what was issued and revoked", async (t) => {
   await list.getByRole("img", { name: `${issued} issued, ${revoked} revoked, from ` }).waitFor();
 });
 
-test("the range of the chart is chosen, and its bars are as long as there is room for", async (t) => {
+test("the range of the chart can be chosen, and the bars adapt to it", async (t) => {
   const page = await open(t, APP);
   const asked = await invent(page);
   const section = await unlock(page, "History");
@@ -112,7 +112,7 @@ test("the range of the chart is chosen, and its bars are as long as there is roo
   await said(page, "728 valid, 364 not valid, 0 refused after too many failures, from ");
 });
 
-test("the chart takes the range of the filters that were submitted", async (t) => {
+test("the chart takes its range from the submitted filters", async (t) => {
   const page = await open(t, APP);
   const asked = await invent(page);
   const section = await unlock(page, "History");
@@ -132,17 +132,17 @@ test("the chart takes the range of the filters that were submitted", async (t) =
   assert.deepEqual(asked[1], { since: "2026-03-10T11:00:00.000Z", until: "2026-03-12T11:00:00.000Z", by: "hour" });
   await section.getByRole("img", { name: "from 10 Mar 2026, 12:00 to 12 Mar 2026, 11:59" }).waitFor();
 
-  // Chosen, not submitted.
+  // Chosen but not submitted.
   await from.fill("");
   await range.selectOption("The last 24 hours");
   while (asked.length < 3) await page.waitForTimeout(20);
-  await range.selectOption("As the filters say");
+  await range.selectOption("As in the filters");
   while (asked.length < 4) await page.waitForTimeout(20);
   assert.deepEqual(asked[3], asked[1]);
-  // Open at its beginning.
+  // Without a beginning.
   await show(5);
   assert.deepEqual([span(asked[4]), asked[4].until, asked[4].by], [30 * DAY, "2026-03-12T11:00:00.000Z", "day"]);
-  // Longer than the service takes.
+  // Longer than the service accepts.
   await from.fill("1970-01-01T00:00");
   await until.fill("");
   await show(6);
@@ -155,7 +155,7 @@ test("the chart takes the range of the filters that were submitted", async (t) =
   assert.equal(await range.inputValue(), "24");
 });
 
-test("the longest range is one that the service takes", async (t) => {
+test("the service accepts the longest range", async (t) => {
   const page = await open(t, APP);
   const section = await unlock(page, "History");
   await section.getByRole("textbox", { name: "From", exact: true }).fill("1970-01-01T00:00");
@@ -181,7 +181,7 @@ test("a chart that cannot be loaded says why, and leaves the list alone", async 
   await section.getByRole("img", { name: " valid, " }).waitFor();
 });
 
-test("the history has the clients' addresses where there are some", async (t) => {
+test("the history shows clients' addresses if there are any", async (t) => {
   await api("/verify", { credential: unique("client") });
   await api("/verify", { credential: unique("client") }, LIMITED_APP);
   for (const [app, shown] of [[APP, false], [LIMITED_APP, true]]) {
@@ -193,13 +193,13 @@ test("the history has the clients' addresses where there are some", async (t) =>
   }
 });
 
-test("a client with too many failures is told how long to wait, on another origin too", async (t) => {
+test("a client with too many failures is told how long to wait, even from another origin", async (t) => {
   const page = await open(t, FRIEND, { expected: STATUS });
   await page.route(`${APP}/verify`, async (route) => {
     await route.fulfill({ response: await route.fetch({ url: `${LIMITED_APP}/verify` }) });
   });
   let text;
-  // A new minute may begin in between.
+  // A new minute, with a fresh allowance, may begin in between.
   for (let tries = 0; tries < 10 && !/^Too many failures/.test(text); tries += 1) {
     text = await words(await verify(page, "guess"));
   }

@@ -1,17 +1,17 @@
-// Characters that cannot be seen in a credential: the page warns of them, names them, and sends them all the same.
+// Invisible characters in a credential: the page warns about them and names them, but sends them all the same.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { APP, api, assertAccessible, assertFits, issue, open, said, unique, unlock, verify, view, words } from "./harness.mjs";
 
-/** A certificate's serial number as it is copied from its properties in Windows. */
+/** A certificate's serial number, copied from its properties in Windows. */
 const SERIAL = "\u{200e}5f3a9c0d12e4";
 
-const HAS = "It has characters that cannot be seen, which count as part of it: ";
+const HAS = "It contains invisible characters, which count as part of it: ";
 const SPACED = "It begins or ends with white space, which counts as part of it.";
 const BROKEN = "It has line breaks: each is sent as one line feed (LF).";
 
-/** Each credential with the warning. */
+/** Credentials with their warnings. */
 const WARNINGS = [
   [SERIAL, `${HAS}U+200E (left-to-right mark) at the beginning.`],
   ["a\u{200b}", `${HAS}U+200B (zero-width space) at the end.`],
@@ -29,13 +29,13 @@ const WARNINGS = [
   ["a\n", `${SPACED} ${BROKEN}`],
   ["a\nb", BROKEN],
   ["a \nb", `${HAS}U+0020 (space) at the end of a line. ${BROKEN}`],
-  // An emoji that lacks what its joiner joins; tags without their flag; a selector on a letter.
+  // A joiner with nothing to join; tags without their flag; a selector on a letter.
   ["👨\u{200d}", `${HAS}U+200D (zero-width joiner) at the end.`],
   ["a\u{e0041}b\u{fe0f}", `${HAS}U+E0041 inside, U+FE0F at the end.`],
   ["a\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}b", `${HAS}U+0001 inside, U+0002 inside, U+0003 inside, U+0004 inside, U+0005 inside, U+0006 inside, and others.`],
 ];
 
-/** One of each kind: control and format characters, white space, fillers, selectors, blanks. */
+/** Samples of each kind: control and format characters, white space, fillers, selectors, blanks. */
 const UNSEEN = [
   0x09, 0x1b, 0x7f, 0x85, 0xa0, 0xad, 0x34f, 0x61c, 0x115f, 0x1160, 0x1680, 0x17b4, 0x17b5, 0x180b, 0x180e, 0x180f, 0x2000,
   0x2007, 0x2009, 0x200b, 0x200c, 0x200d, 0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202e, 0x202f, 0x205f, 0x2060, 0x2064,
@@ -43,7 +43,7 @@ const UNSEEN = [
   0x13442, 0x16fe4, 0x1bca0, 0x1d159, 0x1d173, 0xe0001, 0xe0020, 0xe007f, 0xe0100, 0xe01ef,
 ];
 
-/** What can be seen, and needs no warning. */
+/** Credentials that need no warning. */
 const SEEN = [
   "MySecurePassword123!", "correct horse battery staple", "Ünïcödé", "пароль", "密码", "كلمة", "e\u{301}", "€", "¿?", "\u{1f511}", "❤️", "1️⃣", "🇩🇪",
   "👨‍👩‍👧‍👦", "🏳️‍🌈", "🧑🏽‍💻", "🏴󠁧󠁢󠁷󠁬󠁳󠁿", "a👍🏾b",
@@ -53,11 +53,11 @@ async function fill(section, name, text) {
   await section.getByRole("textbox", { name, exact: true }).fill(text);
 }
 
-test("what cannot be seen in a credential is named, with its place, wherever a credential is typed in", async (t) => {
+test("invisible characters are named with their place wherever a credential is typed in", async (t) => {
   const page = await open(t, APP);
   await api("/issue", { credential: unique("listed") });
   const list = await unlock(page, "Credentials");
-  await list.getByRole("button", { name: "Revoke a credential that I have" }).click();
+  await list.getByRole("button", { name: "Revoke a credential I have" }).click();
   const check = async (section) => {
     const warning = section.locator("[data-unseen]");
     for (const [credential, expected] of WARNINGS) {
@@ -72,7 +72,7 @@ test("what cannot be seen in a credential is named, with its place, wherever a c
   for (const name of ["Issue", "Verify"]) await check(await view(page, name));
 });
 
-test("each kind of character that cannot be seen is named", async (t) => {
+test("each kind of invisible character is named", async (t) => {
   const page = await open(t, APP);
   const section = await view(page, "Verify");
   const warning = section.locator("[data-unseen]");
@@ -83,7 +83,7 @@ test("each kind of character that cannot be seen is named", async (t) => {
   }
 });
 
-test("there is no warning of what can be seen, emoji included", async (t) => {
+test("visible characters, including emoji, cause no warning", async (t) => {
   const page = await open(t, APP);
   const section = await view(page, "Verify");
   for (const credential of SEEN) {
@@ -92,7 +92,7 @@ test("there is no warning of what can be seen, emoji included", async (t) => {
   }
 });
 
-test("a serial number copied from a Windows dialog is warned of, and is issued and verified as it is", async (t) => {
+test("a serial number copied from a Windows dialog causes a warning, but is issued and verified as it is", async (t) => {
   const page = await open(t, APP);
   const serial = SERIAL + unique("");
   const warned = (section) => section.getByText("U+200E (left-to-right mark) at the beginning").waitFor();
@@ -101,7 +101,7 @@ test("a serial number copied from a Windows dialog is warned of, and is issued a
   await warned(section);
   const described = await section.getByRole("textbox", { name: "Credential", exact: true }).evaluate((field) =>
     field.getAttribute("aria-describedby").split(" ").map((id) => document.getElementById(id).textContent).join(" "));
-  assert.match(described, /as it is\. It has characters/);
+  assert.match(described, /as it is\. It contains/);
   assert.equal(await section.locator("[data-unseen]").getAttribute("role"), "status");
   assert.match(await words(await issue(page, serial)), /^Issued/);
   assert.equal(await section.locator("[data-unseen]").textContent(), "");
@@ -116,7 +116,7 @@ test("a serial number copied from a Windows dialog is warned of, and is issued a
   assert.equal(await section.locator("[data-unseen]").textContent(), "");
 });
 
-test("a list says what cannot be seen in which lines", async (t) => {
+test("a list says which lines have which invisible characters", async (t) => {
   const page = await open(t, APP);
   const section = await view(page, "Issue");
   await section.getByLabel("I have a list").check();
@@ -128,7 +128,7 @@ test("a list says what cannot be seen in which lines", async (t) => {
   assert.equal(
     await warning.textContent(),
     "White space before or after 1 credential counts as part of it: line 3. "
-      + "3 credentials have characters that cannot be seen, which count as part of them. "
+      + "3 credentials have invisible characters, which count as part of them. "
       + "U+200E (left-to-right mark) at the beginning: lines 1, 5. U+0009 (tab) at the end: line 3. "
       + "U+200B (zero-width space) at the end: line 5.",
   );
@@ -142,11 +142,11 @@ test("a list says what cannot be seen in which lines", async (t) => {
   await fill(section, name, Array.from({ length: 12 }, (_, index) => `${index}\u{ad}`).join("\n"));
   assert.equal(
     await warning.textContent(),
-    "12 credentials have characters that cannot be seen, which count as part of them. "
+    "12 credentials have invisible characters, which count as part of them. "
       + "U+00AD (soft hyphen) at the end: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more.",
   );
   await fill(section, name, "one\n\u{200b}two");
-  assert.match(await warning.textContent(), /^1 credential has characters that cannot be seen, which count as part of it\. /);
+  assert.match(await warning.textContent(), /^1 credential has invisible characters, which count as part of it\. /);
   await fill(section, name, "one\ntwo words");
   assert.equal(await warning.textContent(), "");
 });

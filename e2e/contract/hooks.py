@@ -1,8 +1,8 @@
-"""The rules of the API that no schema can state.
+"""Rules of the API that a schema cannot express.
 
-A request that breaks one of them is refused although it fits its schema, and an invalid item of a list gets an error
-in its place in a 200. Schemathesis reports both as failures. The hooks let them pass only if the request did break the
-rule and the answer is the one that openapi.yaml describes in prose.
+A request that breaks such a rule is refused although it matches its schema, and an invalid list item gets an error in
+its place in a 200. Schemathesis reports both as failures. These hooks accept them only if the request really broke the
+rule and the response is the one that openapi.yaml describes in prose.
 """
 
 import json
@@ -14,7 +14,7 @@ import schemathesis
 from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.openapi.checks import RejectedPositiveData
 
-# The cursors that the pages of each list and set of filters have returned.
+# The cursors returned so far, for each list and set of filters.
 CURSORS: dict[tuple, set[str]] = {}
 
 GIVEN, GENERATED = {"credential": "$request.body#/credential"}, {"credential": "$response.body#/credential"}
@@ -22,8 +22,8 @@ HASH = {"credential_hash": "$response.body#/credential_hash"}
 CREDENTIAL = {"credential_hash": "$response.body#/credentials/0/credential_hash"}
 VERIFICATION = {"credential_hash": "$response.body#/verifications/0/credential_hash"}
 
-# What can follow an answer, each with its body. These are not `links` of the document: OpenAPI Generator refuses a link
-# whose body is an object.
+# The operations that can follow a response, with their bodies. They are not `links` in the document because OpenAPI
+# Generator rejects links whose body is an object.
 LINKS = {
     ("/issue", "post", "201"): [
         ("checkCredential", HASH),
@@ -49,7 +49,7 @@ def before_load_schema(context, raw_schema):
 
 @schemathesis.hook
 def after_call(context, case, response):
-    """Keeps the cursors that the service returns."""
+    """Collects the cursors that the service returns."""
     if response.status_code == 200 and case.method.upper() == "GET" and case.path in ("/credentials", "/verifications"):
         CURSORS.setdefault(page(response), set()).add(response.json()["next_cursor"])
 
@@ -62,11 +62,11 @@ def filter_failure(context, failure, case, response):
         broken = REFUSALS.get((re.sub(r"\[\d+\]", "[]", error["location"]), error["message"]))
         return broken is None or not broken(response)
     if isinstance(failure, AcceptedNegativeData) and response.status_code == 200:
-        return not answered_in_place(case, response)
+        return not refused_in_place(case, response)
     return True
 
 
-def answered_in_place(case, response):
+def refused_in_place(case, response):
     """Whether each invalid item of a list, and no other, has an error in its place."""
     if case.path == "/issue/batch":
         return issued_in_place(response)
@@ -78,8 +78,8 @@ def answered_in_place(case, response):
     if not isinstance(body, dict) or list(body) != [member] or not isinstance(body[member], list):
         return False
     items, results = body[member], response.json()["results"]
-    answered = ["error" not in result for result in results]
-    return 1 <= len(items) <= longest and [is_sound(item) for item in items] == answered
+    accepted = ["error" not in result for result in results]
+    return 1 <= len(items) <= longest and [is_sound(item) for item in items] == accepted
 
 
 def is_hash(item):
@@ -87,13 +87,13 @@ def is_hash(item):
 
 
 def is_repeated(response):
-    """Whether a hash of the list stands in it twice, perhaps with digits of another case."""
+    """Whether the list repeats a hash, perhaps in another case."""
     hashes = [item.lower() for item in sent(response)["credential_hashes"] if is_hash(item)]
     return len(set(hashes)) < len(hashes)
 
 
 def issued_in_place(response):
-    """Whether each item of a batch has an answer, and at least one is refused, as an item may break any rule of /issue."""
+    """Whether each item of a batch has a result and at least one is refused, by whichever rule of /issue."""
     body = sent(response)
     if not isinstance(body, dict) or list(body) != ["credentials"] or not isinstance(body["credentials"], list):
         return False
@@ -102,7 +102,7 @@ def issued_in_place(response):
 
 
 def is_foreign_cursor(response):
-    """Whether no page of this list with these filters has returned the cursor."""
+    """Whether the cursor is not from a page of this list with these filters."""
     return query(response).get("cursor") not in CURSORS.get(page(response), set())
 
 
@@ -120,12 +120,12 @@ def is_beyond_9999(response):
 
 
 def is_no_range(response):
-    """Whether statistics were asked for until before they begin, or for too many hours or days."""
+    """Whether the range of the statistics is reversed or too long."""
     asked = query(response)
     length = timedelta(days=1) if asked.get("by") == "day" else timedelta(hours=1)
     since, until = (moment(asked[name]) if name in asked else None for name in ("since", "until"))
     if "since" in asked and since is None or "until" in asked and until is None:
-        return True  # In the year 0.
+        return True  # The year 0.
     since, until = since or (until or datetime.now(timezone.utc)) - length, until or datetime.now(timezone.utc)
     return until <= since + length or until - since >= 3999 * length
 
@@ -164,22 +164,22 @@ REFUSALS = {
 
 
 def moment(text):
-    """An RFC 3339 time; None for the year 0, which Python does not have."""
+    """An RFC 3339 time; None for the year 0, which Python does not support."""
     text = text.upper().replace(":60", ":59")
     return None if text.startswith("0000") else datetime.fromisoformat(text)
 
 
 def sent(response):
-    """The body as it was sent."""
+    """The body of the request."""
     return json.loads(response.request.body)
 
 
 def query(response):
-    """The query as it was sent."""
+    """The query of the request."""
     return dict(parse_qsl(urlsplit(response.request.url).query, keep_blank_values=True))
 
 
 def page(response):
-    """The list and the filters that a cursor is bound to."""
+    """The list and filters that a cursor is bound to."""
     filters = {name: value for name, value in query(response).items() if name not in ("cursor", "limit")}
     return (urlsplit(response.request.url).path, *sorted(filters.items()))

@@ -1,4 +1,4 @@
-// What a user of the TypeScript client does. Fails unless all is as openapi.yaml says.
+// Uses the generated TypeScript client. Fails unless the service behaves as openapi.yaml says.
 
 import createClient from "openapi-fetch";
 import type { components, paths } from "./openapi.js";
@@ -41,7 +41,7 @@ const verdicts = await client.POST("/verify/batch", { body, headers: verifier })
 const told = verdicts.data?.results.map((verdict) => "isValid" in verdict && verdict.isValid);
 assert(JSON.stringify(told) === "[true,false]", verdicts);
 
-/** A page of one row. It could also be CSV, if that were asked for. */
+/** A page with one row. The response type also allows a string, for CSV. */
 async function page(cursor?: string) {
   const { data, error } = await client.GET("/credentials", { params: { query: { limit: 1, cursor } }, headers: admin });
   assert(data !== undefined && typeof data !== "string", error);

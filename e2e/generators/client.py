@@ -1,4 +1,4 @@
-"""What a user of the Python client does. Fails unless all is as openapi.yaml says."""
+"""Uses the generated Python client. Fails unless the service behaves as openapi.yaml says."""
 
 import sys
 from typing import assert_type

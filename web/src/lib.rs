@@ -1,7 +1,6 @@
-//! The component `web`: the page, and the API's description in `openapi.yaml`.
+//! The component `web` serves the page and `openapi.yaml`, which describes the API.
 //!
-//! [`routes`] has the paths and how they are served; the page itself is in `static/`. Those files are compiled in as
-//! they are, so any static host can serve them as well.
+//! The page itself is in `static/`. Its files are embedded as they are, so any static host can serve them as well.
 
 pub mod routes;
 

@@ -1,4 +1,4 @@
-//! The paths of the page: which files there are, and how they are served.
+//! The page's files and how they are served.
 
 use std::sync::{Arc, LazyLock};
 
@@ -22,14 +22,13 @@ use platform::{
 use sha2::{Digest, Sha256};
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
 
-/// One file, as it is served.
 struct Asset {
     path: &'static str,
     media_type: &'static str,
     content: &'static [u8],
 }
 
-/// The files of `static/` with these names and media types.
+/// Embeds the files in `static/` with these names and media types.
 macro_rules! assets {
     ($($name:literal: $media_type:expr),+ $(,)?) => {
         &[$(Asset {
@@ -53,7 +52,6 @@ const ASSETS: &[Asset] = assets! {
     "api.js": JAVASCRIPT,
     "app.js": JAVASCRIPT,
     "batch.js": JAVASCRIPT,
-    "bulk.js": JAVASCRIPT,
     "chart.js": JAVASCRIPT,
     "credentials.js": JAVASCRIPT,
     "csv.js": JAVASCRIPT,
@@ -61,6 +59,7 @@ const ASSETS: &[Asset] = assets! {
     "field.js": JAVASCRIPT,
     "health.js": JAVASCRIPT,
     "history.js": JAVASCRIPT,
+    "issue-list.js": JAVASCRIPT,
     "issue.js": JAVASCRIPT,
     "list.js": JAVASCRIPT,
     "session.js": JAVASCRIPT,
@@ -71,15 +70,15 @@ const ASSETS: &[Asset] = assets! {
 const INDEX: &str = "/index.html";
 const NOT_FOUND: &str = "/404.html";
 
-/// Its media type is in RFC 9512.
+/// The media type is from RFC 9512.
 const OPENAPI: Asset = Asset {
     path: "/openapi.yaml",
     media_type: "application/yaml",
     content: include_bytes!("../../openapi.yaml"),
 };
 
-/// Lets the page load what this component serves, and call the API beside it: nothing inline, nothing from other
-/// origins, no string as markup (CSP level 3, Trusted Types).
+/// Lets the page load files from this component and call the API next to it, but nothing inline, nothing from other
+/// origins, and no strings as markup (CSP level 3, Trusted Types).
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
@@ -93,7 +92,7 @@ pub async fn start() -> Result<Edge, SettingsError> {
     Ok(router(&settings::origins().await?))
 }
 
-/// Every path of the page; all others are 404. `origins` is whose pages may read `openapi.yaml`.
+/// Every path of the page; any other is a 404. Pages from `origins` may read `openapi.yaml`.
 pub fn router(origins: &Origins) -> Edge {
     let mut routes = Router::new().route("/{*path}", any(not_found));
     for asset in ASSETS.iter().chain([&OPENAPI]) {
@@ -117,7 +116,7 @@ pub fn router(origins: &Origins) -> Edge {
 
 /// Serves a file to GET, or 304 if the client already has it (RFC 9110, section 13.1.2).
 fn serve<S: Clone + Send + Sync + 'static>(asset: &'static Asset) -> axum::routing::MethodRouter<S> {
-    // Hashed when it is asked for: with WASI 0.2 an instance serves one file.
+    // Hashed lazily, because with WASI 0.2 an instance serves a single file.
     let etag = Arc::new(LazyLock::new(|| asset.etag()));
     get(async move |request: HeaderMap| {
         let etag = &**etag;
@@ -132,9 +131,9 @@ fn serve<S: Clone + Send + Sync + 'static>(asset: &'static Asset) -> axum::routi
         if let Some(etag) = etag {
             headers.typed_insert(etag.clone());
         }
-        // Cached, but revalidated each time: a new version shows at once, an unchanged one costs no body.
+        // Browsers revalidate their copy each time: a new version shows at once, an unchanged one costs no body.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        // A 304 has the Vary of its 200 (RFC 9110, section 15.4.5).
+        // A 304 must have the same Vary as the 200 (RFC 9110, section 15.4.5).
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         response
     })
@@ -145,10 +144,10 @@ impl Asset {
         ([(header::CONTENT_TYPE, self.media_type)], self.content).into_response()
     }
 
-    /// The page for a path of any depth: its links to the root lead up from there, so that they are right where a proxy
-    /// serves all of this below a path.
+    /// The page with links that lead from this path up to the root, so that they also work behind a proxy that serves
+    /// everything below a path.
     fn with_links_from(&self, path: &str) -> Response {
-        /// A path of slashes alone would make a page of many times its length.
+        /// A path consisting of slashes would blow up the page.
         const MAX_DEPTH: usize = 50;
 
         let depth = path.matches('/').count().saturating_sub(1).min(MAX_DEPTH);
@@ -157,14 +156,14 @@ impl Asset {
         ([(header::CONTENT_TYPE, self.media_type)], page).into_response()
     }
 
-    /// Weak, because it stands for the content in every encoding.
+    /// Weak, because it is the same for every encoding of the content.
     fn etag(&self) -> Option<ETag> {
         let digest = hex::encode(&Sha256::digest(self.content)[..16]);
         format!("W/\"{digest}\"").parse().ok()
     }
 }
 
-/// 404: a page for clients that prefer HTML, as browsers do, and a problem document for all others.
+/// 404: a page for clients that prefer HTML, like browsers, and a problem document for all others.
 async fn not_found(request: Request) -> Response {
     let available = [
         (MediaType::from_parts(APPLICATION, Name::new_unchecked("problem"), Some(JSON), &[]), false),

@@ -1,4 +1,4 @@
-// The page: shows the view that the URL names (#/verify).
+// The page: shows the view named in the URL (#/verify).
 
 import { API } from "./api.js";
 import * as credentials from "./credentials.js";
@@ -11,7 +11,7 @@ const modules = { issue, verify, history, credentials, health };
 const views = new Map();
 for (const section of document.querySelectorAll("[data-view]")) {
   const name = section.dataset.view;
-  // Each view sets itself up once and returns what to call whenever it is shown.
+  // Each view is set up once and returns a function to call whenever it is shown.
   views.set(name, { section, shown: modules[name].start(section) });
 }
 
@@ -36,13 +36,13 @@ function show(move) {
 addEventListener("hashchange", () => show(true));
 show(false);
 
-// Following the link would replace the view's name in the URL.
+// Following the link would overwrite the view's name in the URL.
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   document.getElementById("main").focus();
 });
 
-// Submit once for a double click, and once for a key that is held down.
+// A double click or a key held down submits only once.
 addEventListener("click", (event) => {
   if (event.detail > 1 && event.target.closest("[type=submit]")) event.preventDefault();
 });

@@ -1,4 +1,4 @@
-// A list of credentials, issued in requests of as many as the service takes at once.
+// A list of credentials, issued in as few requests as the service's limits allow.
 
 import { call } from "./api.js";
 
@@ -7,7 +7,7 @@ const MAX_BYTES = 64 * 1024;
 
 const encoder = new TextEncoder();
 
-/** The lines of a text that are not empty, with their numbers. */
+/** The non-empty lines of a text, with their numbers. */
 export function lines(text) {
   return text
     .split(/\r?\n/)
@@ -15,22 +15,25 @@ export function lines(text) {
     .filter(({ credential }) => credential !== "");
 }
 
-/** Items for as many credentials that the service generates. */
+/** Items for this many credentials that the service generates. */
 export function generated(count) {
   return Array.from({ length: count }, (_, index) => ({ line: index + 1, credential: null }));
 }
 
 export class Batch {
-  /** What has no outcome yet. */
+  /** The items without an outcome. */
   pending = [];
 
-  /** The outcomes: each item with its `kind` (`issued`, `known` or `refused`), `status` in words, and the answer. */
+  /**
+   * The outcomes: each item with its `kind` (`issued`, `known` or `refused`), a readable `status`, and the service's
+   * result.
+   */
   done = [];
 
-  /** How many generated credentials may have been issued without an answer that told them. */
+  /** The number of generated credentials that may have been issued in requests without a response. */
   lost = 0;
 
-  /** `items` are of `lines` or `generated`; `terms` is JSON text of the members that all of them have. */
+  /** `items` come from `lines` or `generated`; `terms` is the JSON text of the members they have in common. */
   constructor(items, terms) {
     this.terms = terms;
     this.generates = items[0].credential === null;
@@ -45,7 +48,7 @@ export class Batch {
     return this.pending.length + this.done.length;
   }
 
-  /** Sends one request, of the items that are next. If it throws, they are still next. */
+  /** Sends one request with the next items. If it throws, they stay pending. */
   async next(token) {
     const texts = this.#fill();
     const items = this.pending.slice(0, texts.length);
@@ -53,7 +56,7 @@ export class Batch {
       const { results } = await call("POST", "/issue/batch", { body: body(texts), token });
       this.done.push(...items.map((item, index) => outcome(item, results[index])));
     } catch (error) {
-      // After an answer of 4xx nothing was done. Otherwise nobody knows.
+      // After a 4xx nothing was done. After any other error nobody knows.
       if (!(error.status >= 400 && error.status < 500)) {
         for (const item of items) item.uncertain = true;
         if (this.generates) this.lost += items.length;
@@ -63,14 +66,14 @@ export class Batch {
     this.pending.splice(0, items.length);
   }
 
-  /** Takes the outcomes out, in the order of their lines. */
+  /** Removes the outcomes and returns them in the order of their lines. */
   take() {
     const taken = this.done.sort((one, other) => one.line - other.line);
     this.done = [];
     return taken;
   }
 
-  /** The JSON texts of as many items as one request may have. */
+  /** The JSON texts of the next items, as many as one request may have. */
   #fill() {
     const texts = [];
     let size = body([]).length;
@@ -97,22 +100,22 @@ function bytes(text) {
   return encoder.encode(text).length;
 }
 
-/** Why an item cannot be part of any request, or null. */
+/** Why no request can contain this item, or null. */
 function unsendable({ credential }, text) {
   if (credential !== null && !credential.isWellFormed()) return "not Unicode text";
   return bytes(body([text])) > MAX_BYTES ? "too long: a request has at most 64 KiB" : null;
 }
 
-function outcome(item, { error, ...answer }) {
-  if (error === undefined) return { ...item, ...answer, kind: "issued", status: "issued" };
+function outcome(item, { error, ...result }) {
+  if (error === undefined) return { ...item, ...result, kind: "issued", status: "issued" };
   if (error.status === 409) {
-    const status = item.uncertain ? "already issued, maybe by a request that failed" : "already issued";
+    const status = item.uncertain ? "already issued, perhaps by a failed request" : "already issued";
     return { ...item, kind: "known", status };
   }
   return { ...item, kind: "refused", status: reason(error) };
 }
 
-/** Why an item was refused, without its place in the request: equal reasons are equal texts. */
+/** Why an item was refused, without its place in the request, so that equal reasons are equal texts. */
 function reason({ detail, errors = [] }) {
   const reasons = errors.map(({ location, message }) => `${location.replace(/^.*\]\.?/, "")} ${message}`.trim());
   return reasons.length > 0 ? reasons.join("; ") : detail;

@@ -7,10 +7,10 @@ const HEIGHT = 120;
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
-/** The least height at which a count is seen. */
+/** The smallest height that is visible. */
 const SEEN = 2;
 
-/** A figure of the service's answer: its buckets, added up to bars of `step` milliseconds. */
+/** A figure of statistics from the service. Each bar stands for the buckets in `step` milliseconds. */
 export function chart({ buckets, totals, ...range }, series, step) {
   const [since, until] = [Date.parse(range.since), Date.parse(range.until)];
   const bars = Array.from({ length: Math.ceil((until - since) / step) }, () => series.map(() => 0));
@@ -60,7 +60,7 @@ export function chart({ buckets, totals, ...range }, series, step) {
   return el("figure", { class: "figure" }, picture, ends, legend);
 }
 
-/** The total of a series, and of its kinds if they are several. */
+/** The total of a series and, if it has several kinds, of each kind. */
 function figures({ name, kinds }, totals) {
   const total = `${number(sum(kinds, totals))} ${name}`;
   const counted = kinds.filter((kind) => totals[kind] > 0);

@@ -1,4 +1,4 @@
-// The list of issued credentials, a chart of all, and their revocation.
+// The list of issued credentials, their chart, and revocation.
 
 import { busy, el, errorNotice, json, notice, say, time } from "./dom.js";
 import { credentialField } from "./field.js";
@@ -43,7 +43,7 @@ export function start(section) {
   let hash = null;
   credentialField(form);
 
-  /** Opens the dialog; without a hash, it asks for the credential itself. */
+  /** Opens the dialog. Without a hash, it asks for the credential itself. */
   const open = (credentialHash) => {
     hash = credentialHash;
     form.reset();
@@ -55,13 +55,13 @@ export function start(section) {
     (hash === null ? form.elements.credential : form.elements.reason).focus();
   };
   dialog.querySelector("[data-cancel]").addEventListener("click", () => dialog.close());
-  // Keep nothing that was typed.
+  // Forget what was typed.
   dialog.addEventListener("close", () => form.reset());
-  // Escape does not hide the outcome of a revocation that was sent.
+  // Escape must not hide the outcome of a revocation under way.
   dialog.addEventListener("cancel", (event) => {
     if (form.hasAttribute("aria-busy")) event.preventDefault();
   });
-  // Back leaves the dialog, too.
+  // Back also leaves the dialog.
   addEventListener("hashchange", () => dialog.close());
 
   form.addEventListener("submit", (event) => {
@@ -70,9 +70,9 @@ export function start(section) {
       const body = hash === null ? { credential: form.elements.credential.value } : { credential_hash: hash };
       if (form.elements.reason.value !== "") body.reason = form.elements.reason.value;
       try {
-        const answer = await view.call("POST", "/revoke", { body });
+        const response = await view.call("POST", "/revoke", { body });
         dialog.close();
-        const card = notice("good", "Revoked", el("p", {}, "The credential ", shortHash(answer.credential_hash), " no longer counts, since ", time(answer.revoked_at), "."));
+        const card = notice("good", "Revoked", el("p", {}, "The credential ", shortHash(response.credential_hash), " no longer counts, since ", time(response.revoked_at), "."));
         await view.load();
         view.part("above").replaceChildren(card, anyButton);
         section.querySelector("h1").focus({ preventScroll: true });
@@ -87,11 +87,11 @@ export function start(section) {
     });
   });
 
-  const anyButton = el("p", {}, el("button", { type: "button", onclick: () => open(null) }, "Revoke a credential that I have"));
+  const anyButton = el("p", {}, el("button", { type: "button", onclick: () => open(null) }, "Revoke a credential I have"));
   return view.load;
 }
 
-/** Metadata on one line, folded if it is long. */
+/** Metadata on one line, folded if long. */
 function metadata(row) {
   if (row.metadata === undefined) return "";
   const text = JSON.stringify(row.metadata);
@@ -99,7 +99,7 @@ function metadata(row) {
   return el("details", {}, el("summary", {}, el("code", {}, `${text.slice(0, 40)}…`)), json(row.metadata));
 }
 
-/** When and why a credential stops counting, or stopped. */
+/** When and why a credential stops or stopped counting. */
 function ends(row) {
   if (row.revoked_at !== undefined) {
     return el("span", {}, "revoked ", time(row.revoked_at), row.reason ? el("small", {}, " (", el("bdi", {}, row.reason), ")") : null);

@@ -1,13 +1,16 @@
-// Elements, and what every view shows: times, notices, errors. No string becomes markup.
+// Creating elements, and what all views show: times, notices, errors. No string becomes markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Makes an element. Properties are attributes or `on…` listeners, children nodes or text; null is left out. */
+/**
+ * Creates an element. Properties are attributes or `on…` listeners; children are nodes, text, or null, which is
+ * skipped.
+ */
 export function el(name, properties = {}, ...children) {
   return fill(document.createElement(name), properties, children);
 }
 
-/** Makes an SVG element. */
+/** Creates an SVG element. */
 export function svg(name, properties = {}, ...children) {
   return fill(document.createElementNS(SVG, name), properties, children);
 }
@@ -30,17 +33,17 @@ export function time(text) {
   return el("time", { datetime: text, title: text }, shown);
 }
 
-/** A number as it is written in the user's language. */
+/** A number in the user's language. */
 export function number(value) {
   return value.toLocaleString();
 }
 
-/** A number of things: `1 day`, `2 days`. */
+/** A number with a noun: `1 day`, `2 days`. */
 export function plural(value, noun) {
   return `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 }
 
-/** How many lines are named. */
+/** How many lines are listed. */
 const NAMED = 10;
 
 /** Line numbers in words: `line 5`, `lines 1, 2 and 3 more`. */
@@ -56,16 +59,16 @@ export function utc(local) {
 
 let saying;
 
-/** Announces a text to screen readers; the next one replaces it if it comes at once. */
+/** Announces a text to screen readers. A text that follows at once replaces it. */
 export function say(text) {
   const region = document.querySelector("[data-said]");
   region.textContent = "";
   clearTimeout(saying);
-  // The same text twice is announced only if the region was empty in between.
+  // Screen readers announce the same text again only if the region was empty in between.
   saying = setTimeout(() => { region.textContent = text; }, 100);
 }
 
-/** A button that copies a text; `what` tells several such buttons apart for screen readers. */
+/** A button that copies a text. `what` tells screen readers which one it is of several. */
 export function copyButton(text, label = "Copy", what = "") {
   const shown = el("span", {}, label);
   const button = el("button", {
@@ -73,7 +76,7 @@ export function copyButton(text, label = "Copy", what = "") {
     class: "small",
     onclick: async () => {
       shown.textContent = (await copied(text)) ? "Copied" : "Cannot copy";
-      // The fallback below takes the focus.
+      // The fallback below moves the focus.
       button.focus();
       say(shown.textContent);
       setTimeout(() => { shown.textContent = label; }, 2500);
@@ -87,7 +90,7 @@ async function copied(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Over plain HTTP from another machine, pages have no clipboard API.
+    // Pages loaded over plain HTTP from another machine have no clipboard API.
     const area = el("textarea", { class: "visually-hidden", readonly: true });
     area.value = text;
     document.body.append(area);
@@ -98,13 +101,13 @@ async function copied(text) {
   }
 }
 
-/** A list of names and values, without those that have no value. */
+/** A list of names and values, leaving out missing values. */
 export function facts(entries) {
   const given = entries.filter(([, value]) => value !== null && value !== undefined);
   return el("dl", {}, given.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }
 
-/** A JSON value as it was sent, over several lines. */
+/** A JSON value, pretty-printed. */
 export function json(value) {
   return value === undefined ? null : el("pre", {}, JSON.stringify(value, null, 2));
 }
@@ -117,7 +120,7 @@ export function notice(kind, title, ...children) {
   return el("div", { class: `card notice ${kind}` }, el("h2", {}, mark, title), ...children);
 }
 
-/** An error as the service reported it: its detail, what is wrong where, and the request id to find in the log. */
+/** An error as the service reported it: its detail, what is wrong where, and the request id for the log. */
 export function errorNotice(error, retry = null) {
   const { title = "The page failed", message, errors = [], requestId = null, retryAfter = null } = error;
   const card = notice(
@@ -135,25 +138,25 @@ export function errorNotice(error, retry = null) {
   return card;
 }
 
-/** The time of day after some seconds. */
+/** The time of day this many seconds from now. */
 function clock(seconds) {
   const date = new Date(Date.now() + seconds * 1000);
   return el("time", { datetime: date.toISOString() }, date.toLocaleTimeString());
 }
 
-/** Shows an answer, and scrolls to it: on a phone it would be off the screen. */
+/** Shows a card and scrolls to it, because on a phone it would be off the screen. */
 export function present(place, card) {
   place.replaceChildren(card);
   card.scrollIntoView({ block: "nearest" });
 }
 
-/** Shows that an answer is on its way. */
+/** Shows that a request is under way. */
 export function wait(place, what) {
   place.replaceChildren(el("p", { class: "loading" }, what));
   say(what);
 }
 
-/** Runs a form's task with its buttons disabled, so that nothing is sent twice. */
+/** Runs a form's task with the buttons disabled, so that nothing is sent twice. */
 export async function busy(form, task) {
   if (form.hasAttribute("aria-busy")) return;
   const buttons = [...form.querySelectorAll("button")].filter((button) => !button.disabled);
@@ -165,7 +168,7 @@ export async function busy(form, task) {
   } finally {
     form.removeAttribute("aria-busy");
     for (const button of buttons) button.disabled = false;
-    // A disabled button loses the focus.
+    // Disabled buttons lose the focus.
     if (buttons.includes(focused) && document.activeElement === document.body) focused.focus();
   }
 }

@@ -1,14 +1,14 @@
-// The field of a credential: Enter submits it, and a warning tells what cannot be seen in it, though it counts.
+// The credential field: Enter submits it, and a warning names invisible characters, because they count.
 
 import { lineNumbers, plural } from "./dom.js";
 
-/** White space, control and format characters, others that are not drawn, and letters and symbols that are blank. */
+/** White space, control and format characters, other invisible ones, and blank letters and symbols. */
 const UNSEEN = /[\p{White_Space}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}\u{2800}\u{13441}\u{13442}\u{16fe4}\u{1d159}]/u;
 
-/** An emoji is seen as a whole, with what joins its parts and selects its look. */
+/** An emoji is visible as a whole, including joiners and selectors. */
 const EMOJI = /\p{RGI_Emoji}/gv;
 
-/** Visible ASCII, with spaces inside. */
+/** Visible ASCII with spaces only inside. */
 const PLAIN = /^[!-~](?:[ -~]*[!-~])?$/;
 
 const NAMES = {
@@ -25,15 +25,15 @@ const NAMES = {
   "\u{feff}": "byte order mark",
 };
 
-/** How many kinds of characters are named. */
+/** How many kinds of characters are listed. */
 const NAMED = 6;
 
-/** Makes Enter submit a credential field, and Shift+Enter a line break. Warns of what cannot be seen in the field. */
+/** Has Enter submit a credential field and Shift+Enter break the line, and warns about invisible characters. */
 export function credentialField(form) {
   const field = form.elements.credential;
   const place = form.querySelector("[data-unseen]");
   field.addEventListener("keydown", (event) => {
-    // Safari ends a composition before it reports the key that ended it, with this code.
+    // Safari ends a composition before it reports the key that ended it, which has this code.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     if (!event.repeat) form.requestSubmit(form.querySelector("[type=submit]"));
@@ -41,7 +41,7 @@ export function credentialField(form) {
   const warn = () => tell(place, warning(field.value));
   field.addEventListener("input", warn);
   form.addEventListener("reset", () => tell(place, ""));
-  // On Back, browsers may restore what was typed before.
+  // On Back, browsers may restore earlier input.
   addEventListener("pageshow", warn);
 }
 
@@ -51,19 +51,19 @@ export function tell(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
-/** What cannot be seen in a credential, and that the browser turns its line breaks into line feeds. */
+/** A warning about invisible characters and line breaks, which browsers turn into line feeds. */
 function warning(credential) {
   const { isSpaced, others } = unseen(credential);
   const parts = [];
   if (isSpaced) parts.push("It begins or ends with white space, which counts as part of it.");
   if (others.length > 0) {
-    parts.push(`It has characters that cannot be seen, which count as part of it: ${named(others).join(", ")}.`);
+    parts.push(`It contains invisible characters, which count as part of it: ${named(others).join(", ")}.`);
   }
   if (credential.includes("\n")) parts.push("It has line breaks: each is sent as one line feed (LF).");
   return parts.join(" ");
 }
 
-/** What cannot be seen in the credentials of a list, and in which lines. */
+/** A warning about invisible characters in a list, with their lines. */
 export function warningOfLines(items) {
   const [spaced, affected, kinds] = [[], [], new Map()];
   for (const { line, credential } of items) {
@@ -81,13 +81,13 @@ export function warningOfLines(items) {
   }
   if (affected.length > 0) {
     const [have, them] = affected.length === 1 ? ["has", "it"] : ["have", "them"];
-    parts.push(`${plural(affected.length, "credential")} ${have} characters that cannot be seen, which count as part of ${them}.`);
+    parts.push(`${plural(affected.length, "credential")} ${have} invisible characters, which count as part of ${them}.`);
     parts.push(...named([...kinds].map(([kind, lines]) => `${kind}: ${lineNumbers(lines)}`)).map((text) => `${text}.`));
   }
   return parts.join(" ");
 }
 
-/** Whether a credential has white space at its ends, and what else cannot be seen: each character once for each place. */
+/** Whether a credential has white space at its ends, and its other invisible characters, each once for each place. */
 function unseen(credential) {
   if (PLAIN.test(credential)) return { isSpaced: false, others: [] };
   const characters = Array.from(credential.replaceAll(EMOJI, "x"));
@@ -104,14 +104,14 @@ function unseen(credential) {
     if (isSeen(character)) return;
     const isInside = first < index && index < last;
     if (!isInside && /\p{White_Space}/u.test(character)) isSpaced = true;
-    // Spaces at the ends and line breaks have sentences of their own, and a space between words can be seen.
+    // Line breaks and spaces at the ends have sentences of their own, and spaces between words are visible.
     const isTold = character === "\n" || (character === " " && place(index) !== "at the end of a line");
     if (!isTold) others.add(`${name(character)} ${place(index)}`);
   });
   return { isSpaced, others: [...others] };
 }
 
-/** A character by its code point, and in words if it is common. */
+/** A character's code point, with its name if it is common. */
 function name(character) {
   const code = `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
   return NAMES[character] === undefined ? code : `${code} (${NAMES[character]})`;

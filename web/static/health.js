@@ -9,7 +9,7 @@ export function start(section) {
   const form = section.querySelector("[data-form]");
   const result = section.querySelector("[data-result]");
   const check = () => busy(form, async () => {
-    if (result.childElementCount === 0) wait(result, "Asking both services…");
+    if (result.childElementCount === 0) wait(result, "Checking both services…");
     result.replaceChildren(...(await Promise.all(SERVICES.map(card))));
     say([...result.querySelectorAll("h2")].map((heading) => heading.textContent).join(". "));
   });
@@ -22,13 +22,13 @@ export function start(section) {
 
 async function card([name, path]) {
   try {
-    // An unhealthy service says so with a 503, and that is the answer.
-    const answer = await call("GET", path, { also: [503] });
-    const healthy = answer.status === "healthy";
+    // An unhealthy service reports its checks with a 503.
+    const response = await call("GET", path, { also: [503] });
+    const healthy = response.status === "healthy";
     return notice(
       healthy ? "good" : "bad",
       `${name}: ${healthy ? "healthy" : "unhealthy"}`,
-      facts([...Object.entries(answer.checks ?? {}), ["Worker", answer.worker], ["Version", answer.version], ["Time", answer.timestamp && time(answer.timestamp)]]),
+      facts([...Object.entries(response.checks ?? {}), ["Worker", response.worker], ["Version", response.version], ["Time", response.timestamp && time(response.timestamp)]]),
     );
   } catch (error) {
     return el("div", {}, el("h2", {}, name), errorNotice(error));

@@ -1,4 +1,4 @@
-// The list of audit rows, and a chart of all verifications.
+// The list of audit rows and a chart of all verifications.
 
 import { el, time } from "./dom.js";
 import { badge, copyHash, list, shortHash } from "./list.js";

@@ -2,14 +2,14 @@
 
 import { call, inputError } from "./api.js";
 import { generated, lines } from "./batch.js";
-import { bulk } from "./bulk.js";
 import { copyButton, el, errorNotice, facts, notice, plural, present, say, time, utc, wait } from "./dom.js";
 import { credentialField, tell, warningOfLines } from "./field.js";
+import { issueList } from "./issue-list.js";
 import { token, tokenField } from "./session.js";
 
 const ONCE = "This is your credential. It is shown this once: copy it now.";
 
-/** The field of each source that has one. */
+/** The input field of each source that has one. */
 const FIELDS = { own: "credential", lines: "lines", several: "count" };
 
 export function start(section) {
@@ -39,12 +39,12 @@ export function start(section) {
     count();
   };
   form.addEventListener("change", arrange);
-  // On Back, browsers may restore what was chosen before.
+  // On Back, browsers may restore earlier choices.
   addEventListener("pageshow", arrange);
 
   const act = tokenField(form, "issuer");
   const fail = (error) => present(result, errorNotice(error));
-  const list = bulk(result, act);
+  const list = issueList(result, act);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -52,7 +52,7 @@ export function start(section) {
     const typed = ["credential", "lines", "metadata"].map((name) => [fields[name], fields[name].value]);
     const clear = () => {
       for (const [field, value] of typed) {
-        // While a list is issued, the next one may be typed in.
+        // The user may type the next list while this one is issued.
         if (field.value !== value) continue;
         field.value = "";
         field.dispatchEvent(new Event("input"));
@@ -74,9 +74,9 @@ export function start(section) {
       wait(result, "Issuing…");
       const own = fields.source.value === "own";
       const credential = own ? `"credential":${JSON.stringify(fields.credential.value)}` : '"generate":true';
-      const answer = await call("POST", "/issue", { body: `{${credential}${common}}`, token: token("issuer") });
-      present(result, issued(answer));
-      say(answer.credential === undefined ? "Issued." : `Issued. ${ONCE}`);
+      const response = await call("POST", "/issue", { body: `{${credential}${common}}`, token: token("issuer") });
+      present(result, issued(response));
+      say(response.credential === undefined ? "Issued." : `Issued. ${ONCE}`);
       clear();
     }, fail);
   });
@@ -84,7 +84,7 @@ export function start(section) {
   return arrange;
 }
 
-/** How many credentials a text has. */
+/** How many credentials and empty lines a text has. */
 function counted(text, items) {
   if (text === "") return "";
   const ignored = text.replace(/\n$/, "").split("\n").length - items.length;
@@ -93,7 +93,7 @@ function counted(text, items) {
   return parts.join(" ");
 }
 
-/** What is to be issued as a list, or null for a single credential. */
+/** The items of a list, or null for a single credential. */
 function listed(fields) {
   if (fields.source.value === "several") return generated(Number(fields.count.value));
   if (fields.source.value !== "lines") return null;
@@ -103,8 +103,8 @@ function listed(fields) {
 }
 
 /**
- * The JSON text of the members besides the credential, each after a comma. Metadata goes into it as it was typed, so
- * that its numbers keep their digits.
+ * The JSON text of all members except the credential, each after a comma. Metadata is copied as it was typed, so that
+ * numbers keep their digits.
  */
 function terms(fields) {
   let text = "";
@@ -124,18 +124,18 @@ function terms(fields) {
   return `${text},"metadata":${metadata}`;
 }
 
-function issued(answer) {
-  const hash = el("span", { class: "hash" }, answer.credential_hash);
+function issued(response) {
+  const hash = el("span", { class: "hash" }, response.credential_hash);
   return notice(
     "good",
     "Issued",
-    answer.credential === undefined ? null : once(answer.credential),
+    response.credential === undefined ? null : once(response.credential),
     facts([
-      ["Hash", el("span", {}, hash, " ", copyButton(answer.credential_hash, "Copy hash"))],
-      ["Issued by", answer.worker_id],
-      ["Issued", time(answer.issued_at)],
-      ["Expires", answer.expires_at === undefined ? "never" : time(answer.expires_at)],
-      ["Key", el("code", {}, answer.key_id)],
+      ["Hash", el("span", {}, hash, " ", copyButton(response.credential_hash, "Copy hash"))],
+      ["Issued by", response.worker_id],
+      ["Issued", time(response.issued_at)],
+      ["Expires", response.expires_at === undefined ? "never" : time(response.expires_at)],
+      ["Key", el("code", {}, response.key_id)],
     ]),
   );
 }

@@ -1,4 +1,4 @@
-// What History and Credentials share: the token, the filters, the chart, the table and its pages.
+// Shared by History and Credentials: the token, the filters, the chart, the table and its pages.
 
 import { ApiError, call } from "./api.js";
 import { busy, copyButton, el, errorNotice, say, utc, wait } from "./dom.js";
@@ -7,17 +7,17 @@ import { statistics } from "./statistics.js";
 
 const PAGE_SIZE = 20;
 
-/** Locks each list: they share one token. */
+/** A function to lock each list. They share one token. */
 const locks = [];
 
 /**
  * Sets up a list in a section.
  *
- * `path` is the route, `member` the name of its rows, `statuses` the choices of the filter, `counts` what the chart is
- * of; `columns` are a name and a function from a row to a cell each, and one that tells which rows have it if not all do.
- * `shown` is called after each load of the first page, with the element above the table.
+ * `path` is the route, `member` the name of its rows, `statuses` the choices of the filter, and `counts` describes the
+ * chart. Each of the `columns` has a name, a function from a row to a cell, and, if it is optional, one that tells
+ * whether a row has it. `shown` is called with the element above the table after the first page was loaded.
  *
- * Returns `load` to reload the page, `call` to call an admin route, and `part` to find the section's elements.
+ * Returns `load`, which reloads the page, `call`, which calls an admin route, and `part`, which finds elements.
  */
 export function list(section, { path, member, statuses, columns, empty, counts, shown = () => {} }) {
   section.append(document.getElementById("list").content.cloneNode(true));
@@ -27,7 +27,7 @@ export function list(section, { path, member, statuses, columns, empty, counts, 
   const heading = section.querySelector("h1");
   filters.elements.status.append(...statuses.map(([value, name]) => el("option", { value }, name)));
 
-  /** The cursors of the pages up to the current one; the first page's is null. */
+  /** The cursors of all pages up to this one. The first is null. */
   let cursors = [null];
   let next = null;
   let request = null;
@@ -41,13 +41,13 @@ export function list(section, { path, member, statuses, columns, empty, counts, 
     tokenForm.hidden = false;
     tokenForm.querySelector("[role=alert]")?.remove();
     if (error) tokenForm.append(errorNotice(error));
-    // The element that had the focus is hidden now.
+    // The focused element is hidden now.
     if (!unlocked.hidden) tokenForm.elements.token.focus();
     unlocked.hidden = true;
   };
   locks.push(lock);
 
-  /** Calls an admin route; forgets a token that is refused. */
+  /** Calls an admin route, and forgets a token that is refused. */
   const admin = async (method, route, options = {}) => {
     try {
       return await call(method, route, { ...options, token: token("admin") });
@@ -59,7 +59,7 @@ export function list(section, { path, member, statuses, columns, empty, counts, 
 
   const figures = statistics(part("statistics"), counts, admin);
 
-  /** The filters as filled in. They apply once submitted: a cursor is bound to the filters it was made for. */
+  /** The filters as filled in. They apply once submitted, because a cursor is bound to its filters. */
   const query = () => {
     const chosen = new URLSearchParams();
     for (const name of ["status", "credential_hash"]) {
@@ -93,11 +93,11 @@ export function list(section, { path, member, statuses, columns, empty, counts, 
     rows.setAttribute("aria-busy", "true");
     newer.disabled = older.disabled = true;
     try {
-      const answer = await admin("GET", `${path}?${page}`, { signal });
+      const response = await admin("GET", `${path}?${page}`, { signal });
       if (signal.aborted) return;
-      next = answer.next_cursor;
-      rows.replaceChildren(answer[member].length === 0 ? nothing() : table(heading.textContent, answer[member], columns));
-      say(`Page ${cursors.length}, rows: ${answer[member].length}.`);
+      next = response.next_cursor;
+      rows.replaceChildren(response[member].length === 0 ? nothing() : table(heading.textContent, response[member], columns));
+      say(`Page ${cursors.length}, rows: ${response[member].length}.`);
     } catch (error) {
       if (signal.aborted) return;
       next = null;
@@ -121,7 +121,7 @@ export function list(section, { path, member, statuses, columns, empty, counts, 
     applied = query();
     return load();
   };
-  /** Focuses the first of some elements that is not disabled, as the focused one may be by now. */
+  /** Focuses the first of these elements that is enabled; the focused one may be disabled by now. */
   const settle = (...candidates) => {
     if (!unlocked.hidden) candidates.find((element) => element && !element.disabled)?.focus({ preventScroll: true });
   };
@@ -130,13 +130,13 @@ export function list(section, { path, member, statuses, columns, empty, counts, 
     settle(errors.querySelector("button"), heading);
   };
   const nothing = () =>
-    el("p", { class: "card" }, applied.size > 0 || cursors.length > 1 ? "Nothing here that the filters let through." : empty);
+    el("p", { class: "card" }, applied.size > 0 || cursors.length > 1 ? "Nothing matches the filters." : empty);
 
   tokenForm.addEventListener("submit", (event) => {
     event.preventDefault();
     const value = tokenForm.elements.token.value.trim();
     if (!isSendable(value)) {
-      lock(new ApiError(0, "Not sent", "A token has visible ASCII characters only."));
+      lock(new ApiError(0, "Not sent", "A token consists of visible ASCII characters only."));
       return;
     }
     setToken("admin", value);
@@ -149,16 +149,16 @@ export function list(section, { path, member, statuses, columns, empty, counts, 
     event.preventDefault();
     busy(filters, first);
   });
-  // The fields are cleared after this event.
+  // Fields are cleared after this event.
   filters.addEventListener("reset", () => setTimeout(first));
-  // Accept a hash that was copied with spaces or in upper case.
+  // Accept hashes copied with spaces or in upper case.
   filters.elements.credential_hash.addEventListener("change", ({ target }) => {
     target.value = target.value.trim().toLowerCase();
   });
   part("lock").addEventListener("click", () => {
     for (const each of locks) each();
   });
-  /** Loads a page and scrolls to its top. The button may be disabled there: then `other` gets the focus. */
+  /** Loads a page and scrolls to its top. `other` gets the focus if the button is disabled there. */
   const turn = async (button, other) => {
     await load();
     settle(button, other, errors.querySelector("button"));
@@ -177,7 +177,7 @@ export function list(section, { path, member, statuses, columns, empty, counts, 
   return { load, call: admin, part };
 }
 
-/** A table. Its roles keep it a table for screen readers where the style shows its rows as cards. */
+/** A table. The roles keep it one for screen readers when CSS shows rows as cards. */
 function table(name, rows, all) {
   const columns = all.filter(([, , has]) => has === undefined || rows.some(has));
   return el(
@@ -194,12 +194,12 @@ export function shortHash(hash) {
   return el("span", { class: "hash", title: hash }, `${hash.slice(0, 12)}…`);
 }
 
-/** A button that copies a hash, among others like it. */
+/** A button that copies a hash. */
 export function copyHash(hash) {
   return copyButton(hash, "Copy", hash.slice(0, 12));
 }
 
-/** A status as a coloured word. */
+/** A status as a coloured badge. */
 export function badge(status, kind) {
   return el("span", { class: `badge ${kind}` }, status.replaceAll("_", " "));
 }

@@ -1,4 +1,4 @@
-// Bearer tokens: kept for this tab only, in session storage, or in memory if there is none.
+// Bearer tokens, kept for this tab only: in session storage, or in memory if that fails.
 
 import { inputError } from "./api.js";
 import { busy } from "./dom.js";
@@ -25,7 +25,7 @@ export function setToken(name, value) {
     storage()?.removeItem(`token:${name}`);
     if (value !== null) storage()?.setItem(`token:${name}`, value);
   } catch {
-    // It is full or read-only.
+    // Full or read-only.
   }
   if (value !== null && token(name) === null) memory.set(name, value);
 }
@@ -36,8 +36,8 @@ export function isSendable(value) {
 }
 
 /**
- * The field for the token of this name in a form, which is hidden until the API asks for one. Returns a function that runs
- * a task with the form busy and the token that was typed in, and calls its second argument with what the task throws.
+ * Sets up a form's field for the token of this name, hidden until the API asks for one. Returns a function that stores
+ * the token, runs a task with the form busy, and passes errors to its second argument.
  */
 export function tokenField(form, name) {
   const field = form.elements.token;
@@ -49,7 +49,7 @@ export function tokenField(form, name) {
     try {
       const given = field.value.trim();
       if (given !== "") {
-        if (!isSendable(given)) throw inputError("body", "A token has visible ASCII characters only.");
+        if (!isSendable(given)) throw inputError("body", "A token consists of visible ASCII characters only.");
         setToken(name, given);
       }
       await task();

@@ -1,4 +1,4 @@
-// How much a service did over time: the range, the request, and the chart.
+// A service's statistics over time: the range, the request, and the chart.
 
 import { chart } from "./chart.js";
 import { el, errorNotice, say } from "./dom.js";
@@ -6,25 +6,25 @@ import { el, errorNotice, say } from "./dom.js";
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
-/** How long a bar may be. */
+/** Possible lengths of a bar. */
 const STEPS = [1, 3, 6, 12, 24, 48, 168, 336, 672, 2184].map((hours) => hours * HOUR);
 
-/** The most bars there is room for on a phone. */
+/** The most bars that fit on a phone. */
 const BARS = 56;
 
-/** The longest range of days that the service takes, whatever hours it begins and ends at. */
+/** The longest range of days that the service accepts, whatever hours it begins and ends at. */
 const LONGEST = 3_999 * DAY;
 
-/** The range before `until` where the filters have no `since`. */
+/** The length of the range if the filters have no `since`. */
 const USUAL = 30 * DAY;
 
-const NARROWED = "The chart counts all of them: status and hash narrow the list only.";
+const NARROWED = "The chart counts everything: status and hash narrow only the list.";
 
 /**
- * Sets up a card with a chart. `path` is the route, `series` what the chart tells apart: each with a name, a `kind` for
- * its colour, and the `kinds` of counts that it adds up. `call` calls an admin route.
+ * Sets up a card with a chart. `path` is the route; each of the `series` has a name, a `kind` for its colour, and the
+ * `kinds` of counts that it adds up. `call` calls an admin route.
  *
- * Returns `draw` to load it for the filters of a list, and `clear` to forget it.
+ * Returns `draw`, which loads the chart for the filters of a list, and `clear`, which removes it.
  */
 export function statistics(card, { path, title, series }, call) {
   const [range, place] = [card.querySelector("[data-range]"), card.querySelector("[data-chart]")];
@@ -47,11 +47,11 @@ export function statistics(card, { path, title, series }, call) {
     });
     place.setAttribute("aria-busy", "true");
     try {
-      const answer = await call("GET", `${path}?${query}`, { signal });
+      const response = await call("GET", `${path}?${query}`, { signal });
       if (signal.aborted) return;
       const narrowed = filters.has("status") || filters.has("credential_hash");
       place.replaceChildren(
-        chart(answer, series, step),
+        chart(response, series, step),
         ...(narrowed ? [el("p", { class: "hint" }, NARROWED)] : []),
       );
     } catch (error) {

@@ -22,9 +22,9 @@ export function start(section) {
     act(async () => {
       wait(result, "Verifying…");
       const body = { credential: form.elements.credential.value };
-      const answer = await call("POST", "/verify", { body, token: token("verifier") });
-      present(result, verdict(answer));
-      say(`${title(answer)}. ${answer.message}`);
+      const response = await call("POST", "/verify", { body, token: token("verifier") });
+      present(result, verdict(response));
+      say(`${title(response)}. ${response.message}`);
     }, (error) => {
       const card = errorNotice(error);
       if (error.status !== 400) card.append(el("p", { class: "hint" }, "There is no verdict: this says nothing about the credential."));
@@ -34,22 +34,22 @@ export function start(section) {
   return () => {};
 }
 
-function title(answer) {
-  return TITLES[answer.status] ?? answer.status;
+function title(response) {
+  return TITLES[response.status] ?? response.status;
 }
 
-function verdict(answer) {
+function verdict(response) {
   return notice(
-    answer.isValid ? "good" : "bad",
-    title(answer),
-    el("p", {}, answer.message),
+    response.isValid ? "good" : "bad",
+    title(response),
+    el("p", {}, response.message),
     facts([
-      ["Issued by", answer.issuedBy],
-      ["Issued", answer.issuedAt && time(answer.issuedAt)],
-      ["Expires", answer.expiresAt ? time(answer.expiresAt) : answer.isValid ? "never" : null],
-      ["Metadata", json(answer.metadata)],
-      ["Verified", time(answer.verifiedAt)],
-      ["Verification", el("code", {}, answer.verificationId)],
+      ["Issued by", response.issuedBy],
+      ["Issued", response.issuedAt && time(response.issuedAt)],
+      ["Expires", response.expiresAt ? time(response.expiresAt) : response.isValid ? "never" : null],
+      ["Metadata", json(response.metadata)],
+      ["Verified", time(response.verifiedAt)],
+      ["Verification", el("code", {}, response.verificationId)],
     ]),
   );
 }

@@ -1,6 +1,6 @@
 //! Bearer tokens.
 
-use e2e::{ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, Wasi, needs_own_host, unique, wasi};
+use e2e::{ADMIN_TOKEN, ISSUER_TOKEN, Response, Setup, TestApp, Wasi, needs_own_host, unique, wasi};
 use reqwest::{Method, header::AUTHORIZATION};
 use serde_json::json;
 
@@ -8,8 +8,8 @@ use serde_json::json;
 const ADMIN_ROUTES: [(Method, &str); 3] =
     [(Method::POST, "/revoke"), (Method::GET, "/credentials"), (Method::GET, "/verifications")];
 
-/// Sends a request that is valid but for its authorization.
-async fn ask(app: &TestApp, method: &Method, path: &str, authorization: Option<&str>) -> Answer {
+/// Sends a request that is valid apart from its authorization.
+async fn ask(app: &TestApp, method: &Method, path: &str, authorization: Option<&str>) -> Response {
     let mut request = app.request(method.clone(), path);
     if let Some(authorization) = authorization {
         request = request.header(AUTHORIZATION, authorization);
@@ -27,24 +27,24 @@ async fn admin_routes_require_an_admin_token() {
     let app = Setup::new().variable("admin_token", tokens).start().await;
     for (method, path) in ADMIN_ROUTES {
         for right in ["Bearer the-first-admin-token", "bearer the-second-admin-token"] {
-            let answer = ask(&app, &method, path, Some(right)).await;
-            assert!([200, 404].contains(&answer.status), "{path}: {}", answer.text());
+            let response = ask(&app, &method, path, Some(right)).await;
+            assert!([200, 404].contains(&response.status), "{path}: {}", response.text());
         }
         for none in [None, Some("Basic Zmlyc3Q6c2Vjb25k"), Some("the-first-admin-token")] {
-            let answer = ask(&app, &method, path, none).await;
-            answer.assert_problem(401, "unauthorized");
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"kube-credentials\""));
-            assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+            let response = ask(&app, &method, path, none).await;
+            response.assert_problem(401, "unauthorized");
+            assert_eq!(response.header("www-authenticate"), Some("Bearer realm=\"kube-credentials\""));
+            assert_eq!(response.header("access-control-allow-origin"), Some("*"));
         }
         for wrong in [
             "Bearer the-third-admin-token",
             "Bearer The-First-Admin-Token",
             "Bearer the-first-admin-token,the-second-admin-token",
         ] {
-            let answer = ask(&app, &method, path, Some(wrong)).await;
-            answer.assert_problem(401, "unauthorized");
-            assert!(answer.header("www-authenticate").unwrap().ends_with("error=\"invalid_token\""));
-            assert!(!answer.text().contains("third"));
+            let response = ask(&app, &method, path, Some(wrong)).await;
+            response.assert_problem(401, "unauthorized");
+            assert!(response.header("www-authenticate").unwrap().ends_with("error=\"invalid_token\""));
+            assert!(!response.text().contains("third"));
         }
     }
 }
@@ -88,9 +88,9 @@ async fn a_preflight_needs_no_token_and_allows_the_authorization_header() {
             .header("origin", "https://a.example")
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "authorization");
-        let answer = app.send(request).await;
-        assert_eq!(answer.status, 204, "{path}");
-        assert!(answer.header("access-control-allow-headers").unwrap().contains("authorization"));
+        let response = app.send(request).await;
+        assert_eq!(response.status, 204, "{path}");
+        assert!(response.header("access-control-allow-headers").unwrap().contains("authorization"));
     }
 }
 
@@ -109,7 +109,7 @@ async fn malformed_tokens_close_the_service_instead_of_opening_it() {
         ("verifier_token", "short"),
     ] {
         let app = Setup::new().variable(name, tokens).start().await;
-        // Each service reads its own variables.
+        // Each service reads only its own variables.
         let services: &[&str] = match name {
             "issuer_token" => &["issuance"],
             "verifier_token" => &["verification"],
@@ -147,10 +147,11 @@ async fn verifying_is_open_until_a_verifier_token_is_configured_and_then_has_no_
             app.send(token.into_iter().fold(request, |request, token| request.bearer_auth(token)))
         };
         for token in ["the-old-verifier-token", "the-new-verifier-token"] {
-            let answer = ask(Some(token)).await;
-            let first = if path == "/verify" { answer.json() } else { answer.json()["results"][0].clone() };
-            assert_eq!(first["isValid"], true, "{}", answer.text());
-            assert_eq!(answer.header("ratelimit"), None);
+            let response = ask(Some(token)).await;
+            let first =
+                if path == "/verify" { response.json() } else { response.json()["results"][0].clone() };
+            assert_eq!(first["isValid"], true, "{}", response.text());
+            assert_eq!(response.header("ratelimit"), None);
         }
         for wrong in [None, Some(ADMIN_TOKEN), Some("another-verifier-token")] {
             ask(wrong).await.assert_problem(401, "unauthorized");
@@ -170,7 +171,7 @@ async fn the_log_of_each_instance_warns_once_that_anyone_may_issue() {
     for i in 0..5 {
         app.issue(&format!("{i}")).await;
     }
-    // With WASI 0.2 each request has an instance of its own.
+    // With WASI 0.2 each request has its own instance.
     let instances = if wasi() == Wasi::V0_2 { 5 } else { 1 };
     app.wait_for_log("anyone may issue").await;
     assert!(app.log().contains("verify_failures_per_minute does not limit"), "{}", app.log());

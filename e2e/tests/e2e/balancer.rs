@@ -1,4 +1,4 @@
-//! Replicas behind nginx, with the configuration from `deploy/`.
+//! Replicas behind nginx, with the configuration in `deploy/`.
 
 use std::{
     fmt::Write,
@@ -22,14 +22,13 @@ use crate::replicas::assert_nothing_lost;
 
 /// nginx in front of replicas. Killed when dropped.
 pub(crate) struct Nginx {
-    /// Where it listens.
     pub(crate) address: String,
     _group: Group,
     folder: TempDir,
 }
 
 impl Nginx {
-    /// Where nginx is. Like [`tools::find`] if it is missing.
+    /// Finds nginx. Like [`tools::find`] if it is missing.
     pub(crate) fn program() -> Option<PathBuf> {
         tools::find("nginx", "NGINX", &["/usr/sbin/nginx"])
     }
@@ -38,7 +37,7 @@ impl Nginx {
         Self::start_with(program, replicas, tempfile::tempdir().unwrap(), "", |config| config).await
     }
 
-    /// Starts with an edited configuration and more in `listen.conf`, in a folder that may have files for that.
+    /// Starts with an edited configuration and additional lines in `listen.conf`, in a folder with the files for these.
     pub(crate) async fn start_with(
         program: &Path,
         replicas: &[String],
@@ -49,7 +48,7 @@ impl Nginx {
         let address = free_address();
         fs::write(folder.path().join("nginx.conf"), edit(read("deploy/nginx/nginx.conf"))).unwrap();
         fs::write(folder.path().join("listen.conf"), format!("listen {address};\n{listen}")).unwrap();
-        // As upstreams.conf says, without Docker's DNS.
+        // Like upstreams.conf, but without Docker's DNS.
         let mut upstreams = "upstream app {\n    zone app 64k;\n".to_owned();
         for replica in replicas {
             writeln!(upstreams, "    server {replica} max_fails=1 fail_timeout=2s;").unwrap();
@@ -60,7 +59,7 @@ impl Nginx {
         let mut nginx = Command::new(program);
         nginx.args(["-e", "stderr", "-p"]).arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
         let log = File::create(folder.path().join("log")).unwrap();
-        // Which nginx would take for sockets that it inherits.
+        // nginx would take this variable for inherited sockets.
         nginx.env_remove("NGINX");
         let group = Group::spawn(nginx.stdin(Stdio::null()).stderr(log)).unwrap();
         let nginx = Self { address, _group: group, folder };
@@ -72,12 +71,12 @@ impl Nginx {
         nginx
     }
 
-    /// A client of it.
+    /// A client of nginx.
     pub(crate) fn front(&self) -> TestApp {
         TestApp::at(&format!("http://{}", self.address))
     }
 
-    /// What it has written to its error log.
+    /// The error log so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -85,7 +84,7 @@ impl Nginx {
 
 /// One of three hosts is killed under load, and comes back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_host_costs_a_client_one_issue_at_most_and_no_answer_is_lost() {
+async fn a_killed_host_costs_a_client_at_most_one_issue_and_loses_no_response() {
     needs_own_host!();
     let Some(program) = Nginx::program() else { return };
     if libsql::program().is_none() {
@@ -107,7 +106,7 @@ async fn a_killed_host_costs_a_client_one_issue_at_most_and_no_answer_is_lost() 
     let front = nginx.front();
 
     let (issued, verdicts) = (Mutex::new(Vec::<Value>::new()), Mutex::new(Vec::<Value>::new()));
-    // How often each client was told that its /issue may have failed.
+    // The number of failed /issue requests of each client.
     let failures = Mutex::new([0; 12]);
     let done = AtomicBool::new(false);
     let clients = join_all((0..12).map(|client| {
@@ -119,21 +118,21 @@ async fn a_killed_host_costs_a_client_one_issue_at_most_and_no_answer_is_lost() 
                     break;
                 }
                 let credential = format!("balanced-{client}-{i}");
-                let answer = front.issue(&credential).await;
-                match answer.status {
-                    201 => issued.lock().unwrap().push(answer.json()),
+                let response = front.issue(&credential).await;
+                match response.status {
+                    201 => issued.lock().unwrap().push(response.json()),
                     502 | 503 => {
                         failures.lock().unwrap()[client] += 1;
-                        // It may have been issued nevertheless: then a second try says so.
+                        // The credential may have been issued all the same: a second try shows it.
                         let again = front.issue(&credential).await.status;
                         assert!(again == 201 || again == 409, "{again}");
                     }
-                    _ => panic!("{}", answer.text()),
+                    _ => panic!("{}", response.text()),
                 }
-                let answer = front.verify(&credential).await;
-                assert_eq!(answer.status, 200, "{}", answer.text());
-                assert_eq!(answer.json()["isValid"], true, "{}", answer.text());
-                verdicts.lock().unwrap().push(answer.json());
+                let response = front.verify(&credential).await;
+                assert_eq!(response.status, 200, "{}", response.text());
+                assert_eq!(response.json()["isValid"], true, "{}", response.text());
+                verdicts.lock().unwrap().push(response.json());
             }
         }
     }));
@@ -156,7 +155,7 @@ async fn a_killed_host_costs_a_client_one_issue_at_most_and_no_answer_is_lost() 
         verdicts.iter().filter(|verdict| verdict["message"] == json!(name)).count()
     };
     for replica in 0..3 {
-        assert!(by(&verdicts, replica) > 0, "replica {replica} never answered");
+        assert!(by(&verdicts, replica) > 0, "replica {replica} served no request");
     }
     assert!(by(&verdicts[back..], 1) > 0, "the replica that came back gets no requests");
     let failures = failures.into_inner().unwrap();

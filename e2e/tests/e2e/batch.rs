@@ -12,10 +12,8 @@ async fn a_batch_has_a_verdict_for_each_item_in_order() {
     app.issue(&revoked).await;
     app.revoke(&json!({ "credential": revoked })).await;
     let batch = json!({ "credentials": [valid, unknown, "", revoked, 7, valid] });
-    let answer = app.post("/verify/batch", &batch).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let answer = answer.json();
-    let results = answer["results"].as_array().unwrap();
+    let response = app.post("/verify/batch", &batch).await.expect(200);
+    let results = response["results"].as_array().unwrap();
     let outcomes: Value =
         results.iter().map(|result| json!([result["status"], result["error"]["status"]])).collect();
     assert_eq!(
@@ -47,9 +45,9 @@ async fn a_full_batch_under_nine_keys_takes_one_check_and_leaves_an_audit_row_pe
         app.issue(&format!("item {i}")).await;
     }
     let batch = json!({ "credentials": (0..100).map(|i| format!("item {i}")).collect::<Vec<_>>() });
-    let answer = app.post("/verify/batch", &batch).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    for (i, result) in answer.json()["results"].as_array().unwrap().iter().enumerate() {
+    let response = app.post("/verify/batch", &batch).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    for (i, result) in response.json()["results"].as_array().unwrap().iter().enumerate() {
         assert_eq!(result["isValid"], i % 2 == 0, "{i}: {result}");
     }
     assert_eq!(app.count("verification", "verifications"), 100);
@@ -107,10 +105,8 @@ async fn a_batch_of_credentials_is_issued_in_order() {
         7,
         { "generate": true },
     ] });
-    let answer = app.post("/issue/batch", &batch).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let answer = answer.json();
-    let results = answer["results"].as_array().unwrap();
+    let response = app.post("/issue/batch", &batch).await.expect(200);
+    let results = response["results"].as_array().unwrap();
     let errors: Value = results.iter().map(|result| result["error"]["status"].clone()).collect();
     assert_eq!(errors, json!([null, null, 409, 409, 400, 400, null]));
     assert_eq!(results[4]["error"]["errors"][0]["location"], "body.credentials[4].credential");
@@ -131,8 +127,8 @@ async fn a_full_batch_is_issued_once() {
     let name = unique("full");
     let items: Vec<_> = (0..100).map(|i| json!({ "credential": format!("{name} {i}") })).collect();
     for status in [Value::Null, json!(409)] {
-        let answer = app.post("/issue/batch", &json!({ "credentials": items })).await.json();
-        for result in answer["results"].as_array().unwrap() {
+        let response = app.post("/issue/batch", &json!({ "credentials": items })).await.json();
+        for result in response["results"].as_array().unwrap() {
             assert_eq!(result["error"]["status"], status, "{result}");
         }
     }

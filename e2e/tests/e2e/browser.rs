@@ -1,4 +1,4 @@
-//! The page in headless Chromium: starts applications and static hosts for `e2e/browser/*.test.mjs`, and runs these.
+//! The page in headless Chromium: starts applications and static hosts for `e2e/browser/*.test.mjs`, then runs those.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 
-/// A static host whose URL is known before it serves.
+/// A static host whose URL is known before it starts serving.
 struct StaticHost {
     url: String,
     listener: TcpListener,
@@ -32,7 +32,7 @@ impl StaticHost {
     }
 }
 
-/// A copy of the page that calls this API, made as `docs/web.md` says.
+/// A copy of the page for a static host, made as `docs/web.md` says.
 fn static_copy(api: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in page_files() {
@@ -71,14 +71,14 @@ async fn the_page_works_in_a_browser() {
         .variable("audit_client_address", "true")
         .start()
         .await;
-    let pictured = Setup::new().start().await;
+    let pristine = Setup::new().start().await;
     let below = Prefix::of(&app.base_url).await;
     let files = static_copy(&app.base_url);
     friend.serve(files.path());
     stranger.serve(files.path());
 
     let temporary = tempfile::tempdir().unwrap();
-    let pictures = env::var_os("E2E_PICTURES")
+    let screenshots = env::var_os("E2E_SCREENSHOTS")
         .map_or_else(|| temporary.path().to_owned(), |folder| workspace().join(folder));
     let mut scripts: Vec<_> = fs::read_dir(&tests).unwrap().map(|file| file.unwrap().path()).collect();
     scripts.retain(|file| file.to_string_lossy().ends_with(".test.mjs"));
@@ -100,8 +100,8 @@ async fn the_page_works_in_a_browser() {
         .env("BELOW_URL", &below.url)
         .env("FRIEND_URL", &friend_url)
         .env("STRANGER_URL", &stranger_url)
-        .env("PICTURE_APP_URL", &pictured.base_url)
-        .env("SCREENSHOTS", &pictures);
+        .env("SCREENSHOT_APP_URL", &pristine.base_url)
+        .env("SCREENSHOTS", &screenshots);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));

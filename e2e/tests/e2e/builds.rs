@@ -1,14 +1,14 @@
-//! The two builds of the components answer alike.
+//! The two builds of the components behave alike.
 
 use std::io::{Write, stderr};
 
 use e2e::{Setup, SpinVersion, TestApp, Wasi, needs_own_host, on_spin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// That of the credential `a` under the tests' secret.
+/// The hash of the credential `a` under the tests' secret.
 const HASH: &str = "cf0b85d2600f80aeac297c8426948d4cb62870ea63306f9c4ed07ecb5a402b24";
 
-/// Requests in order, as method, path, headers and body. `HASH` stands for [`HASH`].
+/// Requests in order: method, path, headers and body. `HASH` stands for [`HASH`].
 const REQUESTS: &[(&str, &str, &str, &str)] = &[
     ("POST", "/issue", JSON, r#"{"credential": "a"}"#),
     ("POST", "/issue", JSON, r#"{"credential": "a"}"#),
@@ -68,11 +68,11 @@ const REQUESTS: &[(&str, &str, &str, &str)] = &[
 const JSON: &str = "content-type: application/json\r\n";
 const ADMIN: &str = "content-type: application/json\r\nauthorization: Bearer an-end-to-end-admin-token\r\n";
 
-/// Longer than a body may be.
+/// Longer than the longest body allowed.
 const TOO_LONG: &str = "TOO LONG";
 
 #[tokio::test]
-async fn both_builds_answer_the_same_headers_included() {
+async fn both_builds_give_the_same_responses_including_headers() {
     needs_own_host!();
     if on_spin()
         && let Err(reason) = SpinVersion::on_path().unwrap().check(Wasi::V0_3)
@@ -80,22 +80,22 @@ async fn both_builds_answer_the_same_headers_included() {
         let _ = writeln!(stderr(), "skipped a test: {reason}");
         return;
     }
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for wasi in Wasi::ALL {
         let app = Setup::of_build(wasi).variable("worker_id", "w").start().await;
         let mut of_build = Vec::new();
         for request in REQUESTS {
             of_build.push(stable(&exchange(&app, *request).await));
         }
-        answers.push(of_build);
+        responses.push(of_build);
     }
-    for (request, (older, newer)) in REQUESTS.iter().zip(answers[0].iter().zip(&answers[1])) {
+    for (request, (older, newer)) in REQUESTS.iter().zip(responses[0].iter().zip(&responses[1])) {
         assert!(newer.starts_with("HTTP/1.1 "), "{request:?}: {newer}");
         assert_eq!(older, newer, "{request:?}");
     }
 }
 
-/// Sends a request over a connection of its own, and returns the answer as it came.
+/// Sends a request over a new connection and returns the raw response.
 async fn exchange(app: &TestApp, (method, path, headers, body): (&str, &str, &str, &str)) -> Vec<u8> {
     let path = path.replace("HASH", HASH);
     let body = if body == TOO_LONG { " ".repeat(100_000) } else { body.replace("HASH", HASH) };
@@ -110,14 +110,14 @@ async fn exchange(app: &TestApp, (method, path, headers, body): (&str, &str, &st
     );
     let mut stream = app.connect().await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    answer
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    response
 }
 
-/// An answer without what differs between runs: times, and ids that are drawn at random.
-fn stable(answer: &[u8]) -> String {
-    let text = String::from_utf8_lossy(answer);
+/// A response without times and random ids.
+fn stable(response: &[u8]) -> String {
+    let text = String::from_utf8_lossy(response);
     let mut stable = String::new();
     for line in text.split_inclusive('\n').filter(|line| !line.starts_with("date: ")) {
         for word in line.split_inclusive(['"', ' ']) {

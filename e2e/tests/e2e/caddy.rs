@@ -1,4 +1,4 @@
-//! What Caddy adds to the application, and what it answers itself, with the configuration from `deploy/`.
+//! Caddy in front of the application, with the configuration in `deploy/`: what it adds, and its own responses.
 
 use std::{
     fs::{self, File},
@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Answer, MAX_ANSWER_TIME, Setup, TestApp, free_address, mock::Mock, needs_own_host, read, tools};
+use e2e::{
+    MAX_RESPONSE_TIME, Response, Setup, TestApp, free_address, mock::Mock, needs_own_host, read, tools,
+};
 use launch::Group;
 use reqwest::Method;
 use tempfile::TempDir;
@@ -46,51 +48,51 @@ impl Caddy {
         caddy
     }
 
-    /// What it has logged.
+    /// Caddy's log so far.
     fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 }
 
-/// Ten seconds are one.
+/// Shortens the timeouts from ten seconds to one.
 fn quick(config: String) -> String {
     config.replace(" 10s", " 1s")
 }
 
 #[track_caller]
-fn assert_own(answer: &Answer, status: u16, kind: &str) -> String {
-    assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"));
-    nginx::assert_own("Caddy", answer, status, kind)
+fn assert_own(response: &Response, status: u16, kind: &str) -> String {
+    assert_eq!(response.header("strict-transport-security"), Some("max-age=31536000"));
+    nginx::assert_own("Caddy", response, status, kind)
 }
 
 #[tokio::test]
-async fn what_caddy_itself_answers_is_a_problem_document_and_its_log_names_no_client_and_no_path() {
+async fn responses_of_caddy_itself_are_problem_documents_and_its_log_names_no_client_and_no_path() {
     let Some(program) = tools::find("caddy", "CADDY", &[]) else { return };
     let dead = Caddy::start(&program, NOBODY, quick).await;
     let get = |id| dead.front.request(Method::GET, "/Pa55word").header("x-request-id", id);
-    let answer = dead.front.send(get("client-1.a_B")).await;
-    assert_eq!(assert_own(&answer, 502, "bad-gateway"), "client-1.a_B");
+    let response = dead.front.send(get("client-1.a_B")).await;
+    assert_eq!(assert_own(&response, 502, "bad-gateway"), "client-1.a_B");
     for id in [r#"a","status":200"#, r"a\", "a b", "{http.request.host}"] {
-        let answer = dead.front.send(get(id)).await;
-        let replaced = assert_own(&answer, 502, "bad-gateway");
+        let response = dead.front.send(get(id)).await;
+        let replaced = assert_own(&response, 502, "bad-gateway");
         assert_eq!(replaced.len(), 36, "{id}");
         assert!(replaced.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'), "{id}");
     }
 
     let replica = Mock::stalling_after("").await;
     let hung = Caddy::start(&program, &replica.url.replace("http://", ""), quick).await;
-    let answer = hung.front.send(hung.front.request(Method::GET, "/Pa55word")).await;
-    assert_own(&answer, 504, "gateway-timeout");
+    let response = hung.front.send(hung.front.request(Method::GET, "/Pa55word")).await;
+    assert_own(&response, 504, "gateway-timeout");
 
     for log in [dead.log(), hung.log()] {
-        // It does log.
+        // Caddy does write a log.
         assert!(log.contains("serving initial configuration"), "{log}");
         assert!(!log.contains("Pa55word") && !log.contains("remote_"), "{log}");
     }
 }
 
 #[tokio::test]
-async fn answers_of_the_application_pass_caddy_with_each_header_once() {
+async fn responses_of_the_application_pass_caddy_with_each_header_once() {
     needs_own_host!();
     let Some(program) = tools::find("caddy", "CADDY", &[]) else { return };
     let app = Setup::new().variable("cors_origin", "https://app.example").start().await;
@@ -98,19 +100,19 @@ async fn answers_of_the_application_pass_caddy_with_each_header_once() {
     for (path, status) in [("/health", 200), ("/none", 404), ("/issue", 405)] {
         for (origin, allowed) in [("https://app.example", true), ("https://other.example", false)] {
             let request = caddy.front.request(Method::GET, path).header("origin", origin);
-            let answer = caddy.front.send(request.header("x-request-id", "abc.1")).await;
-            assert_eq!(answer.status, status, "{path}");
-            assert_eq!(answer.header("access-control-allow-origin"), allowed.then_some(origin), "{path}");
-            assert_eq!(answer.header("x-request-id"), Some("abc.1"), "{path}");
-            assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"), "{path}");
+            let response = caddy.front.send(request.header("x-request-id", "abc.1")).await;
+            assert_eq!(response.status, status, "{path}");
+            assert_eq!(response.header("access-control-allow-origin"), allowed.then_some(origin), "{path}");
+            assert_eq!(response.header("x-request-id"), Some("abc.1"), "{path}");
+            assert_eq!(response.header("strict-transport-security"), Some("max-age=31536000"), "{path}");
         }
     }
 }
 
 #[test]
-fn caddy_waits_longer_than_the_application_takes_and_not_for_ever() {
+fn caddy_waits_longer_than_the_application_takes_but_not_forever() {
     let config = read("deploy/systemd/Caddyfile");
     let waits = config.lines().find_map(|line| line.trim().strip_prefix("response_header_timeout "));
     let waits: u64 = waits.unwrap().strip_suffix('s').unwrap().parse().unwrap();
-    assert!(waits > MAX_ANSWER_TIME.as_secs());
+    assert!(waits > MAX_RESPONSE_TIME.as_secs());
 }

@@ -1,4 +1,4 @@
-//! What a request costs its host: the calls that it makes, each of which takes time.
+//! What a request costs its host: the calls it makes, each of which takes time.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +9,8 @@ use std::{
 use e2e::{Databases, Setup, TestApp, Wasi, needs_own_host, on_spin};
 use serde_json::{Value, json};
 
-/// The calls of one request, by interface or by what is done to a stream or future. With WASI 0.3 the instances are
-/// warm, with 0.2 each request has new ones. Those of /verify include issuance's. More calls need a reason.
+/// The calls of one request, by interface or by stream or future operation. WASI 0.3 instances are warm; with 0.2 each
+/// request starts new ones. /verify includes the calls of issuance. Do not add calls without a reason.
 const EXPECTED: [(Wasi, &str, &str); 6] = [
     (
         Wasi::V0_3,
@@ -77,11 +77,11 @@ async fn a_request_makes_no_more_calls_than_these() {
     }
 }
 
-/// The calls of one request, the usual ones of several: on a busy machine a request may start a timer, or end late.
+/// The median over several requests: on a busy machine one may start a timer or end late.
 async fn usual_calls(app: &TestApp, path: &str, body: &mut impl FnMut() -> Value) -> BTreeMap<String, usize> {
     const REQUESTS: usize = 9;
 
-    // The first makes the instance.
+    // Starts the instance.
     calls(app, path, &body()).await;
     let mut numbers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for _ in 0..REQUESTS {
@@ -101,12 +101,11 @@ async fn usual_calls(app: &TestApp, path: &str, body: &mut impl FnMut() -> Value
         .collect()
 }
 
-/// The calls of one request.
 async fn calls(app: &TestApp, path: &str, body: &Value) -> BTreeMap<String, usize> {
     let before = app.log().len();
-    let answer = app.post(path, body).await;
-    assert!([200, 201].contains(&answer.status), "{}", answer.text());
-    // Some come after the answer.
+    let response = app.post(path, body).await;
+    assert!([200, 201].contains(&response.status), "{}", response.text());
+    // Some calls follow the response.
     let mut length = 0;
     while app.log().len() > length {
         length = app.log().len();
@@ -116,8 +115,8 @@ async fn calls(app: &TestApp, path: &str, body: &Value) -> BTreeMap<String, usiz
     for call in app.log()[before..].lines().filter_map(|line| line.strip_prefix("call: ")) {
         *calls.entry(call.to_owned()).or_default() += 1;
     }
-    // How often an instance goes to sleep is a matter of chance. When it does, it reads the stream by which its other
-    // requests could wake it, and cancels that once it is woken.
+    // An instance may or may not go to sleep. When it does, it reads the stream through which its other requests can
+    // wake it, and cancels the read afterwards.
     let sleeps = calls.remove("cancel-read").unwrap_or_default();
     if let Some(reads) = calls.get_mut("read") {
         *reads = reads.saturating_sub(sleeps);
@@ -126,7 +125,7 @@ async fn calls(app: &TestApp, path: &str, body: &Value) -> BTreeMap<String, usiz
     calls
 }
 
-/// In one line.
+/// One line with the number of calls for each interface.
 fn by_interface(calls: &BTreeMap<String, usize>) -> String {
     let mut interfaces: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, number) in calls {

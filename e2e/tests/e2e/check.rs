@@ -7,26 +7,26 @@ use serde_json::json;
 async fn an_issued_hash_exists_with_its_issuer_and_time() {
     let app = TestApp::any().await;
     let issued = app.issue(&unique("checked")).await.json();
-    let answer = app.check(issued["credential_hash"].as_str().unwrap()).await;
+    let response = app.check(issued["credential_hash"].as_str().unwrap()).await;
     let expected = json!({
         "exists": true,
         "worker_id": issued["worker_id"],
         "issued_at": issued["issued_at"],
         "status": "active",
     });
-    assert_eq!((answer.status, answer.json()), (200, expected));
+    assert_eq!((response.status, response.json()), (200, expected));
 }
 
 #[tokio::test]
 async fn an_unissued_hash_does_not_exist() {
     let app = TestApp::any().await;
     for hash in ["0".repeat(64), "fF".repeat(32)] {
-        let answer = app.check(&hash).await;
-        assert_eq!((answer.status, answer.json()), (200, json!({ "exists": false })), "{hash:?}");
+        let response = app.check(&hash).await;
+        assert_eq!((response.status, response.json()), (200, json!({ "exists": false })), "{hash:?}");
     }
 }
 
-/// What is not a hash, made from one.
+/// Strings that are almost this hash.
 fn malformed(hash: &str) -> Vec<String> {
     vec![
         String::new(),
@@ -91,26 +91,26 @@ async fn digits_of_either_case_are_the_same_hash_and_are_written_in_lower_case()
 }
 
 #[tokio::test]
-async fn a_list_has_an_answer_for_each_hash_and_the_keys_of_the_issuer() {
+async fn a_list_has_a_result_for_each_hash_and_the_keys_of_the_issuer() {
     let app = TestApp::any().await;
     let issued = app.issued(json!({ "credential": unique("listed") })).await;
     let hash = issued["credential_hash"].as_str().unwrap();
     let other = "0".repeat(64);
-    let answer = app.post("/check", &json!({ "credential_hashes": [hash, other] })).await.json();
-    assert_eq!(answer["key_ids"][0], issued["key_id"]);
-    assert_eq!(answer["results"][0]["credential_hash"], hash);
-    assert_eq!(answer["results"][0]["exists"], true);
-    assert_eq!(answer["results"][1], json!({ "credential_hash": other, "exists": false }));
+    let response = app.post("/check", &json!({ "credential_hashes": [hash, other] })).await.json();
+    assert_eq!(response["key_ids"][0], issued["key_id"]);
+    assert_eq!(response["results"][0]["credential_hash"], hash);
+    assert_eq!(response["results"][0]["exists"], true);
+    assert_eq!(response["results"][1], json!({ "credential_hash": other, "exists": false }));
 }
 
 #[tokio::test]
-async fn a_list_with_a_repeated_hash_is_refused_and_not_answered_at_length() {
+async fn a_list_with_a_repeated_hash_gets_a_short_refusal() {
     let app = TestApp::any().await;
     let metadata = json!({ "note": "x".repeat(4000) });
     let issued = app.issued(json!({ "credential": unique("long"), "metadata": metadata })).await;
     let hash = issued["credential_hash"].as_str().unwrap();
-    let answer = app.post("/check", &json!({ "credential_hashes": vec![hash; 900] })).await;
-    let problem = answer.assert_problem(400, "invalid-request");
+    let response = app.post("/check", &json!({ "credential_hashes": vec![hash; 900] })).await;
+    let problem = response.assert_problem(400, "invalid-request");
     assert_eq!(problem["errors"][0]["location"], "body.credential_hashes[1]");
-    assert!(answer.body.len() < 1000, "{} bytes", answer.body.len());
+    assert!(response.body.len() < 1000, "{} bytes", response.body.len());
 }

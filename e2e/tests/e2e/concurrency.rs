@@ -1,4 +1,4 @@
-//! Concurrent requests: none lost, none doubled, none mixed up.
+//! Concurrent requests: none is lost, doubled or mixed up.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,8 +10,8 @@ use futures_util::{StreamExt, future::join_all, stream};
 use reqwest::Method;
 use serde_json::json;
 
-/// How many requests to send at once: enough for several instances, few enough that a busy machine serves each within the
-/// 5 s that it may take. On servers behind Spin's interface each instance opens a connection, which is slow.
+/// The number of concurrent requests: enough for several instances, but few enough for a busy machine to serve each
+/// within 5 s. Through Spin's interface to libSQL each instance opens a connection, which is slow.
 fn burst() -> usize {
     if wasi() == Wasi::V0_2 && databases() == Databases::Libsql { 16 } else { 64 }
 }
@@ -22,8 +22,8 @@ async fn exactly_one_of_fifty_identical_issues_succeeds() {
     let app = Setup::new().start().await;
     for round in 0..4 {
         let credential = format!("contested-{round}");
-        let answers = join_all((0..50).map(|_| app.issue(&credential))).await;
-        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        let responses = join_all((0..50).map(|_| app.issue(&credential))).await;
+        let mut statuses: Vec<_> = responses.iter().map(|response| response.status).collect();
         statuses.sort_unstable();
         assert_eq!((statuses[0], &statuses[1..]), (201, &[409; 49][..]));
     }
@@ -47,13 +47,13 @@ async fn no_concurrent_issue_is_lost() {
     }
 }
 
-/// Up to 16 requests at a time share an instance and its connection. Anything that leaks from one to another shows as an
-/// answer that does not belong to its request.
+/// Up to 16 concurrent requests share an instance and its connection. A leak between them would show as a response to
+/// the wrong request.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_belongs_to_its_request() {
+async fn every_response_belongs_to_its_request() {
     needs_own_host!();
     let app = Setup::new().start().await;
-    // Every third is issued beforehand, which mixes valid, unknown and duplicate answers.
+    // Issue every third one beforehand for a mix of valid, unknown and duplicate responses.
     let mut issued = HashMap::new();
     for i in (0..240).step_by(3) {
         issued.insert(i, app.issue(&format!("mixed-{i}")).await.json());
@@ -64,9 +64,9 @@ async fn every_answer_belongs_to_its_request() {
         let ask = |path: &str, id: String, body| {
             let request = app.request(Method::POST, path).header("x-request-id", id.clone()).json(&body);
             async move {
-                let answer = app.send(request).await;
-                assert_eq!(answer.header("x-request-id"), Some(id.as_str()));
-                answer
+                let response = app.send(request).await;
+                assert_eq!(response.header("x-request-id"), Some(id.as_str()));
+                response
             }
         };
         let check = |hash| ask("/check", format!("check-{i}"), json!({ "credential_hash": hash }));
@@ -87,7 +87,7 @@ async fn every_answer_belongs_to_its_request() {
     });
     stream::iter(requests).buffer_unordered(burst()).collect::<()>().await;
 
-    // Each verdict has one audit row, with its request's id, hash and status.
+    // Each verdict has one audit row, with the id, hash and status of its request.
     let database = app.database("verification");
     let mut statement =
         database.prepare("SELECT request_id, credential_hash, status FROM verifications").unwrap();
@@ -110,7 +110,7 @@ async fn every_answer_belongs_to_its_request() {
     }
 }
 
-/// The first requests, if many, start several instances at once. Each opens the database and migrates it.
+/// Many first requests start several instances at once, and each of them opens and migrates the database.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_on_empty_databases_succeeds() {
     needs_own_host!();
@@ -120,11 +120,11 @@ async fn a_burst_on_empty_databases_succeeds() {
         let issues = join_all((0..each).map(|i| async move { app.issue(&format!("burst-{i}")).await }));
         let verdicts = join_all((0..each).map(|i| async move { app.verify(&format!("other-{i}")).await }));
         let (issues, verdicts) = tokio::join!(issues, verdicts);
-        for answer in issues {
-            assert_eq!(answer.status, 201, "{}\n{}", answer.text(), app.log());
+        for response in issues {
+            assert_eq!(response.status, 201, "{}\n{}", response.text(), app.log());
         }
-        for answer in verdicts {
-            assert_eq!(answer.status, 200, "{}\n{}", answer.text(), app.log());
+        for response in verdicts {
+            assert_eq!(response.status, 200, "{}\n{}", response.text(), app.log());
         }
         assert_eq!(app.count("issuance", "credentials"), each);
         assert_eq!(app.count("verification", "verifications"), each);
@@ -135,11 +135,11 @@ async fn a_burst_on_empty_databases_succeeds() {
     }
 }
 
-/// One instance creates the database, and the others see at once that it is there.
+/// One instance creates the database, and the others notice at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_burst_waits_little_longer_than_the_next_one() {
     needs_own_host!();
-    /// How long the slowest of a burst waits.
+    /// The time of the slowest request in a burst.
     async fn slowest(app: &TestApp, round: usize) -> Duration {
         let waits = join_all((0..burst()).map(|i| async move {
             let started = Instant::now();
@@ -154,18 +154,18 @@ async fn the_first_burst_waits_little_longer_than_the_next_one() {
         let app = Setup::new().without_validation().start().await;
         waits.push((slowest(&app, 0).await, slowest(&app, 1).await));
     }
-    // On a busy machine one of them may meet with something else.
+    // On a busy machine one round may be slow for other reasons.
     let within = |(first, next): &&(Duration, Duration)| *first < 3 * *next + Duration::from_millis(300);
     assert!(waits.iter().filter(within).count() >= 2, "{waits:?}");
 }
 
-/// Concurrent requests share a statement: where the database refuses one row, others may fail with it, but what is
-/// confirmed is there, and nothing else.
+/// Concurrent requests share a statement. If the database refuses one row, others may fail with it, but exactly those
+/// that were confirmed are stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_the_database_refuses_confirms_nothing() {
     needs_own_host!();
     let app = Setup::new().start().await;
-    // The first requests create the tables.
+    // Create the tables.
     app.issue("first").await;
     app.verify("first").await;
     let refuse = |table: &str, column: &str| {

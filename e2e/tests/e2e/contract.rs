@@ -1,7 +1,7 @@
 //! `openapi.yaml` and the services agree.
 //!
-//! Here paths and methods are compared, the document's examples are sent, and Schemathesis generates requests. Besides,
-//! [`TestApp::send`] validates the answers that all tests get.
+//! The tests here compare paths and methods, send the document's examples and run Schemathesis. In addition,
+//! [`TestApp::send`] validates the responses in all tests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use e2e::{
-    ADMIN_TOKEN, Answer, ISSUER_TOKEN, METRICS_TOKEN, Setup, TestApp, needs_own_host,
+    ADMIN_TOKEN, ISSUER_TOKEN, METRICS_TOKEN, Response, Setup, TestApp, needs_own_host,
     openapi::{assert_valid, document, members},
     read, tools,
     values::assert_similar,
@@ -22,10 +22,10 @@ use serde_json::{Value, json};
 
 use crate::limit::at_least;
 
-/// The secret with which the hashes in the document were made.
+/// The secret behind the hashes in the document.
 const EXAMPLE_SECRET: &str = "the example secret of openapi.yaml";
 
-/// The paths with their operations.
+/// The document's paths with their operations.
 fn paths() -> impl Iterator<Item = (&'static String, &'static Value)> {
     members(&document()["paths"]).iter()
 }
@@ -58,8 +58,10 @@ fn manifest_routers_and_document_have_the_same_paths() {
     for file in ["issuance/src/routes.rs", "verification/src/routes.rs"] {
         let code = read(file);
         routed.extend(between(code.split("#[cfg(test)]").next().unwrap(), ".route(\""));
+        let health = code.split("HEALTH_PATHS").nth(1).unwrap().split(';').next().unwrap();
+        routed.extend(health.split('"').skip(1).step_by(2).map(str::to_owned));
     }
-    // The routes of the page are files. These two are requested in `each_path_allows_exactly_the_documented_methods`.
+    // The page's routes are files. `each_path_allows_exactly_the_documented_methods` requests these two.
     routed.extend(documented.iter().filter(|path| ["/", "/openapi.yaml"].contains(&path.as_str())).cloned());
     assert_eq!(documented, routed);
 }
@@ -73,18 +75,18 @@ async fn each_path_allows_exactly_the_documented_methods() {
         if documented.contains("GET") {
             documented.insert("HEAD".to_owned());
         }
-        let answer = app.send(app.request(Method::DELETE, path)).await;
-        answer.assert_problem(405, "method-not-allowed");
-        let allowed: BTreeSet<_> = answer.header("allow").unwrap().split(',').map(str::to_owned).collect();
+        let response = app.send(app.request(Method::DELETE, path)).await;
+        response.assert_problem(405, "method-not-allowed");
+        let allowed: BTreeSet<_> = response.header("allow").unwrap().split(',').map(str::to_owned).collect();
         assert_eq!(allowed, documented, "{path}");
         for method in documented {
-            let answer = app.send(app.request(method.parse().unwrap(), path)).await;
-            assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.status);
+            let response = app.send(app.request(method.parse().unwrap(), path)).await;
+            assert!(![404, 405].contains(&response.status), "{method} {path}: {}", response.status);
         }
     }
 }
 
-/// Collects the objects that have examples, at any depth, with their places.
+/// Collects the objects with examples, at any depth, and their places.
 fn with_examples(value: &'static Value, place: &str, found: &mut Vec<(String, &'static Value)>) {
     if value.get("schema").is_some() && value.get("examples").is_some() {
         found.push((place.to_owned(), value));
@@ -112,24 +114,24 @@ fn each_example_matches_its_schema() {
     }
 }
 
-/// The example answers of the document.
+/// The document's example responses.
 struct Examples {
-    /// By operation, or by the name of a shared response: the status and the body.
-    answers: BTreeMap<String, (u64, &'static Value)>,
-    /// Those that no answer has matched yet.
+    /// Status and body, keyed by operation or shared response and the name of the example.
+    responses: BTreeMap<String, (u64, &'static Value)>,
+    /// Examples that no response has matched yet.
     unseen: BTreeSet<String>,
 }
 
 impl Examples {
     fn new() -> Self {
-        let mut answers = BTreeMap::new();
+        let mut responses = BTreeMap::new();
         let mut add = |owner: &str, status: Option<u64>, response: &'static Value| {
             for media in members(&response["content"]).values() {
                 for (name, example) in members(&media["examples"]) {
                     let example = &example["value"];
                     let status = status.or_else(|| example["status"].as_u64());
                     let health = if example["status"] == "healthy" { 200 } else { 503 };
-                    answers.insert(format!("{owner}/{name}"), (status.unwrap_or(health), example));
+                    responses.insert(format!("{owner}/{name}"), (status.unwrap_or(health), example));
                 }
             }
         };
@@ -143,17 +145,17 @@ impl Examples {
         for (name, response) in members(&document()["components"]["responses"]) {
             add(name, None, response);
         }
-        let unseen = answers.keys().cloned().collect();
-        Self { answers, unseen }
+        let unseen = responses.keys().cloned().collect();
+        Self { responses, unseen }
     }
 
-    /// Asserts that the answer is the one in this example.
-    fn expect(&mut self, example: &str, answer: &Answer) {
-        let (status, expected) = self.answers[example];
-        assert_eq!(u64::from(answer.status), status, "{example}: {}", answer.text());
-        let actual = answer.json();
+    /// Asserts that the response is this example.
+    fn expect(&mut self, example: &str, response: &Response) {
+        let (status, expected) = self.responses[example];
+        assert_eq!(u64::from(response.status), status, "{example}: {}", response.text());
+        let actual = response.json();
         assert_similar(expected, &actual, example);
-        // Only the hash of a generated credential differs between runs.
+        // A generated credential has another hash each time.
         if !example.ends_with("/generated") {
             assert_eq!(expected["credential_hash"], actual["credential_hash"], "{example}");
             assert_eq!(expected["key_id"], actual["key_id"], "{example}");
@@ -161,13 +163,13 @@ impl Examples {
         self.unseen.remove(example);
     }
 
-    /// Sends these examples of a request, and asserts that the answers are the examples of the same names.
+    /// Sends these example requests and compares the responses with the examples of the same names.
     async fn ask(&mut self, app: &TestApp, path: &str, names: &[&str]) {
         let operation = &document()["paths"][path]["post"];
         for name in names {
             let example = &operation["requestBody"]["content"]["application/json"]["examples"][name]["value"];
-            let answer = app.send(app.admin(Method::POST, path).json(example)).await;
-            self.expect(&format!("{}/{name}", operation["operationId"].as_str().unwrap()), &answer);
+            let response = app.send(app.admin(Method::POST, path).json(example)).await;
+            self.expect(&format!("{}/{name}", operation["operationId"].as_str().unwrap()), &response);
         }
     }
 }
@@ -181,7 +183,7 @@ async fn the_service_answers_as_in_the_examples() {
     let stalled = app.post_raw("/issue", Body::wrap_stream(silent));
     let (stalled, ()) = tokio::join!(stalled, expect_other_examples(&app, &mut examples));
     examples.expect("RequestTimeout/stalled", &stalled);
-    assert!(examples.unseen.is_empty(), "no answer matched {:?}", examples.unseen);
+    assert!(examples.unseen.is_empty(), "no response matched {:?}", examples.unseen);
 }
 
 async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
@@ -189,14 +191,14 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     examples.ask(app, "/check", &["one", "withExpiryAndMetadata", "unknown", "several"]).await;
     examples.ask(app, "/verify", &["valid", "withExpiryAndMetadata", "notFound"]).await;
     examples.ask(app, "/verify/batch", &["several"]).await;
-    let given = &examples.answers["issueCredential/given"].1["credential_hash"];
+    let given = &examples.responses["issueCredential/given"].1["credential_hash"];
     let hashes = json!({ "credential_hashes": [given, 5] });
     examples.expect("checkCredential/partlyWrong", &app.post("/check", &hashes).await);
     let credentials = json!({ "credentials": ["badge-0042", ""] });
     examples.expect("verifyCredentials/partlyWrong", &app.post("/verify/batch", &credentials).await);
 
     examples.ask(app, "/revoke", &["byCredential", "byHash"]).await;
-    // Instead of waiting for a minute.
+    // Avoids waiting for a minute.
     let expire = "UPDATE credentials SET expires_at = issued_at + 1 WHERE expires_at = issued_at + 60000";
     assert_eq!(app.database("issuance").execute(expire, []).unwrap(), 1);
     examples.ask(app, "/verify", &["revoked", "expired"]).await;
@@ -205,8 +207,8 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     for (service, example) in
         [("issuance", "getIssuanceStatistics"), ("verification", "getVerificationStatistics")]
     {
-        let answer = app.admin_get(&format!("/statistics/{service}?by=day")).await;
-        examples.expect(&format!("{example}/byDay"), &answer);
+        let response = app.admin_get(&format!("/statistics/{service}?by=day")).await;
+        examples.expect(&format!("{example}/byDay"), &response);
     }
     examples.ask(app, "/issue/batch", &["several"]).await;
     let credentials = json!({ "credentials": [{ "credential": "badge-0042" }, {}] });
@@ -254,9 +256,9 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
 
 #[tokio::test]
 async fn schemathesis_finds_no_failure() {
-    /// The same seed generates much the same requests.
+    /// The same seed generates similar requests.
     const SEED: &str = "1";
-    /// The number of requests of each kind per operation.
+    /// Requests of each kind for each operation.
     const MAX_EXAMPLES: &str = "60";
 
     needs_own_host!();
@@ -268,14 +270,14 @@ async fn schemathesis_finds_no_failure() {
     let app = Setup::new()
         .variable("issuer_token", ISSUER_TOKEN)
         .variable("metrics_token", METRICS_TOKEN)
-        // It makes more guesses than a client may.
+        // Schemathesis guesses more often than a client may.
         .variable("verify_failures_per_minute", "0")
         .start()
         .await;
     let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
     let mut command = Command::new(schemathesis);
     command
-        // It writes files into its folder.
+        // Schemathesis writes files into its working directory.
         .current_dir(app.folder())
         .env("PYTHONPATH", workspace())
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -293,10 +295,10 @@ async fn schemathesis_finds_no_failure() {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{errors}");
-    // It tested everything.
+    // Every operation was tested.
     let operations: usize = paths().map(|(_, item)| members(item).len()).sum();
     assert!(text.contains(&format!("Tested: {operations}\n")), "{text}");
-    // With those of hooks.py.
+    // Including the checks and links in hooks.py.
     assert!(text.contains(" selected / 15 total"), "{text}");
     assert!(!app.log().contains("panicked"), "{}", app.log());
 }

@@ -1,4 +1,4 @@
-//! GET /statistics/… and GET /metrics/…: what the services count.
+//! GET /statistics/… and GET /metrics/….
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Asserts that the counts of a service are those of its rows.
+/// Asserts that a service's counts match its rows.
 pub(crate) fn assert_counted(app: &TestApp, service: &str) {
     let rows = match service {
         "issuance" => {
@@ -29,16 +29,16 @@ pub(crate) fn assert_counted(app: &TestApp, service: &str) {
     assert_eq!(read(counts), read(rows), "{service}");
 }
 
-/// Sets what is counted in an hour.
+/// Sets the count of an hour.
 fn count(app: &TestApp, service: &str, hour: &str, kind: &str, number: i64) {
     let sql = "INSERT INTO counts VALUES (unixepoch(?) * 1000, ?, ?)";
     app.database(service).execute(sql, (hour, kind, number)).unwrap();
 }
 
 async fn statistics(app: &TestApp, service: &str, query: &str) -> Value {
-    let answer = app.admin_get(&format!("/statistics/{service}?{query}")).await;
-    assert_eq!(answer.status, 200, "{query}: {}", answer.text());
-    answer.json()
+    let response = app.admin_get(&format!("/statistics/{service}?{query}")).await;
+    assert_eq!(response.status, 200, "{query}: {}", response.text());
+    response.json()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn counts_are_those_of_the_rows_after_races() {
     join_all((0..60).map(|i| {
         let app = &app;
         async move {
-            // Each twice, of which one is a duplicate.
+            // Each name twice, so that half of the requests are duplicates.
             let name = format!("raced {}", i / 2);
             app.issue(&name).await;
             app.verify(&name).await;
@@ -69,7 +69,7 @@ async fn counts_are_those_of_the_rows_after_races() {
 }
 
 #[tokio::test]
-async fn statistics_are_by_hour_or_day_of_a_range() {
+async fn statistics_cover_a_range_by_hour_or_day() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.get("/health/verification").await;
@@ -109,19 +109,19 @@ async fn statistics_are_by_hour_or_day_of_a_range() {
 }
 
 #[tokio::test]
-async fn without_a_range_statistics_are_of_the_last_day_or_month() {
+async fn without_a_range_statistics_cover_the_last_day_or_month() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("a").await;
     for (query, hours) in [("", 24), ("by=day", 30 * 24)] {
-        let answer = statistics(&app, "issuance", query).await;
-        assert_eq!(answer["totals"], json!({ "issued": 1, "revoked": 0 }));
+        let response = statistics(&app, "issuance", query).await;
+        assert_eq!(response["totals"], json!({ "issued": 1, "revoked": 0 }));
         let sql = format!(
             "SELECT unixepoch('{}') - unixepoch('{}')",
-            answer["until"].as_str().unwrap(),
-            answer["since"].as_str().unwrap()
+            response["until"].as_str().unwrap(),
+            response["since"].as_str().unwrap()
         );
-        assert_eq!(app.query::<i64>("issuance", &sql), hours * 3600, "{answer}");
+        assert_eq!(app.query::<i64>("issuance", &sql), hours * 3600, "{response}");
     }
 }
 
@@ -137,9 +137,9 @@ async fn a_range_has_an_order_and_a_length() {
         ("by=week", "query.by"),
         ("limit=1", "query.limit"),
     ] {
-        let answer = app.admin_get(&format!("/statistics/issuance?{query}")).await;
-        answer.assert_problem(400, "invalid-request");
-        assert_eq!(answer.json()["errors"][0]["location"], location, "{query}");
+        let response = app.admin_get(&format!("/statistics/issuance?{query}")).await;
+        response.assert_problem(400, "invalid-request");
+        assert_eq!(response.json()["errors"][0]["location"], location, "{query}");
     }
 }
 
@@ -152,8 +152,8 @@ async fn statistics_are_for_admins_and_metrics_also_for_monitors() {
             let path = format!("/{path}/{service}");
             assert_eq!(app.get(&path).await.status, nobody);
             for (token, status) in [(ADMIN_TOKEN, admin), (METRICS_TOKEN, monitor)] {
-                let answer = app.send(app.request(Method::GET, &path).bearer_auth(token)).await;
-                assert_eq!(answer.status, status, "{path} {token}");
+                let response = app.send(app.request(Method::GET, &path).bearer_auth(token)).await;
+                assert_eq!(response.status, status, "{path} {token}");
             }
         }
     }
@@ -162,7 +162,7 @@ async fn statistics_are_for_admins_and_metrics_also_for_monitors() {
     open.get("/statistics/verification").await.assert_problem(403, "forbidden");
 }
 
-/// The samples of a text in Prometheus's format.
+/// The samples in Prometheus's text format.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap());
     lines.map(|(series, value)| (series.to_owned(), value.parse().unwrap())).collect()

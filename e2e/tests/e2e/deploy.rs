@@ -1,4 +1,4 @@
-//! The files in `deploy/` agree with the project and with each other, and the programs that they are for accept them.
+//! The files in `deploy/` agree with the project and with each other, and the programs they are for accept them.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
@@ -21,7 +21,7 @@ fn yaml(file: &str) -> Vec<Value> {
 const KUBERNETES: [&str; 5] =
     ["app.yaml", "autoscaler.yaml", "databases.yaml", "executors.yaml", "network-policy.yaml"];
 
-/// What `deploy/kubernetes` makes, of one kind.
+/// The resources of one kind in `deploy/kubernetes`.
 fn kubernetes(kind: &str) -> Vec<Value> {
     let all = KUBERNETES.iter().flat_map(|file| yaml(&format!("kubernetes/{file}")));
     let found: Vec<_> = all.filter(|resource| resource["kind"] == kind).collect();
@@ -34,23 +34,23 @@ fn spin_app() -> Value {
 }
 
 fn list(value: &Value) -> &Vec<Value> {
-    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+    value.as_array().unwrap_or_else(|| panic!("{value} is not a list"))
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no string"))
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a string"))
 }
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect()
 }
 
-/// What stands before `end` after each `start`.
+/// The text between each `start` and the next `end`.
 fn between<'a>(text: &'a str, start: &str, end: char) -> BTreeSet<&'a str> {
     text.split(start).skip(1).map(|rest| rest.split(end).next().unwrap().trim()).collect()
 }
 
-/// The only text between these.
+/// The same, if there is exactly one.
 #[track_caller]
 fn one<'a>(text: &'a str, start: &str, end: char) -> &'a str {
     let found: Vec<_> = between(text, start, end).into_iter().collect();
@@ -66,7 +66,7 @@ fn variables() -> Table {
     variables
 }
 
-/// What a variable is called in the environment.
+/// The name of a variable in the environment.
 fn in_environment(variable: &str) -> String {
     format!("SPIN_VARIABLE_{}", variable.to_ascii_uppercase())
 }
@@ -79,7 +79,7 @@ fn labels() -> BTreeSet<String> {
     labels.into_iter().map(str::to_owned).collect()
 }
 
-/// All files in `deploy/` and the document about them, with their names.
+/// All files in `deploy/` and docs/deploy.md, with their names.
 fn texts() -> Vec<(String, String)> {
     let mut files = vec!["docs/deploy.md".to_owned()];
     let mut folders = vec!["deploy".to_owned()];
@@ -93,7 +93,7 @@ fn texts() -> Vec<(String, String)> {
     files.into_iter().map(|file| (file.clone(), read(&file))).collect()
 }
 
-/// Runs a program, which must succeed, and returns what it printed.
+/// Runs a program, which must succeed, and returns its output.
 #[track_caller]
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: a folder to carry elsewhere.
+//! `cargo xtask dist`, which writes a folder that runs without Rust.
 
 use std::{
     env, fs, io,
@@ -11,16 +11,16 @@ use std::{
 use e2e::{Databases, Setup, databases, libsql::Servers, needs_own_host, wasi, workspace};
 use wasmparser::{Parser, Payload};
 
-/// What `cargo xtask dist` wrote.
+/// The output of `cargo xtask dist`.
 struct Dist {
     folder: PathBuf,
-    /// The name of the folder, and of the archive without its extension.
+    /// The name of the folder and of the archive without its extension.
     name: String,
     checksum: String,
 }
 
 impl Dist {
-    /// Runs the command on the sources in this folder, with the crates of this Cargo home.
+    /// Runs the command on the sources in this folder, with the crates in this Cargo home.
     fn build(sources: &Path, cargo_home: &Path) -> Self {
         let database = if over_http() { "libsql-http" } else { "spin" };
         let output = Command::new(env!("CARGO"))
@@ -38,7 +38,7 @@ impl Dist {
     }
 }
 
-/// Whether the folder is for hosts without SQLite.
+/// Whether the build under test is for hosts without SQLite.
 fn over_http() -> bool {
     databases() == Databases::LibsqlHttp
 }
@@ -64,13 +64,12 @@ fn cargo_home() -> PathBuf {
     env::var_os("CARGO_HOME").map_or_else(|| env::home_dir().unwrap().join(".cargo"), PathBuf::from)
 }
 
-/// Runs a command in a folder.
 fn run(folder: &Path, program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The sources under another path, as if cloned there, and the Cargo home under another.
+/// Copies the sources and the Cargo home to other paths.
 fn elsewhere() -> io::Result<(PathBuf, PathBuf)> {
     let sources = Path::new(env!("CARGO_TARGET_TMPDIR")).join("elsewhere");
     let cargo_home = sources.with_file_name("another-cargo-home");
@@ -92,7 +91,7 @@ fn elsewhere() -> io::Result<(PathBuf, PathBuf)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dist_folder_has_all_a_host_needs_and_the_same_bytes_wherever_it_is_built() {
+async fn a_dist_folder_has_everything_a_host_needs_and_the_same_bytes_wherever_it_is_built() {
     needs_own_host!();
     let here = Dist::build(workspace(), &cargo_home());
 
@@ -120,7 +119,7 @@ async fn a_dist_folder_has_all_a_host_needs_and_the_same_bytes_wherever_it_is_bu
         let wasm = fs::read(moved.path().join(format!("{component}.wasm"))).unwrap();
         let imports = imports(&wasm);
         assert!(imports.iter().any(|import| import.contains("variables")), "{imports:?}");
-        // A host without SQLite refuses a component that imports it.
+        // Hosts without SQLite refuse components that import it.
         assert_eq!(imports.iter().any(|import| import.contains("sqlite")), !over_http(), "{imports:?}");
     }
     let manifest = fs::read_to_string(moved.path().join("spin.toml")).unwrap();
@@ -135,7 +134,7 @@ async fn a_dist_folder_has_all_a_host_needs_and_the_same_bytes_wherever_it_is_bu
     assert_eq!(app.verify("a").await.json()["status"], "valid");
     assert_eq!(app.get("/").await.status, 200);
 
-    // The other folder is built in the same way.
+    // The builds for libSQL over HTTP are made in the same way.
     if over_http() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Lists that stand in a document and in the code are the same.
+//! Lists in the documents match the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +16,19 @@ fn names<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Names {
     names.into_iter().map(Into::into).collect()
 }
 
-/// What is between backticks.
+/// The text between each pair of backticks.
 fn ticked(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The text between two others, which must be there.
+/// The text between two others, which must occur.
 #[track_caller]
 fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     let found = text.split_once(before).and_then(|(_, rest)| rest.split_once(after));
     found.unwrap_or_else(|| panic!("there is no {before:?} with a {after:?} after it")).0
 }
 
-/// The cells of the table whose header begins with this.
+/// The cells of the table whose header begins like this.
 #[track_caller]
 fn table<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     let (_, below) = text.split_once(&format!("\n| {header}")).unwrap();
@@ -36,7 +36,7 @@ fn table<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
 }
 
-/// The variants of an enum, as clap names them.
+/// The variants of an enum, as clap spells them.
 fn variants(code: &str, name: &str) -> Names {
     let body = between(code, &format!("enum {name} {{\n"), "\n}");
     let variants = body.lines().filter_map(|line| line.strip_prefix("    "));
@@ -55,7 +55,7 @@ fn kebab_case(camel_case: &str) -> String {
     kebab_case
 }
 
-/// The operations of the document, but for the page's.
+/// The operations in openapi.yaml, without those of the page.
 fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
     let paths = members(&document()["paths"]).iter();
     let operations = paths.flat_map(|(path, item)| {
@@ -71,7 +71,7 @@ fn readme_has_the_routes_and_who_may_use_them() {
         "verifierToken" => "verifiers",
         "adminToken" => "admins",
         "metricsToken" => "monitors",
-        other => panic!("who has a token of the kind {other}?"),
+        other => panic!("unknown kind of token: {other}"),
     };
     let access = |operation: &Value| {
         let ways = operation["security"].as_array().unwrap();
@@ -114,7 +114,7 @@ fn readme_has_the_routes_of_each_component() {
     for trigger in manifest.split("[[trigger.http]]\n").skip(1) {
         triggers.push((between(trigger, "route = \"", "\""), between(trigger, "component = \"", "\"")));
     }
-    // An exact route wins, then the longest.
+    // Exact routes win, then the longest prefix.
     triggers.sort_by_key(|(route, _)| (route.ends_with("..."), usize::MAX - route.len()));
     let component = |path: &str| {
         let matches = |route: &str| match route.strip_suffix("...") {
@@ -145,7 +145,7 @@ fn readme_has_the_variables_and_no_others() {
     );
 }
 
-/// The kinds of problems in a value of `openapi.yaml`, each with its status.
+/// The kinds of problems below a value of `openapi.yaml`, each with its status.
 fn collect_problems(value: &Value, found: &mut Names) {
     let properties = &value["properties"];
     if let Some(status) = properties["status"]["const"].as_u64() {
@@ -229,8 +229,8 @@ fn readme_has_the_folders_of_the_crates() {
 async fn docs_web_md_and_openapi_yaml_have_the_headers_that_pages_may_read() {
     let app = TestApp::any().await;
     let request = app.request(Method::GET, "/verifications").header("origin", "https://page.example");
-    let answer = app.send(request).await;
-    let exposed = answer.header("access-control-expose-headers").unwrap().split(',');
+    let response = app.send(request).await;
+    let exposed = response.header("access-control-expose-headers").unwrap().split(',');
     let exposed = names(exposed.map(|name| name.trim().to_ascii_lowercase()));
     let (web, api) = (read("docs/web.md"), read("openapi.yaml"));
     for listed in [
@@ -243,7 +243,7 @@ async fn docs_web_md_and_openapi_yaml_have_the_headers_that_pages_may_read() {
 
 #[tokio::test]
 async fn docs_web_md_has_the_headers_that_a_static_host_should_send() {
-    /// What is about the file, the request or the connection.
+    /// Headers that belong to the file, the request or the connection.
     const OTHERS: [&str; 12] = [
         "access-control-allow-origin",
         "access-control-expose-headers",
@@ -282,8 +282,8 @@ async fn operations_md_and_openapi_yaml_have_the_columns_of_each_export() {
     let section = between(&operations, "\n## Export\n", "\n## ");
     for (list, next) in [("verifications", "credentials:"), ("credentials", "(JSON)")] {
         let request = app.admin(Method::GET, &format!("/{list}?limit=1")).header("accept", "text/csv");
-        let answer = app.send(request).await;
-        let header = answer.text();
+        let response = app.send(request).await;
+        let header = response.text();
         let columns: Vec<_> =
             header.lines().next().unwrap().split(',').map(|name| name.trim_matches('"')).collect();
         let listed = between(section, &format!("* {list}:"), next);

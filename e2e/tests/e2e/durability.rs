@@ -1,4 +1,4 @@
-//! Answered requests survive a kill of the host.
+//! Confirmed requests survive killing the host.
 
 use std::{
     sync::{
@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 
 use crate::counts::assert_counted;
 
-/// Enough to share commits.
+/// Enough for requests to share commits.
 const WRITERS: usize = 48;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answered_request_survives_a_kill() {
     needs_own_host!();
     let mut app = Setup::new().start().await;
-    // The databases have their tables before the first kill.
+    // Create the tables before the first kill.
     assert_eq!(app.get("/health/verification").await.status, 200);
     let mut answered_issues: Vec<Value> = Vec::new();
     let mut answered_verdicts: Vec<Value> = Vec::new();
@@ -33,9 +33,12 @@ async fn every_answered_request_survives_a_kill() {
             let (app, issues, verdicts, killed) = (&app, &issues, &verdicts, &killed);
             async move {
                 let send = async |path, body: &Value| {
-                    let answer = app.try_send(app.request(Method::POST, path).json(body)).await;
-                    assert!(answer.is_ok() || killed.load(Ordering::SeqCst), "{path} failed before the kill");
-                    answer.ok()
+                    let response = app.try_send(app.request(Method::POST, path).json(body)).await;
+                    assert!(
+                        response.is_ok() || killed.load(Ordering::SeqCst),
+                        "{path} failed before the kill"
+                    );
+                    response.ok()
                 };
                 for i in 0.. {
                     let body = json!({ "credential": format!("durable-{round}-{writer}-{i}") });
@@ -43,7 +46,7 @@ async fn every_answered_request_survives_a_kill() {
                     assert_eq!(issued.status, 201, "{}", issued.text());
                     issues.lock().unwrap().push(issued.json());
                     let Some(verified) = send("/verify", &body).await else { break };
-                    // A dying host may still answer, although its chained calls fail.
+                    // A dying host may still respond, although its chained calls fail.
                     if verified.status != 200 && killed.load(Ordering::SeqCst) {
                         break;
                     }
@@ -52,7 +55,7 @@ async fn every_answered_request_survives_a_kill() {
                 }
             }
         }));
-        // While all of them write, whatever the machine's speed.
+        // Kill while all of them are writing, however fast the machine is.
         let killer = async {
             while verdicts.lock().unwrap().len() < 2 * WRITERS {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,15 +1,18 @@
-//! GET /credentials and GET /verifications in the formats that files are made of.
+//! GET /credentials and GET /verifications as CSV and NDJSON.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, slice, time::Duration};
 
-use e2e::{Answer, Setup, TestApp, needs_own_host};
+use e2e::{Response, Setup, TestApp, needs_own_host};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 pub(crate) const CSV: &str = "text/csv";
 const NDJSON: &str = "application/x-ndjson";
+const JSON: &str = "application/json";
+const FORMATS: [&str; 3] = [JSON, CSV, NDJSON];
 
-/// The lists with their columns.
+/// The lists and their columns.
 const LISTS: [(&str, &[&str]); 2] = [
     (
         "credentials",
@@ -40,20 +43,20 @@ const LISTS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-pub(crate) async fn get(app: &TestApp, path: &str, accept: &str) -> Answer {
-    let answer = app.send(app.admin(Method::GET, path).header("accept", accept)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+pub(crate) async fn get(app: &TestApp, path: &str, accept: &str) -> Response {
+    let response = app.send(app.admin(Method::GET, path).header("accept", accept)).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    response
 }
 
 /// The path of the next page.
-fn next(answer: &Answer) -> Option<String> {
-    let link = answer.header("link")?;
+fn next(response: &Response) -> Option<String> {
+    let link = response.header("link")?;
     Some(format!("/{}", link.strip_prefix('<').unwrap().strip_suffix(r#">; rel="next""#).unwrap()))
 }
 
-/// All pages from this one on.
-async fn pages(app: &TestApp, path: &str, accept: &str) -> Vec<Answer> {
+/// This page and all that follow it.
+async fn pages(app: &TestApp, path: &str, accept: &str) -> Vec<Response> {
     let mut pages = vec![get(app, path, accept).await];
     while let Some(path) = next(pages.last().unwrap()) {
         pages.push(get(app, &path, accept).await);
@@ -61,22 +64,35 @@ async fn pages(app: &TestApp, path: &str, accept: &str) -> Vec<Answer> {
     pages
 }
 
-fn whole(pages: &[Answer]) -> String {
-    pages.iter().map(Answer::text).collect()
+/// The rows of pages in this format.
+fn rows(pages: &[Response], accept: &str) -> Vec<Value> {
+    match accept {
+        CSV => items(&whole(pages)),
+        NDJSON => lines(&whole(pages)),
+        _ => {
+            let array =
+                |page: &Response| page.json().as_object()?.values().find_map(Value::as_array).cloned();
+            pages.iter().flat_map(|page| array(page).unwrap()).collect()
+        }
+    }
+}
+
+fn whole(pages: &[Response]) -> String {
+    pages.iter().map(Response::text).collect()
 }
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The records of a CSV file, of which the first has the names of the columns.
+/// The records of a CSV file. The first has the column names.
 fn records(file: &str) -> Vec<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(file.as_bytes());
     let record = |record: csv::StringRecord| record.iter().map(str::to_owned).collect();
     reader.records().map(|result| record(result.unwrap())).collect()
 }
 
-/// The items of a CSV file as in the JSON list, but without any apostrophes.
+/// The rows of a CSV file as the JSON list would have them, but without apostrophes.
 pub(crate) fn items(file: &str) -> Vec<Value> {
     let mut records = records(file).into_iter();
     let names = records.next().unwrap();
@@ -91,7 +107,7 @@ pub(crate) fn items(file: &str) -> Vec<Value> {
     records.map(item).collect()
 }
 
-/// Issues nine credentials, of which some expire, some are revoked and some have metadata, and verifies them.
+/// Issues nine credentials, some of them with expiry, metadata or a revocation, and verifies them.
 pub(crate) async fn filled() -> TestApp {
     let app = Setup::new().variable("worker_id", "=1+1").variable("audit_client_address", "true");
     let app = app.start().await;
@@ -138,10 +154,8 @@ async fn all_formats_have_the_same_rows_in_pages_that_make_one_file() {
             assert_eq!((ndjson.len(), lines(&whole(&ndjson))), (count, expected.clone()), "{path}");
             assert!(ndjson.iter().all(|page| page.header("content-type") == Some(NDJSON)));
             assert!(ndjson.iter().all(|page| page.text().ends_with("}\n")));
-            let json = pages(&app, &path, "application/json").await;
-            let rows: Vec<_> =
-                json.iter().flat_map(|page| page.json()[list].as_array().unwrap().clone()).collect();
-            assert_eq!((json.len(), rows), (count, expected.clone()), "{path}");
+            let json = pages(&app, &path, JSON).await;
+            assert_eq!((json.len(), rows(&json, JSON)), (count, expected.clone()), "{path}");
         }
     }
 }
@@ -167,27 +181,27 @@ async fn a_link_keeps_the_filters_and_its_cursor_works_with_any_format_and_limit
 async fn the_format_is_the_one_that_the_client_prefers_and_json_by_default() {
     let app = TestApp::any().await;
     for (accept, format) in [
-        ("*/*", "application/json"),
-        ("text/html, */*;q=0.8", "application/json"),
-        ("image/png", "application/json"),
+        ("*/*", JSON),
+        ("text/html, */*;q=0.8", JSON),
+        ("image/png", JSON),
         ("text/*", CSV),
         ("text/csv; charset=utf-8", CSV),
         ("application/json;q=0.5, text/csv;q=0.9, application/x-ndjson", NDJSON),
         ("application/x-ndjson;q=0.1, */*;q=0", NDJSON),
     ] {
         for (list, _) in LISTS {
-            let answer = get(&app, &format!("/{list}"), accept).await;
-            let content_type = answer.header("content-type").unwrap();
+            let response = get(&app, &format!("/{list}"), accept).await;
+            let content_type = response.header("content-type").unwrap();
             assert_eq!(content_type.split(';').next(), Some(format), "{accept}");
             let vary =
-                answer.headers.get_all("vary").iter().flat_map(|value| value.to_str().unwrap().split(','));
-            assert!(vary.map(str::trim).any(|name| name == "accept"), "{:?}", answer.headers);
+                response.headers.get_all("vary").iter().flat_map(|value| value.to_str().unwrap().split(','));
+            assert!(vary.map(str::trim).any(|name| name == "accept"), "{:?}", response.headers);
         }
     }
 }
 
 #[tokio::test]
-async fn exporting_repeats_and_misses_no_row_while_rows_are_added() {
+async fn no_format_repeats_or_misses_a_row_while_rows_are_added() {
     needs_own_host!();
     let app = Setup::new().start().await;
     for i in 0..30 {
@@ -196,7 +210,7 @@ async fn exporting_repeats_and_misses_no_row_while_rows_are_added() {
     }
     for (path, id) in [("/credentials?limit=4", "credential_hash"), ("/verifications?limit=4", "id")] {
         let before = app.all_pages(path).await;
-        for accept in [CSV, NDJSON] {
+        for accept in FORMATS {
             let adding = async {
                 for i in 0..20 {
                     app.issue(&format!("{path}-{accept}-{i}")).await;
@@ -205,7 +219,7 @@ async fn exporting_repeats_and_misses_no_row_while_rows_are_added() {
             };
             let (pages, ()) = tokio::join!(pages(&app, path, accept), adding);
             assert!(pages.len() >= 8);
-            let rows = if accept == CSV { items(&whole(&pages)) } else { lines(&whole(&pages)) };
+            let rows = rows(&pages, accept);
             let seen: HashSet<_> = rows.iter().map(|row| row[id].as_str()).collect();
             assert_eq!(seen.len(), rows.len(), "a row is repeated");
             assert!(before.iter().all(|row| seen.contains(&row[id].as_str())), "a row is missing");
@@ -214,7 +228,7 @@ async fn exporting_repeats_and_misses_no_row_while_rows_are_added() {
 }
 
 #[tokio::test]
-async fn no_cell_of_a_csv_file_begins_a_formula() {
+async fn no_cell_of_a_csv_file_is_a_formula() {
     needs_own_host!();
     let app = filled().await;
     let credentials = get(&app, "/credentials", CSV).await.text();
@@ -223,7 +237,7 @@ async fn no_cell_of_a_csv_file_begins_a_formula() {
         let records = records(file);
         records[row][records[0].iter().position(|name| name == column).unwrap()].clone()
     };
-    // The first credential was revoked, and has metadata.
+    // The first credential was revoked and has metadata.
     assert_eq!(cell(&credentials, 9, "worker_id"), "'=1+1");
     assert_eq!(cell(&credentials, 9, "reason"), "'+1; '-1;'-2\n'@3, \"x\"");
     assert_eq!(
@@ -232,7 +246,7 @@ async fn no_cell_of_a_csv_file_begins_a_formula() {
     );
     assert_eq!(cell(&verifications, 9, "request_id"), "'-0");
     assert_eq!(cell(&verifications, 9, "verified_by"), "'=1+1");
-    // A spreadsheet that splits at other separators as well does not do so within quotes.
+    // All cells are quoted, so that no other separator splits them.
     for file in [credentials, verifications] {
         assert!(file.starts_with('"') && file.ends_with("\"\r\n"));
         assert_eq!(file.split("\"\r\n\"").count(), 10);
@@ -240,7 +254,7 @@ async fn no_cell_of_a_csv_file_begins_a_formula() {
 }
 
 #[tokio::test]
-async fn an_empty_list_is_an_empty_file_but_for_the_names_of_the_columns() {
+async fn an_empty_list_is_an_empty_file_except_for_the_column_names() {
     needs_own_host!();
     let app = Setup::new().start().await;
     for (list, columns) in LISTS {
@@ -250,10 +264,10 @@ async fn an_empty_list_is_an_empty_file_but_for_the_names_of_the_columns() {
         let ndjson = get(&app, &path, NDJSON).await;
         assert_eq!((ndjson.text().as_str(), ndjson.header("content-length")), ("", Some("0")));
         assert_eq!(ndjson.header("content-type"), Some(NDJSON));
-        let json = get(&app, &path, "application/json").await;
+        let json = get(&app, &path, JSON).await;
         assert_eq!(json.json(), json!({ list: [], "next_cursor": null }));
-        for answer in [csv, ndjson, json] {
-            assert_eq!(answer.header("link"), None);
+        for response in [csv, ndjson, json] {
+            assert_eq!(response.header("link"), None);
         }
     }
 }
@@ -273,16 +287,10 @@ async fn an_empty_page_of_a_scan_links_to_the_next_one() {
         )
         .unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    for accept in [CSV, NDJSON, "application/json"] {
+    for accept in FORMATS {
         let pages = pages(&app, "/credentials?status=expired", accept).await;
         assert_eq!(pages.len(), 3, "{accept}");
-        let rows = match accept {
-            CSV => items(&whole(&pages)),
-            NDJSON => lines(&whole(&pages)),
-            _ => {
-                pages.iter().flat_map(|page| page.json()["credentials"].as_array().unwrap().clone()).collect()
-            }
-        };
+        let rows = rows(&pages, accept);
         assert_eq!((rows.len(), &rows[0]["credential_hash"]), (1, &hash), "{accept}");
     }
 }
@@ -301,15 +309,13 @@ async fn a_page_of_1000_rows_has_room_for_the_longest_metadata_and_reasons() {
             ["w".repeat(128), "🦀".repeat(500), format!(r#"{{"a":"{}"}}"#, r#"\""#.repeat(2044))],
         )
         .unwrap();
-    let page = get(&app, "/credentials?limit=1000", "*/*").await;
-    let rows = page.json()["credentials"].as_array().unwrap().clone();
-    assert_eq!(rows.len(), 1000);
-    assert!(page.body.len() > 6_000_000);
-    for accept in [CSV, NDJSON] {
-        let page = get(&app, "/credentials?limit=1000", accept).await;
-        let text = page.text();
-        assert!((if accept == CSV { items(&text) } else { lines(&text) }) == rows, "{accept}");
-        assert!(next(&page).is_some());
+    let pages = join_all(FORMATS.map(|accept| get(&app, "/credentials?limit=1000", accept))).await;
+    let json = rows(&pages[..1], JSON);
+    assert_eq!(json.len(), 1000);
+    assert!(pages[0].body.len() > 6_000_000);
+    for (page, accept) in pages.iter().zip(FORMATS) {
+        assert!(rows(slice::from_ref(page), accept) == json, "{accept}");
+        assert!(next(page).is_some());
     }
 }
 
@@ -318,7 +324,7 @@ async fn head_has_the_headers_of_get() {
     needs_own_host!();
     let app = filled().await;
     for (list, _) in LISTS {
-        for accept in [CSV, NDJSON, "application/json"] {
+        for accept in FORMATS {
             let request = |method| app.admin(method, &format!("/{list}?limit=2")).header("accept", accept);
             let (get, head) = (app.send(request(Method::GET)).await, app.send(request(Method::HEAD)).await);
             assert_eq!((head.status, head.body.len()), (200, 0));
@@ -340,8 +346,8 @@ async fn errors_are_problem_documents_and_pages_of_any_origin_may_read_links() {
             app.send(stranger).await.assert_problem(401, "unauthorized");
         }
         let request = app.admin(Method::GET, &format!("/{list}")).header("origin", "https://app.example");
-        let answer = app.send(request).await;
-        let exposed = answer.header("access-control-expose-headers").unwrap();
+        let response = app.send(request).await;
+        let exposed = response.header("access-control-expose-headers").unwrap();
         assert!(exposed.split(',').any(|name| name == "link"), "{exposed}");
     }
 }

@@ -1,4 +1,4 @@
-//! Failures of issuance or a database: a 503, no verdict, no wrong state, and the reason only in the log.
+//! Failures of issuance or a database: a 503 without a verdict or a wrong state, and the reason only in the log.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use e2e::{
     Databases, Setup, TestApp, databases, free_address,
-    mock::{HASH, Mock, check_list as results, check_one as result, json_answer, key_id},
+    mock::{HASH, Mock, check_list as results, check_one as result, json_response, key_id},
     needs_files, needs_own_host,
 };
 use futures_util::future::join_all;
@@ -20,10 +20,10 @@ async fn verification_with(issuance_url: &str) -> TestApp {
 }
 
 async fn assert_no_verdict(app: &TestApp, logged: &str) {
-    let answer = app.verify("anything").await;
-    answer.assert_problem(503, "unavailable");
+    let response = app.verify("anything").await;
+    response.assert_problem(503, "unavailable");
     app.wait_for_log(logged).await;
-    assert!(!answer.text().contains(logged), "{}", answer.text());
+    assert!(!response.text().contains(logged), "{}", response.text());
     let health = app.get("/health/verification").await;
     assert_eq!(health.status, 503);
     assert_eq!(app.count("verification", "verifications"), 0);
@@ -47,11 +47,11 @@ async fn no_verdict_when_issuance_is_slow() {
     for mock in [Mock::stalling_after(b"").await, Mock::stalling_after(half).await] {
         let app = verification_with(&mock.url).await;
         let started = Instant::now();
-        let answer = app.verify("anything").await;
+        let response = app.verify("anything").await;
         let elapsed = started.elapsed();
-        answer.assert_problem(503, "unavailable");
+        response.assert_problem(503, "unavailable");
         assert!((4..7).contains(&elapsed.as_secs()), "{elapsed:?}");
-        app.wait_for_log("no complete answer in time").await;
+        app.wait_for_log("no complete response in time").await;
         assert_eq!(app.count("verification", "verifications"), 0);
     }
 }
@@ -71,8 +71,8 @@ async fn a_slow_issuance_does_not_hold_up_other_requests() {
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     };
     let (slow, ()) = tokio::join!(slow, quick);
-    for answer in slow {
-        answer.assert_problem(503, "unavailable");
+    for response in slow {
+        response.assert_problem(503, "unavailable");
     }
 }
 
@@ -82,7 +82,7 @@ async fn no_verdict_when_issuance_answers_nonsense() {
     let record = r#""worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
     let active = format!(r#""exists": true, {record}, "status": "active""#);
     for (sound, status) in [(r#""exists": false"#, "not_found"), (&active, "valid")] {
-        let mock = Mock::answering(json_answer(&result(sound))).await;
+        let mock = Mock::answering(json_response(&result(sound))).await;
         let app = verification_with(&mock.url).await;
         assert_eq!(app.verify("anything").await.json()["status"], status);
     }
@@ -112,20 +112,20 @@ async fn no_verdict_when_issuance_answers_nonsense() {
         result(r#""exists": false"#).replace(&format!("\"{}\"", key_id()), ""),
         results(&vec![format!(r#"{{"credential_hash": "{HASH}", "exists": false}}"#); 2].join(",")),
     ];
-    let answers = [
+    let responses = [
         "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
         "HTTP/1.1 404 Not Found\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
         "HTTP/1.1 302 Found\r\nlocation: /check\r\ncontent-length: 17\r\n\r\n{\"exists\": false}",
         "HTTP/1.1 200 OK\r\ncontent-length: 170\r\n\r\n{\"exists\": false}",
         "SSH-2.0-OpenSSH_9.2\r\n",
     ];
-    for answer in bodies.map(|body| json_answer(&body)).into_iter().chain(answers.map(str::to_owned)) {
-        let mock = Mock::answering(answer.as_str()).await;
+    for response in bodies.map(|body| json_response(&body)).into_iter().chain(responses.map(str::to_owned)) {
+        let mock = Mock::answering(response.as_str()).await;
         let app = verification_with(&mock.url).await;
         app.verify("anything").await.assert_problem(503, "unavailable");
-        assert_eq!(app.count("verification", "verifications"), 0, "{answer}");
+        assert_eq!(app.count("verification", "verifications"), 0, "{response}");
     }
-    let long = json_answer(&format!("{{\"exists\": false, \"x\": \"{}\"}}", "x".repeat(6_000_000)));
+    let long = json_response(&format!("{{\"exists\": false, \"x\": \"{}\"}}", "x".repeat(6_000_000)));
     let mock = Mock::answering(long).await;
     assert_no_verdict(&verification_with(&mock.url).await, "longer than").await;
 }
@@ -139,7 +139,7 @@ async fn services_on_different_hosts_work_together() {
     assert_eq!(verification.verify("split").await.json()["isValid"], true);
     assert_eq!(verification.verify("other").await.json()["status"], "not_found");
     assert_eq!(verification.get("/health/verification").await.status, 200);
-    // Each serves only its own component.
+    // Each host serves only its own component.
     assert_eq!(issuance.verify("split").await.status, 404);
     assert_eq!(verification.issue("split").await.status, 404);
 }
@@ -155,9 +155,9 @@ async fn no_verdict_when_the_audit_row_cannot_be_written() {
             "CREATE TRIGGER refuse BEFORE INSERT ON verifications BEGIN SELECT raise(ABORT, 'disk on fire'); END",
         )
         .unwrap();
-    let answer = app.verify("a").await;
-    answer.assert_problem(503, "unavailable");
-    assert!(!answer.text().contains("fire"));
+    let response = app.verify("a").await;
+    response.assert_problem(503, "unavailable");
+    assert!(!response.text().contains("fire"));
     app.wait_for_log("disk on fire").await;
     app.database("verification").execute_batch("DROP TRIGGER refuse").unwrap();
     assert_eq!(app.verify("a").await.json()["isValid"], true);
@@ -171,8 +171,7 @@ async fn a_locked_database_is_a_503_until_it_is_unlocked() {
     app.issue("before").await;
     app.verify("before").await;
     for (database, health) in [("issuance", "/health"), ("verification", "/health/verification")] {
-        let lock = app.database(database);
-        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let lock = app.lock(database);
         let started = Instant::now();
         let (write, healthy) = tokio::join!(
             async {
@@ -203,12 +202,11 @@ async fn concurrent_writes_to_a_locked_database_fail_together_and_are_not_writte
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("before").await;
-    let lock = app.database("issuance");
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = app.lock("issuance");
     let started = Instant::now();
     let bodies: Vec<_> = (0..32).map(|i| json!({ "credential": format!("during-{i}") })).collect();
-    for answer in join_all(bodies.iter().map(|body| app.post("/issue", body))).await {
-        answer.assert_problem(503, "unavailable");
+    for response in join_all(bodies.iter().map(|body| app.post("/issue", body))).await {
+        response.assert_problem(503, "unavailable");
     }
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     lock.execute_batch("ROLLBACK").unwrap();
@@ -221,8 +219,7 @@ async fn a_short_lock_only_delays() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("before").await;
-    let lock = app.database("issuance");
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = app.lock("issuance");
     let (issued, ()) = tokio::join!(app.issue("waits"), async {
         tokio::time::sleep(Duration::from_millis(800)).await;
         lock.execute_batch("ROLLBACK").unwrap();
@@ -248,7 +245,7 @@ async fn a_newer_database_is_refused_and_left_unchanged() {
     app.verify("a").await.assert_problem(503, "unavailable");
     app.wait_for_log("schema version 999").await;
     assert_eq!(app.get("/health").await.status, 503);
-    // A libSQL server adds to the file by itself.
+    // A libSQL server adds tables of its own.
     if databases() == Databases::Files {
         assert_eq!(fs::read(app.data_folder().join("issuance.db")).unwrap(), before);
     }
@@ -263,8 +260,8 @@ async fn a_file_that_is_not_a_database_is_a_503_and_left_unchanged() {
     let app =
         Setup::new().start_with_data(|data| fs::write(data.join("issuance.db"), &content).unwrap()).await;
     let started = Instant::now();
-    for answer in join_all((0..12).map(|_| app.issue("a"))).await {
-        answer.assert_problem(503, "unavailable");
+    for response in join_all((0..12).map(|_| app.issue("a"))).await {
+        response.assert_problem(503, "unavailable");
     }
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     app.wait_for_log("not a database").await;

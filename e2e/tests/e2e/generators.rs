@@ -1,5 +1,4 @@
-//! `openapi.yaml` is fit to generate clients from: it avoids what common generators refuse, and clients in TypeScript and
-//! Python, generated here, do what their users want.
+//! Common generators accept `openapi.yaml`, and clients generated here in TypeScript and Python work.
 
 use std::{
     fs,
@@ -9,7 +8,7 @@ use std::{
 };
 
 use e2e::{
-    ADMIN_TOKEN, Answer, ISSUER_TOKEN, Setup, TestApp, VERIFIER_TOKEN, needs_own_host, openapi::document,
+    ADMIN_TOKEN, ISSUER_TOKEN, Response, Setup, TestApp, VERIFIER_TOKEN, needs_own_host, openapi::document,
     prefix::Prefix, read, tools, workspace,
 };
 use reqwest::{Method, Url};
@@ -28,7 +27,7 @@ fn all<'a>(name: &str, value: &'a Value, found: &mut Vec<&'a Value>) {
     }
 }
 
-/// `SnakeYAML`, which OpenAPI Generator reads with, takes at most 50 aliases.
+/// `SnakeYAML`, the parser of OpenAPI Generator, allows at most 50 aliases.
 #[test]
 fn the_document_has_no_yaml_aliases() {
     for (number, line) in (1..).zip(read("openapi.yaml").lines()) {
@@ -37,17 +36,17 @@ fn the_document_has_no_yaml_aliases() {
     }
 }
 
-/// ogen takes a type for a string.
+/// ogen expects each type to be a single string.
 #[test]
 fn no_schema_has_several_types() {
     let mut types = Vec::new();
     all("type", document(), &mut types);
     assert!(types.len() > 100, "{}", types.len());
     types.retain(|value| value.is_array());
-    assert!(types.is_empty(), "{types:?} instead of oneOf");
+    assert!(types.is_empty(), "use oneOf instead of {types:?}");
 }
 
-/// OpenAPI Generator takes such a body for a string, and refuses the document.
+/// OpenAPI Generator rejects documents with such links.
 #[test]
 fn no_link_has_an_object_as_its_body() {
     let mut links = Vec::new();
@@ -58,7 +57,7 @@ fn no_link_has_an_object_as_its_body() {
     assert!(bodies.iter().all(|body| body.is_string()), "{bodies:?}");
 }
 
-/// The URL of the API, as a client finds it that knows the URL of the document only.
+/// The URL of the API for a client that knows only the URL of the document.
 async fn server(app: &TestApp) -> String {
     let url = Url::parse(&app.base_url).unwrap();
     let url = url.join(&format!("{}/openapi.yaml", url.path().trim_end_matches('/'))).unwrap();
@@ -67,7 +66,7 @@ async fn server(app: &TestApp) -> String {
     let servers = document["servers"].as_array().unwrap();
     assert_eq!(servers.len(), 1);
     let server = url.join(servers[0]["url"].as_str().unwrap()).unwrap();
-    // The path of an operation, which begins with a slash, is appended to it.
+    // Clients append an operation's path, which begins with a slash.
     server.as_str().trim_end_matches('/').to_owned()
 }
 
@@ -79,8 +78,8 @@ async fn the_server_in_the_document_is_where_the_document_is() {
     let below = TestApp::at(&prefix.url);
     let url = server(&below).await;
     assert_eq!(url, prefix.url);
-    let answer = TestApp::at(&url).check(&"0".repeat(64)).await;
-    assert_eq!((answer.status, answer.json()), (200, json!({ "exists": false })));
+    let response = TestApp::at(&url).check(&"0".repeat(64)).await;
+    assert_eq!((response.status, response.json()), (200, json!({ "exists": false })));
 }
 
 #[tokio::test]
@@ -92,7 +91,7 @@ async fn a_link_to_the_next_page_leads_there_below_a_path_too() {
     }
     let prefix = Prefix::of(&app.base_url).await;
     let below = TestApp::at(&prefix.url);
-    let get = async |url: &str| -> Answer {
+    let get = async |url: &str| -> Response {
         below.send(below.request(Method::GET, url).bearer_auth(ADMIN_TOKEN)).await
     };
     let first = get("/credentials?limit=1").await;
@@ -104,7 +103,7 @@ async fn a_link_to_the_next_page_leads_there_below_a_path_too() {
     assert_ne!(second["credentials"], first.json()["credentials"]);
 }
 
-/// A folder with the document and what is in `e2e/generators`.
+/// A folder with the document and the files of `e2e/generators`.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(workspace().join("openapi.yaml"), folder.path().join("openapi.yaml")).unwrap();
@@ -120,7 +119,7 @@ fn folder() -> TempDir {
     folder
 }
 
-/// Runs a program there, and asserts that it succeeds.
+/// Runs a program in the folder, which must succeed.
 fn run(program: &Path, folder: &TempDir, arguments: &[&str]) {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder.path()).stdin(Stdio::null());
@@ -129,7 +128,7 @@ fn run(program: &Path, folder: &TempDir, arguments: &[&str]) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&text));
 }
 
-/// Runs a client of an application that is served below a path.
+/// Runs a client script against an application that is served below a path.
 async fn use_client(program: &Path, folder: &TempDir, script: &str) {
     let app = Setup::new().variable("issuer_token", ISSUER_TOKEN).variable("verifier_token", VERIFIER_TOKEN);
     let app = app.start().await;

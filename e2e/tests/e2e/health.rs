@@ -14,9 +14,7 @@ async fn a_healthy_service_identifies_itself() {
     for (path, service) in
         [("/health", "issuance"), ("/health/issuance", "issuance"), ("/health/verification", "verification")]
     {
-        let answer = app.get(path).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let body = answer.json();
+        let body = app.get(path).await.expect(200);
         assert_eq!(names(&body), ["service", "status", "timestamp", "version", "worker"]);
         assert_eq!(body["status"], "healthy");
         assert_eq!(body["service"], service);
@@ -41,17 +39,17 @@ async fn a_short_secret_makes_both_services_unhealthy_and_unavailable() {
     needs_own_host!();
     let app = Setup::new().variable("credential_secret", "31 bytes are one byte too few..").start().await;
     for path in ["/health", "/health/verification"] {
-        let answer = app.get(path).await;
-        assert_eq!(answer.status, 503);
-        assert!(answer.header("retry-after").is_some());
-        let body = answer.json();
+        let response = app.get(path).await;
+        assert_eq!(response.status, 503);
+        assert!(response.header("retry-after").is_some());
+        let body = response.json();
         assert_eq!(body["status"], "unhealthy");
         assert!(body["checks"]["secret"].as_str().unwrap().contains("32 bytes"), "{body}");
         assert_eq!(body["checks"]["database"], "ok");
     }
-    for answer in [app.issue("a").await, app.verify("a").await, app.check(&"0".repeat(64)).await] {
-        answer.assert_problem(503, "unavailable");
-        assert!(!answer.text().contains("secret"), "{}", answer.text());
+    for response in [app.issue("a").await, app.verify("a").await, app.check(&"0".repeat(64)).await] {
+        response.assert_problem(503, "unavailable");
+        assert!(!response.text().contains("secret"), "{}", response.text());
     }
     app.wait_for_log("retired_credential_secrets: must have at least 32 bytes").await;
     assert_eq!(app.count("issuance", "credentials"), 0);
@@ -99,15 +97,15 @@ async fn an_unusable_origin_or_name_is_a_setting_that_health_names() {
                 health.text()
             );
         }
-        for answer in [app.issue("a").await, app.verify("a").await] {
-            answer.assert_problem(503, "unavailable");
+        for response in [app.issue("a").await, app.verify("a").await] {
+            response.assert_problem(503, "unavailable");
         }
         app.wait_for_log(&format!("{name} must")).await;
     }
 }
 
 #[tokio::test]
-async fn health_and_the_log_name_keys_that_are_in_use_and_not_configured() {
+async fn health_and_the_log_name_keys_in_use_that_are_not_configured() {
     needs_own_host!();
     let (a, b) = ("a".repeat(32), "b".repeat(32));
     let mut app = Setup::new().variable("credential_secret", &a).start().await;
@@ -119,7 +117,7 @@ async fn health_and_the_log_name_keys_that_are_in_use_and_not_configured() {
     let key_id = issued["key_id"].as_str().unwrap();
     assert_eq!(names(&app.get("/health").await.json()).len(), 5);
 
-    // No credential fits.
+    // No stored credential matches.
     app.restart_with(&[("credential_secret", &b)]).await;
     for path in ["/health", "/health/issuance"] {
         let health = app.get(path).await;
@@ -130,13 +128,13 @@ async fn health_and_the_log_name_keys_that_are_in_use_and_not_configured() {
     assert!(verification["checks"]["issuance"].as_str().unwrap().contains("unhealthy"), "{verification}");
     app.wait_for_log(key_id).await;
 
-    // With the old secret retired, all fit.
+    // With the old secret retired, all of them match.
     app.restart_with(&[("retired_credential_secrets", &a)]).await;
     let health = app.get("/health").await;
     assert_eq!((health.status, health.json().get("warnings")), (200, None));
     app.issued(json!({ "credential": "under b" })).await;
 
-    // Without it, some do.
+    // Without it, some of them do.
     app.restart_with(&[("retired_credential_secrets", "")]).await;
     let health = app.get("/health").await;
     assert_eq!((health.status, &health.json()["status"]), (200, &"healthy".into()));
@@ -149,7 +147,7 @@ async fn health_and_the_log_name_keys_that_are_in_use_and_not_configured() {
 #[tokio::test]
 async fn health_costs_no_more_than_one_round_of_checks_a_second() {
     needs_own_host!();
-    // With WASI 0.2 each request has an instance of its own, and nothing that lasts.
+    // With WASI 0.2 each request has its own instance, so nothing is cached.
     if wasi() == Wasi::V0_2 {
         return;
     }

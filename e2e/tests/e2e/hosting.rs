@@ -1,10 +1,10 @@
-//! What the host grants the components, and how it exits.
+//! What the host lets the components do, and how it exits.
 
 use std::time::Duration;
 
 use e2e::{
     Setup, Signal,
-    mock::{Mock, check_one, json_answer},
+    mock::{Mock, check_one, json_response},
     needs_own_host, on_spin,
 };
 use serde_json::json;
@@ -25,7 +25,7 @@ async fn a_component_opens_only_granted_databases() {
 #[tokio::test]
 async fn a_component_calls_only_granted_hosts() {
     needs_own_host!();
-    let mock = Mock::answering(json_answer(&check_one(r#""exists": false"#))).await;
+    let mock = Mock::answering(json_response(&check_one(r#""exists": false"#))).await;
     for (granted, reached) in
         [(mock.url.as_str(), true), ("http://127.0.0.1:1", false), ("https://*:*", false)]
     {
@@ -38,11 +38,11 @@ async fn a_component_calls_only_granted_hosts() {
             )
             .start()
             .await;
-        let answer = app.verify("a").await;
+        let response = app.verify("a").await;
         if reached {
-            assert_eq!(answer.json()["status"], "not_found");
+            assert_eq!(response.json()["status"], "not_found");
         } else {
-            answer.assert_problem(503, "unavailable");
+            response.assert_problem(503, "unavailable");
         }
     }
 }
@@ -56,8 +56,8 @@ async fn a_private_component_is_reachable_only_by_chaining() {
     }
     let app = setup.start().await;
     for path in ["/issue", "/check", "/health", "/health/issuance"] {
-        let answer = app.post(path, &json!({ "credential": "a" })).await;
-        assert_eq!((answer.status, answer.body.len()), (404, 0), "{path}");
+        let response = app.post(path, &json!({ "credential": "a" })).await;
+        assert_eq!((response.status, response.body.len()), (404, 0), "{path}");
     }
     assert_eq!(app.verify("a").await.json()["status"], "not_found");
     assert_eq!(app.get("/health/verification").await.status, 200);
@@ -67,15 +67,15 @@ async fn a_private_component_is_reachable_only_by_chaining() {
 async fn a_chaining_host_name_does_not_work_from_outside() {
     needs_own_host!();
     let app = Setup::new().component("issuance").component("verification").start().await;
-    // `None`: the host closes the connection without an answer.
+    // `None`: the host closes the connection without a response.
     for (path, expected) in [("/health", None), ("/elsewhere", Some("HTTP/1.1 404 Not Found"))] {
         let mut stream = app.connect().await.unwrap();
         let head =
             format!("GET {path} HTTP/1.1\r\nhost: issuance.spin.internal\r\nconnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(answer.lines().next(), expected, "{path}");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert_eq!(response.lines().next(), expected, "{path}");
     }
 }
 
@@ -89,9 +89,9 @@ async fn a_component_without_its_variables_answers_503() {
     assert_eq!((health.status, &health.json()["status"]), (503, &"unhealthy".into()));
     assert_eq!(health.json()["checks"]["settings"], "a variable cannot be read");
     for path in ["/issue", "/issue/x"] {
-        let answer = app.get(path).await;
-        answer.assert_problem(503, "unavailable");
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        let response = app.get(path).await;
+        response.assert_problem(503, "unavailable");
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
     }
     app.wait_for_log("the variable cors_origin cannot be read").await;
     app.verify("a").await.assert_problem(503, "unavailable");
@@ -107,16 +107,15 @@ async fn a_request_in_flight_is_finished_before_the_host_exits() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut app = Setup::new().start().await;
         app.issue("before").await;
-        let lock = app.database("issuance");
-        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let (answer, ()) = tokio::join!(app.issue("in flight"), async {
+        let lock = app.lock("issuance");
+        let (response, ()) = tokio::join!(app.issue("in flight"), async {
             tokio::time::sleep(Duration::from_millis(500)).await;
             app.signal(signal);
             tokio::time::sleep(Duration::from_millis(500)).await;
             assert!(app.connect().await.is_err());
             lock.execute_batch("ROLLBACK").unwrap();
         });
-        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert_eq!(response.status, 201, "{}", response.text());
         assert_eq!(app.wait_for_exit(), Some(0));
         assert_eq!(app.count("issuance", "credentials"), 2);
     }

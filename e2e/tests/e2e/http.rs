@@ -1,4 +1,4 @@
-//! Paths, methods, headers, CORS and request ids, the same for all routes.
+//! Behaviour that all routes share: paths, methods, headers, CORS and request ids.
 
 use e2e::{Setup, TestApp, needs_own_host, unique};
 use reqwest::Method;
@@ -45,9 +45,9 @@ async fn an_unsupported_method_is_a_405_with_allow() {
             if allow.contains(method.as_str()) {
                 continue;
             }
-            let answer = app.send(app.request(method.clone(), path)).await;
-            answer.assert_problem(405, "method-not-allowed");
-            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+            let response = app.send(app.request(method.clone(), path)).await;
+            response.assert_problem(405, "method-not-allowed");
+            assert_eq!(response.header("allow"), Some(allow), "{method} {path}");
         }
     }
     let head = app.send(app.request(Method::HEAD, "/issue")).await;
@@ -55,10 +55,10 @@ async fn an_unsupported_method_is_a_405_with_allow() {
 }
 
 #[tokio::test]
-async fn every_answer_has_its_length_and_the_security_headers() {
+async fn every_response_has_its_length_and_the_security_headers() {
     let app = TestApp::any().await;
     let credential = unique("headers");
-    let answers = [
+    let responses = [
         app.issue(&credential).await,
         app.issue(&credential).await,
         app.verify(&credential).await,
@@ -70,14 +70,14 @@ async fn every_answer_has_its_length_and_the_security_headers() {
         app.get("/health").await,
         app.get("/health/verification").await,
     ];
-    for answer in answers {
-        let length = answer.body.len().to_string();
-        assert_eq!(answer.header("content-length"), Some(length.as_str()), "{}", answer.text());
-        assert_eq!(answer.header("transfer-encoding"), None);
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert!(answer.header("x-request-id").is_some());
+    for response in responses {
+        let length = response.body.len().to_string();
+        assert_eq!(response.header("content-length"), Some(length.as_str()), "{}", response.text());
+        assert_eq!(response.header("transfer-encoding"), None);
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        assert!(response.header("x-request-id").is_some());
     }
 }
 
@@ -91,14 +91,14 @@ async fn a_well_formed_request_id_is_echoed_and_any_other_replaced() {
             assert_eq!(get_with(id).await.header("x-request-id"), Some(id), "{path}");
         }
         for id in ["", "a b", "a/b", "<script>", "a,b", &too_long] {
-            let answer = get_with(id).await;
-            let new = answer.header("x-request-id").unwrap();
+            let response = get_with(id).await;
+            let new = response.header("x-request-id").unwrap();
             assert!(new != id && new.len() == 32, "{path} {id:?} {new}");
         }
     }
 }
 
-/// What a page with tracing sends.
+/// Headers that a page with tracing sends.
 const HEADERS: &str = "authorization,baggage,content-type,sentry-trace,traceparent,tracestate,x-request-id";
 
 #[tokio::test]
@@ -119,11 +119,11 @@ async fn a_preflight_is_204_without_a_body_and_allows_tracing() {
             .header("origin", "https://app.example")
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", HEADERS);
-        let answer = app.send(request).await;
-        assert_eq!((answer.status, answer.body.len()), (204, 0), "{path}");
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert!(answer.header("access-control-allow-methods").unwrap().contains("POST"));
-        assert_eq!(answer.header("access-control-allow-headers"), Some(HEADERS), "{path}");
+        let response = app.send(request).await;
+        assert_eq!((response.status, response.body.len()), (204, 0), "{path}");
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        assert!(response.header("access-control-allow-methods").unwrap().contains("POST"));
+        assert_eq!(response.header("access-control-allow-headers"), Some(HEADERS), "{path}");
     }
 }
 
@@ -147,9 +147,9 @@ async fn only_configured_origins_are_allowed_even_on_errors() {
             [(Method::GET, "/health"), (Method::GET, "/verify"), (Method::OPTIONS, "/issue")]
         {
             let request = app.request(method, path).header("origin", origin);
-            let answer = app.send(request.header("access-control-request-method", "POST")).await;
-            assert_eq!(answer.header("access-control-allow-origin"), allowed.then_some(origin), "{path}");
-            assert!(answer.header("vary").unwrap().contains("origin"));
+            let response = app.send(request.header("access-control-request-method", "POST")).await;
+            assert_eq!(response.header("access-control-allow-origin"), allowed.then_some(origin), "{path}");
+            assert!(response.header("vary").unwrap().contains("origin"));
         }
     }
 }

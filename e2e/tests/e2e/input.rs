@@ -7,7 +7,7 @@ use reqwest::{Body, Method};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Routes that take a body, with the member each requires.
+/// Routes that take a body, each with the member it requires.
 const ROUTES: [(&str, &str); 3] =
     [("/issue", "credential"), ("/check", "credential_hash"), ("/verify", "credential")];
 
@@ -62,11 +62,11 @@ async fn json_of_the_wrong_shape_is_refused_with_its_location() {
                 "is not a known member",
             ),
         ] {
-            let answer = app.post_raw(path, body.clone()).await;
-            let problem = answer.assert_problem(400, "invalid-request");
+            let response = app.post_raw(path, body.clone()).await;
+            let problem = response.assert_problem(400, "invalid-request");
             let expected = json!([{ "location": location, "message": message }]);
             assert_eq!(problem["errors"], expected, "{path} {body}");
-            assert!(!answer.text().contains("12345"), "the value is repeated");
+            assert!(!response.text().contains("12345"), "the value is repeated");
         }
     }
 }
@@ -74,14 +74,14 @@ async fn json_of_the_wrong_shape_is_refused_with_its_location() {
 #[tokio::test]
 async fn an_empty_credential_is_refused() {
     let app = TestApp::any().await;
-    for answer in [app.issue("").await, app.verify("").await] {
-        let problem = answer.assert_problem(400, "invalid-request");
+    for response in [app.issue("").await, app.verify("").await] {
+        let problem = response.assert_problem(400, "invalid-request");
         let expected = json!([{ "location": "body.credential", "message": "must not be empty" }]);
         assert_eq!(problem["errors"], expected);
     }
 }
 
-/// A value that the member of one of the routes takes.
+/// A valid value for the member of one of the routes.
 fn value_of(member: &str) -> String {
     if member == "credential_hash" { "0".repeat(64) } else { unique("value") }
 }
@@ -112,8 +112,8 @@ async fn a_body_of_another_content_type_is_a_415() {
             "application/json; charset=utf-8 ; v=1",
             "application/json;charset=\"utf-8\";",
         ] {
-            let answer = post(json).await;
-            assert!([200, 201].contains(&answer.status), "{path} {json}: {}", answer.text());
+            let response = post(json).await;
+            assert!([200, 201].contains(&response.status), "{path} {json}: {}", response.text());
         }
     }
 }
@@ -129,10 +129,10 @@ async fn a_compressed_body_is_a_415_that_says_so_and_changes_nothing() {
             app.send(request.header("content-encoding", coding).body(json!({ member: value }).to_string()))
         };
         for coding in ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip", "x-unknown"] {
-            let answer = post(coding).await;
-            let problem = answer.assert_problem(415, "unsupported-media-type");
+            let response = post(coding).await;
+            let problem = response.assert_problem(415, "unsupported-media-type");
             assert!(problem["detail"].as_str().unwrap().contains("compression"), "{problem}");
-            assert_eq!(answer.header("accept-encoding"), Some("identity"), "{path} {coding}");
+            assert_eq!(response.header("accept-encoding"), Some("identity"), "{path} {coding}");
         }
     }
     assert_eq!(app.verify(&credential).await.json()["status"], "not_found");
@@ -140,15 +140,15 @@ async fn a_compressed_body_is_a_415_that_says_so_and_changes_nothing() {
     assert_eq!(app.send(identity.json(&json!({ "credential": credential }))).await.status, 201);
 }
 
-/// A page of any origin may send a body without a content type, and no browser asks first.
+/// Any page may send a body without a content type, and browsers do not send a preflight first.
 #[tokio::test]
 async fn a_body_without_a_content_type_is_a_415_and_changes_nothing() {
     let app = TestApp::any().await;
     let credential = unique("type");
     for (path, member) in ROUTES {
         let body = json!({ member: credential }).to_string();
-        let answer = app.send(app.request(Method::POST, path).body(body)).await;
-        answer.assert_problem(415, "unsupported-media-type");
+        let response = app.send(app.request(Method::POST, path).body(body)).await;
+        response.assert_problem(415, "unsupported-media-type");
     }
     assert_eq!(app.verify(&credential).await.json()["status"], "not_found");
 }
@@ -164,10 +164,10 @@ fn body_of(member: &str, length: usize) -> String {
 async fn a_body_of_64_kib_is_accepted_and_a_longer_one_is_a_413() {
     let app = TestApp::any().await;
     for (path, member) in ROUTES {
-        let answer = app.post_raw(path, body_of(member, 64 * 1024)).await;
-        // Nothing that long is a hash.
+        let response = app.post_raw(path, body_of(member, 64 * 1024)).await;
+        // Hashes are never that long.
         let expected = if member == "credential" { [200, 201] } else { [400, 400] };
-        assert!(expected.contains(&answer.status), "{path}: {}", answer.text());
+        assert!(expected.contains(&response.status), "{path}: {}", response.text());
         for length in [64 * 1024 + 1, 256 * 1024, 900 * 1024] {
             let body = body_of(member, length).into_bytes();
             let chunks: Vec<_> =
@@ -181,14 +181,14 @@ async fn a_body_of_64_kib_is_accepted_and_a_longer_one_is_a_413() {
 
 const HEAD: &str = "POST /issue HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
 
-/// Sends bytes on a connection that stays open, and returns what arrives within five seconds.
+/// Sends bytes on a connection that stays open and returns whatever arrives within five seconds.
 async fn raw(app: &TestApp, request: &str) -> String {
     let mut stream = app.connect().await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 8192];
-    let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer));
+    let mut response = vec![0; 8192];
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut response));
     let length = read.await.unwrap().unwrap();
-    String::from_utf8_lossy(&answer[..length]).into_owned()
+    String::from_utf8_lossy(&response[..length]).into_owned()
 }
 
 #[tokio::test]

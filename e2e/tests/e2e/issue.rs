@@ -16,16 +16,16 @@ fn is_lowercase_hex(value: &Value, length: usize) -> bool {
 async fn issuing_answers_with_hash_time_worker_and_key_but_not_the_credential() {
     let app = TestApp::any().await;
     let credential = unique("issued");
-    let answer = app.issue(&credential).await;
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    let body = answer.json();
+    let response = app.issue(&credential).await;
+    assert_eq!(response.status, 201, "{}", response.text());
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    let body = response.json();
     assert_eq!(names(&body), ["credential_hash", "issued_at", "key_id", "message", "worker_id"]);
     assert!(is_lowercase_hex(&body["credential_hash"], 64), "{body}");
     assert!(is_lowercase_hex(&body["key_id"], 16), "{body}");
     assert!(is_timestamp(&body["issued_at"]), "{body}");
     assert_eq!(body["message"], format!("credential issued by {}", body["worker_id"].as_str().unwrap()));
-    assert!(!answer.text().contains(&credential));
+    assert!(!response.text().contains(&credential));
 }
 
 #[tokio::test]

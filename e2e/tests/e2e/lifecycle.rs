@@ -64,8 +64,8 @@ async fn a_reason_that_does_not_survive_a_dump_is_refused() {
     let credential = unique("nul");
     app.issued(json!({ "credential": credential })).await;
     for reason in ["\0", "lost\0", "a\0b"] {
-        let answer = app.revoke(&json!({ "credential": credential, "reason": reason })).await;
-        let problem = answer.assert_problem(400, "invalid-request");
+        let response = app.revoke(&json!({ "credential": credential, "reason": reason })).await;
+        let problem = response.assert_problem(400, "invalid-request");
         let expected = json!([{ "location": "body.reason", "message": "must not contain U+0000" }]);
         assert_eq!(problem["errors"], expected);
     }
@@ -73,7 +73,7 @@ async fn a_reason_that_does_not_survive_a_dump_is_refused() {
     let reason = "two\nlines, \u{1}\u{7f}\u{200e}\u{1f600}";
     let revoked = app.revoke(&json!({ "credential": credential, "reason": reason })).await;
     assert_eq!((revoked.status, &revoked.json()["reason"]), (200, &json!(reason)));
-    // Metadata is text in which U+0000 is an escape.
+    // Metadata is stored as JSON text, where U+0000 is escaped.
     let metadata = json!({ "note": "a\0b" });
     let credential = unique("nul");
     app.issued(json!({ "credential": credential, "metadata": metadata })).await;
@@ -85,9 +85,7 @@ async fn a_revocation_is_final_and_keeps_its_first_time_and_reason() {
     let app = TestApp::any().await;
     let credential = unique("revoked");
     let hash = app.issued(json!({ "credential": credential })).await["credential_hash"].clone();
-    let first = app.revoke(&json!({ "credential": credential, "reason": "lost ✉" })).await;
-    assert_eq!(first.status, 200, "{}", first.text());
-    let first = first.json();
+    let first = app.revoke(&json!({ "credential": credential, "reason": "lost ✉" })).await.expect(200);
     assert_eq!((&first["credential_hash"], &first["reason"]), (&hash, &"lost ✉".into()));
     let verdict = app.verify(&credential).await.json();
     assert_eq!((&verdict["isValid"], &verdict["status"]), (&false.into(), &"revoked".into()));
@@ -129,10 +127,10 @@ async fn concurrent_revocations_agree_and_no_later_verdict_is_valid() {
         let (app, credential) = (&app, &credential);
         let revocations = join_all((0..16).map(|i| async move {
             let body = json!({ "credential": credential, "reason": format!("reason {i}") });
-            let answer = app.revoke(&body).await;
+            let response = app.revoke(&body).await;
             let verdict = app.verify(credential).await.json();
             assert_eq!(verdict["status"], "revoked", "{verdict}");
-            answer.json()
+            response.json()
         }));
         let verdicts = join_all((0..32).map(|_| app.verify(credential)));
         let (revocations, verdicts) = tokio::join!(revocations, verdicts);
@@ -150,9 +148,9 @@ async fn metadata_is_returned_as_sent_and_by_verify_only_while_valid() {
     let metadata =
         r#"{"z":1.0,"a":12345678901234567890123,"e":1E5,"nested":{"b":[null,true],"a":"é \" \\ \u0041"}}"#;
     let body = format!(r#"{{"credential": "{credential}", "metadata": {metadata}, "ttl_seconds": 3600}}"#);
-    let answer = app.post_raw("/issue", body).await;
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    let hash = answer.json()["credential_hash"].as_str().unwrap().to_owned();
+    let response = app.post_raw("/issue", body).await;
+    assert_eq!(response.status, 201, "{}", response.text());
+    let hash = response.json()["credential_hash"].as_str().unwrap().to_owned();
     assert!(app.check(&hash).await.text().contains(&format!("\"metadata\":{metadata}")));
     assert!(app.verify(&credential).await.text().contains(&format!("\"metadata\":{metadata}")));
     app.revoke(&json!({ "credential": credential })).await;

@@ -2,27 +2,27 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use e2e::{Answer, Setup, TestApp, needs_files, needs_own_host};
+use e2e::{Response, Setup, TestApp, needs_files, needs_own_host};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::counts::assert_counted;
 
-/// How much of the current minute is left.
+/// The rest of the current minute.
 fn left() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Duration::from_secs(60) - Duration::from_millis((now.as_millis() % 60_000) as u64)
 }
 
-/// Waits for the next minute if less than this is left of the current one, so that a test does not run into it.
+/// Waits for the next minute if less than this is left of the current one, so that a test stays within one.
 pub(crate) async fn at_least(time: Duration) {
     if left() < time {
         tokio::time::sleep(left() + Duration::from_millis(100)).await;
     }
 }
 
-/// An application with a limit, early in a minute.
+/// An application with a limit. The current minute has only begun.
 async fn limited(failures: u32, variables: &[(&str, &str)]) -> TestApp {
     at_least(Duration::from_secs(20)).await;
     let mut setup = Setup::new().variable("verify_failures_per_minute", &failures.to_string());
@@ -32,13 +32,13 @@ async fn limited(failures: u32, variables: &[(&str, &str)]) -> TestApp {
     setup.start().await
 }
 
-/// Verifies as a client that sends this header.
-async fn verify_with(app: &TestApp, header: (&str, &str), credential: &str) -> Answer {
+/// Verifies with this header.
+async fn verify_with(app: &TestApp, header: (&str, &str), credential: &str) -> Response {
     let request = app.request(Method::POST, "/verify").header(header.0, header.1);
     app.send(request.json(&json!({ "credential": credential }))).await
 }
 
-/// The status of a verification that came by these addresses.
+/// The status of a verification forwarded through these addresses.
 async fn verify_from(app: &TestApp, forwarded: &str, credential: &str) -> u16 {
     verify_with(app, ("x-forwarded-for", forwarded), credential).await.status
 }
@@ -63,7 +63,7 @@ async fn a_client_with_too_many_failures_gets_no_verdict_right_or_wrong() {
     }
     let batch = app.post("/verify/batch", &json!({ "credentials": ["right", "d", ""] })).await;
     batch.assert_problem(429, "too-many-failures");
-    // What is no verification is answered as ever.
+    // Other requests are unaffected.
     app.post("/verify", &json!({})).await.assert_problem(400, "invalid-request");
     assert_eq!(app.issue("another").await.status, 201);
 
@@ -81,12 +81,12 @@ async fn a_batch_counts_each_of_its_items() {
     assert_eq!(app.post("/verify/batch", &guesses).await.status, 200);
     // Two failures are left.
     let guesses = json!({ "credentials": ["right", "d", "right", "e", "f", "right"] });
-    let answer = app.post("/verify/batch", &guesses).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let statuses: Vec<_> = answer.json()["results"].as_array().unwrap().iter().map(status_of).collect();
+    let response = app.post("/verify/batch", &guesses).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let statuses: Vec<_> = response.json()["results"].as_array().unwrap().iter().map(status_of).collect();
     assert_eq!(statuses, ["valid", "not_found", "valid", "not_found", "429", "429"]);
-    assert_eq!(answer.header("ratelimit-policy"), Some(r#""failures";q=5;w=60"#));
-    assert!(answer.header("ratelimit").unwrap().starts_with(r#""failures";r=0;t="#));
+    assert_eq!(response.header("ratelimit-policy"), Some(r#""failures";q=5;w=60"#));
+    assert!(response.header("ratelimit").unwrap().starts_with(r#""failures";r=0;t="#));
     app.verify("right").await.assert_problem(429, "too-many-failures");
     assert_eq!(app.count("verification", "verifications"), 8);
     let totals = app.admin_get("/statistics/verification").await.json()["totals"].clone();
@@ -94,32 +94,32 @@ async fn a_batch_counts_each_of_its_items() {
     assert_counted(&app, "verification");
 }
 
-/// The status of an item's verdict, or of its error.
+/// The status of an item's verdict or of its error.
 fn status_of(item: &Value) -> String {
     item["status"].as_str().map_or_else(|| item["error"]["status"].to_string(), ToOwned::to_owned)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn batches_get_no_more_verdicts_than_are_left_however_many_come_at_once() {
+async fn concurrent_batches_get_no_more_verdicts_than_are_left() {
     needs_own_host!();
     let app = limited(5, &[]).await;
     app.issue("right").await;
     let guesses: Vec<_> =
         (0..100).map(|i| if i % 20 == 19 { "right".to_owned() } else { format!("{i}") }).collect();
     let guesses = json!({ "credentials": guesses });
-    let answers = join_all((0..40).map(|_| app.post("/verify/batch", &guesses))).await;
+    let responses = join_all((0..40).map(|_| app.post("/verify/batch", &guesses))).await;
     let mut verdicts = 0;
-    for answer in &answers {
-        match answer.status {
+    for response in &responses {
+        match response.status {
             200 => {
-                let items = answer.json()["results"].as_array().unwrap().clone();
+                let items = response.json()["results"].as_array().unwrap().clone();
                 let statuses: Vec<_> = items.iter().map(status_of).collect();
                 verdicts += statuses.iter().filter(|status| *status == "not_found").count();
-                // Nothing is told after the last failure: neither wrong nor right.
+                // After the last failure no verdict is told, wrong or right.
                 let told = statuses.iter().take_while(|status| *status != "429").count();
                 assert!(statuses[told..].iter().all(|status| status == "429"), "{statuses:?}");
             }
-            _ => drop(answer.assert_problem(429, "too-many-failures")),
+            _ => drop(response.assert_problem(429, "too-many-failures")),
         }
     }
     assert_eq!(verdicts, 5);
@@ -146,7 +146,7 @@ async fn without_a_limit_every_verdict_has_its_audit_row() {
 }
 
 #[tokio::test]
-async fn nobody_hides_behind_a_header_that_is_not_text() {
+async fn a_header_that_is_not_text_hides_no_client() {
     needs_own_host!();
     let app = limited(2, &[("trusted_proxies", "1")]).await;
     for (forwarded, status) in [
@@ -154,9 +154,9 @@ async fn nobody_hides_behind_a_header_that_is_not_text() {
         ("é, 203.0.113.7", 200),
         ("\u{200b}é\u{80} ,203.0.113.7", 429),
         ("198.51.100.1, é,\t203.0.113.7 ", 429),
-        // Another client, which the proxy names.
+        // The proxy names another client.
         ("é, 203.0.113.8", 200),
-        // The proxy names none: all such requests share the limit of its own address.
+        // The proxy names no client: such requests share the limit of its own address.
         ("é", 200),
         ("unknown", 200),
         ("203.0.113.9, é", 429),
@@ -185,13 +185,13 @@ async fn behind_proxies_each_client_has_its_own_limit() {
     needs_own_host!();
     let app = limited(2, &[("trusted_proxies", "1")]).await;
     for _ in 0..2 {
-        // Whatever the client claims to have come by.
+        // Addresses that the client claims to have come through do not matter.
         assert_eq!(verify_from(&app, "198.51.100.1, 203.0.113.7", "guess").await, 200);
     }
     for forged in ["203.0.113.7", "198.51.100.2, 203.0.113.7", "2001:db8::1,203.0.113.7:4711"] {
         assert_eq!(verify_from(&app, forged, "guess").await, 429, "{forged}");
     }
-    // The networks of IPv6 clients have 64 bits.
+    // IPv6 clients are limited by their /64 network.
     for (address, status) in [
         ("203.0.113.8", 200),
         ("2001:db8::1", 200),
@@ -202,7 +202,7 @@ async fn behind_proxies_each_client_has_its_own_limit() {
     ] {
         assert_eq!(verify_from(&app, address, "guess").await, status, "{address}");
     }
-    // More addresses were forwarded than are believed: there may be another proxy.
+    // More addresses were forwarded than are trusted, so there may be another proxy.
     app.wait_for_log("trusted_proxies must say so").await;
 }
 
@@ -220,7 +220,7 @@ async fn the_log_does_not_suspect_a_proxy_where_all_forwarded_addresses_are_beli
 }
 
 #[tokio::test]
-async fn fewer_rows_than_verifications_are_no_verdict() {
+async fn no_verdict_whose_audit_row_is_dropped() {
     needs_own_host!();
     let app = limited(2, &[]).await;
     app.issue("right").await;
@@ -229,9 +229,9 @@ async fn fewer_rows_than_verifications_are_no_verdict() {
         .execute_batch("CREATE TRIGGER lost INSTEAD OF INSERT ON attempts BEGIN SELECT RAISE(IGNORE); END")
         .unwrap();
     for credential in ["right", "guess"] {
-        let answer = app.verify(credential).await;
-        answer.assert_problem(503, "unavailable");
-        assert!(!answer.text().contains("isValid"));
+        let response = app.verify(credential).await;
+        response.assert_problem(503, "unavailable");
+        assert!(!response.text().contains("isValid"));
     }
     let batch = app.post("/verify/batch", &json!({ "credentials": ["right", "guess"] })).await;
     batch.assert_problem(503, "unavailable");
@@ -246,11 +246,11 @@ async fn a_burst_does_not_pass_the_limit_and_replicas_share_the_count() {
     let other = Setup::new().variable("verify_failures_per_minute", "20").databases_of(&one).start().await;
     let mut answered = 0;
     for _ in 0..3 {
-        let answers = join_all((0..BURST).map(|i| [&one, &other][i % 2].verify("guess"))).await;
-        for answer in &answers {
-            assert!([200, 429].contains(&answer.status), "{}", answer.text());
+        let responses = join_all((0..BURST).map(|i| [&one, &other][i % 2].verify("guess"))).await;
+        for response in &responses {
+            assert!([200, 429].contains(&response.status), "{}", response.text());
         }
-        answered += answers.iter().filter(|answer| answer.status == 200).count();
+        answered += responses.iter().filter(|response| response.status == 200).count();
     }
     assert_eq!(answered, 20);
     for app in [&one, &other] {
@@ -300,12 +300,12 @@ async fn addresses_are_recorded_only_where_the_operator_wants_them() {
 }
 
 #[tokio::test]
-async fn without_recorded_addresses_none_is_in_the_files() {
+async fn addresses_that_are_not_recorded_are_in_no_file() {
     needs_own_host!();
     needs_files!();
     let app = limited(600, &[("trusted_proxies", "1"), ("log_level", "debug")]).await;
     assert_eq!(verify_from(&app, "203.0.113.7", "guess").await, 200);
-    // The database, and its write-ahead log while there is one.
+    // The database, and its write-ahead log if there is one.
     let files = std::fs::read_dir(app.data_folder()).unwrap().map(|file| file.unwrap().path());
     let files: Vec<_> = files.map(|file| std::fs::read(file).unwrap()).collect();
     let contain = |text: &str| {
@@ -339,7 +339,7 @@ async fn by_default_the_limit_is_600() {
 }
 
 #[tokio::test]
-async fn no_verdict_is_told_that_could_not_be_counted() {
+async fn no_verdict_that_cannot_be_counted() {
     needs_own_host!();
     let app = limited(2, &[]).await;
     app.issue("right").await;
@@ -349,9 +349,9 @@ async fn no_verdict_is_told_that_could_not_be_counted() {
         let fail =
             format!("CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END");
         database.execute_batch(&fail).unwrap();
-        let answer = app.verify(credential).await;
-        answer.assert_problem(503, "unavailable");
-        assert!(!answer.text().contains("isValid"));
+        let response = app.verify(credential).await;
+        response.assert_problem(503, "unavailable");
+        assert!(!response.text().contains("isValid"));
         assert_eq!(app.count("verification", "verifications"), 1);
         database.execute_batch("DROP TRIGGER broken").unwrap();
     }

@@ -1,12 +1,12 @@
 //! Black-box tests over HTTP: the built components on a running host.
 //!
-//! `cargo xtask test` builds what they need. Each test starts a host of its own: see [`e2e::TestApp`]. The environment
-//! can change that:
+//! `cargo xtask test` builds what they need. Each test starts its own host: see [`e2e::TestApp`]. Environment variables
+//! change that:
 //!
-//! * `E2E_HOST=spin` uses the `spin` on PATH, not the embedded host.
-//! * `E2E_WASI=0.2` uses the components built for WASI 0.2, not those for 0.3.
-//! * `E2E_BASE_URL` and `E2E_ADMIN_TOKEN` name a running application, for the tests that need only HTTP.
-//! * `E2E_TOOLS=required` fails tests whose [tool](e2e::tools) is missing. Else they are skipped.
+//! * `E2E_HOST=spin` uses the `spin` on PATH instead of the embedded host.
+//! * `E2E_WASI=0.2` uses the components built for WASI 0.2 instead of 0.3.
+//! * `E2E_BASE_URL` and `E2E_ADMIN_TOKEN` name a running application for the tests that need nothing but HTTP.
+//! * `E2E_TOOLS=required` fails tests whose [tool](e2e::tools) is missing; otherwise they are skipped.
 
 mod access;
 mod balancer;

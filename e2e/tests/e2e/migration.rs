@@ -1,4 +1,4 @@
-//! Databases of earlier versions.
+//! Databases from earlier versions.
 
 use std::{
     path::Path,
@@ -25,7 +25,7 @@ async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
             }
         })
         .await;
-    // Enough requests that several instances migrate at once.
+    // Enough requests for several instances to migrate at once.
     for verdict in join_all((0..40).map(|_| app.verify("from the first version"))).await {
         let verdict = verdict.json();
         assert_eq!(verdict["isValid"], true, "{verdict}");
@@ -33,8 +33,7 @@ async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
         assert_eq!(verdict["issuedAt"], "2026-11-23T16:42:51.939Z");
     }
     app.issue("another one").await.assert_problem(409, "already-issued");
-    let revoked = app.revoke(&json!({ "credential": "another one" })).await;
-    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    app.revoke(&json!({ "credential": "another one" })).await.expect(200);
     assert_eq!(app.all_pages("/credentials?limit=1").await.len(), 2);
     let first = app.all_pages("/verifications?limit=9&until=2026-11-23T16:42:53Z").await;
     assert_eq!(first.len(), 2);
@@ -46,17 +45,14 @@ async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
     }
 }
 
-/// Runs a statement on issuance's database, past the application.
+/// Runs a statement on issuance's database, bypassing the application.
 async fn run(app: &TestApp, sql: &str) {
     let Some(servers) = app.servers() else { return app.database("issuance").execute_batch(sql).unwrap() };
-    let server = TestApp::at(&servers.issuance.url);
-    let body = json!({ "requests": [{ "type": "execute", "stmt": { "sql": sql } }, { "type": "close" }] });
-    let answer = server.post("/v2/pipeline", &body).await.json();
-    assert_eq!(answer["results"][0]["type"], "ok", "{answer}");
+    servers.issuance.execute(sql).await;
 }
 
-/// Makes the migration count, for some seven seconds or a multiple, in three statements: a server gives up on a stream whose
-/// statement takes 10 s.
+/// Slows the migration to at least seven seconds, in three statements because a server closes streams whose statement
+/// takes 10 s.
 async fn slow_down(app: &TestApp, factor: u128) {
     const SAMPLE: u128 = 1_000_000;
     let count = |steps: u128| {
@@ -78,32 +74,32 @@ async fn slow_down(app: &TestApp, factor: u128) {
     run(app, trigger).await;
 }
 
-/// All kinds of databases; without a libSQL server, which is said, files only.
+/// All kinds of databases; only files, with a note, if there is no libSQL server.
 fn databases() -> Vec<Databases> {
     let servers = [Databases::Libsql, Databases::LibsqlHttp];
     let servers = if libsql::program().is_some() { &servers[..] } else { &[] };
     [&[Databases::Files], servers].concat()
 }
 
-/// An old database of issuance.
+/// Creates an old database of issuance.
 fn old_database(data: &Path) {
     Connection::open(data.join("issuance.db")).unwrap().execute_batch(ISSUANCE).unwrap();
 }
 
-/// A libSQL server takes the lock from a transaction of more than 5 s if another connection asks for it.
+/// After 5 s a libSQL server revokes a transaction's lock if another connection asks for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_instance_that_waits_for_a_migration_interrupts_it() {
+async fn instances_that_wait_for_a_migration_do_not_interrupt_it() {
     needs_own_host!();
     for databases in databases().into_iter().filter(|databases| *databases != Databases::Files) {
-        // Longer, if the machine was busier before.
+        // Try again with longer statements if the machine was busier during the calibration.
         let mut factors = [1, 2].into_iter();
-        while migrate_slowly(databases, factors.next().expect("it is not long")).await
+        while migrate_slowly(databases, factors.next().expect("the migration is not slow enough")).await
             < Duration::from_secs(7)
         {}
     }
 }
 
-/// Asks two replicas at once until all is migrated, and returns how long that took.
+/// Sends requests to two replicas until the migration is done and returns how long that took.
 async fn migrate_slowly(databases: Databases, factor: u128) -> Duration {
     let setup = || {
         let setup = Setup::new().databases(databases).component("issuance").without_validation();
@@ -116,11 +112,11 @@ async fn migrate_slowly(databases: Databases, factor: u128) -> Duration {
     let started = Instant::now();
     join_all((0..12).map(|client| async move {
         loop {
-            let answer = replicas[client % 2].check(&"0".repeat(64)).await;
-            if answer.status == 200 {
+            let response = replicas[client % 2].check(&"0".repeat(64)).await;
+            if response.status == 200 {
                 break;
             }
-            answer.assert_problem(503, "unavailable");
+            response.assert_problem(503, "unavailable");
             assert!(started.elapsed() < Duration::from_secs(120), "{databases:?}: it never ends");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -133,9 +129,9 @@ async fn migrate_slowly(databases: Databases, factor: u128) -> Duration {
     started.elapsed()
 }
 
-/// An instance that is gone has left its claim.
+/// The instance that claimed the migration is gone.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_that_was_broken_off_is_begun_again() {
+async fn an_interrupted_migration_is_restarted() {
     needs_own_host!();
     for databases in databases() {
         let app = Setup::new().databases(databases).component("issuance").start_with_data(old_database).await;
@@ -143,9 +139,9 @@ async fn a_migration_that_was_broken_off_is_begun_again() {
             "INSERT INTO schema_migrations (version, name, applied_at) VALUES (-1, 60, unixepoch() + 2)";
         run(&app, claim).await;
         let started = Instant::now();
-        let answer = app.check(&"0".repeat(64)).await;
-        assert_eq!(answer.status, 200, "{databases:?}: {}", answer.text());
-        // The lock of a file shows that the instance is gone.
+        let response = app.check(&"0".repeat(64)).await;
+        assert_eq!(response.status, 200, "{databases:?}: {}", response.text());
+        // With files, the lock shows that the instance is gone.
         let waited = started.elapsed();
         assert!(
             databases == Databases::Files || waited > Duration::from_secs(1),

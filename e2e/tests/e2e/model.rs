@@ -1,4 +1,4 @@
-//! Random histories of credentials, checked against a model.
+//! Random histories of credentials, compared with a model.
 
 use std::{
     collections::HashMap,
@@ -12,17 +12,17 @@ use proptest::{
 };
 use serde_json::json;
 
-/// A step of a history, about a credential or a secret given by number.
+/// A step in a history. Credentials and secrets are numbered.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Issues, with this time to live if any.
+    /// Issues with this time to live, if any.
     Issue(u8, Option<Duration>),
     Revoke(u8),
     Verify(u8),
     VerifyAll,
     /// Waits until all expiring credentials have expired.
     Expire,
-    /// Makes this secret the current one and retires the one before.
+    /// Makes this secret current and retires the previous one.
     Rotate(u8),
     DropRetired,
 }
@@ -48,10 +48,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 5..30)
 }
 
-/// What the service is expected to know.
+/// The expected state of the service.
 #[derive(Default)]
 struct Model {
-    /// By secret and credential.
+    /// Keyed by secret and credential.
     issued: HashMap<(u8, u8), Record>,
     current: u8,
     retired: Vec<u8>,
@@ -68,12 +68,12 @@ impl Model {
         std::iter::once(self.current).chain(self.retired.iter().copied())
     }
 
-    /// What was issued under the usable secrets.
+    /// The records of a credential under the usable secrets.
     fn records(&self, credential: u8) -> Vec<Record> {
         self.usable().filter_map(|secret| self.issued.get(&(secret, credential)).copied()).collect()
     }
 
-    /// The verdict; `None` if the credential expires about now.
+    /// The expected verdict; `None` if the credential expires around now.
     fn verdict(&self, credential: u8) -> Option<&'static str> {
         let records = self.records(credential);
         if records.iter().any(|record| record.revoked) {
@@ -120,8 +120,8 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Revoke(credential) => {
                 let expected = if model.records(credential).is_empty() { 404 } else { 200 };
-                let answer = app.revoke(&json!({ "credential": name(credential) })).await;
-                prop_assert_eq!(answer.status, expected);
+                let response = app.revoke(&json!({ "credential": name(credential) })).await;
+                prop_assert_eq!(response.status, expected);
                 for secret in model.usable().collect::<Vec<_>>() {
                     if let Some(record) = model.issued.get_mut(&(secret, credential)) {
                         record.revoked = true;
@@ -132,10 +132,10 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::VerifyAll => {
                 let expected: Vec<_> = (0..CREDENTIALS).map(|credential| model.verdict(credential)).collect();
                 let batch = json!({ "credentials": (0..CREDENTIALS).map(name).collect::<Vec<_>>() });
-                let answer = app.post("/verify/batch", &batch).await.json();
+                let response = app.post("/verify/batch", &batch).await.json();
                 for (index, expected) in expected.into_iter().enumerate() {
                     if let Some(expected) = expected {
-                        prop_assert_eq!(&answer["results"][index]["status"], expected);
+                        prop_assert_eq!(&response["results"][index]["status"], expected);
                     }
                 }
             }

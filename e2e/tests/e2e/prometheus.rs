@@ -1,4 +1,4 @@
-//! A real Prometheus reads the metrics, with the configuration from `deploy/`.
+//! A real Prometheus scrapes the metrics, with the configuration in `deploy/`.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use launch::Group;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A Prometheus that reads an application. Killed when dropped.
+/// A Prometheus that scrapes an application. Killed when dropped.
 struct Prometheus {
     address: String,
     _group: Group,
@@ -38,7 +38,7 @@ impl Prometheus {
         Self { address, _group: group, _folder: folder }
     }
 
-    /// The value of a query, once it has one.
+    /// Waits for a query to have a value.
     async fn query(&self, query: &str) -> String {
         let started = Instant::now();
         loop {
@@ -46,14 +46,14 @@ impl Prometheus {
                 &format!("http://{}/api/v1/query", self.address),
                 [("query", query)],
             );
-            // It does not listen at first, and then says in plain text that it is starting.
-            if let Ok(answer) = reqwest::get(url.unwrap()).await
-                && let Ok(answer) = answer.json::<Value>().await
-                && let Some(value) = answer["data"]["result"][0]["value"][1].as_str()
+            // At first it does not listen, and then it replies in plain text that it is starting.
+            if let Ok(response) = reqwest::get(url.unwrap()).await
+                && let Ok(response) = response.json::<Value>().await
+                && let Some(value) = response["data"]["result"][0]["value"][1].as_str()
             {
                 return value.to_owned();
             }
-            assert!(started.elapsed() < Duration::from_secs(30), "Prometheus has no answer to {query}");
+            assert!(started.elapsed() < Duration::from_secs(30), "Prometheus has no response to {query}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }

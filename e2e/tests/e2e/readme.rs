@@ -1,11 +1,11 @@
-//! The documents agree with the project.
+//! README, links and versions agree with the project.
 
 use std::{collections::BTreeSet, fs};
 
-use e2e::{Answer, Setup, TestApp, needs_own_host, openapi, read, values::assert_similar, workspace};
+use e2e::{Response, Setup, TestApp, needs_own_host, openapi, read, values::assert_similar, workspace};
 use reqwest::Method;
 
-/// Each `$ curl …` line in the console blocks of README.md, with the line below it.
+/// The `$ curl …` lines in README's console blocks, each with the line below it.
 fn curl_examples() -> Vec<(String, String)> {
     let readme = read("README.md");
     let mut examples = Vec::new();
@@ -20,7 +20,7 @@ fn curl_examples() -> Vec<(String, String)> {
     examples
 }
 
-async fn run_curl(app: &TestApp, command: &str) -> Answer {
+async fn run_curl(app: &TestApp, command: &str) -> Response {
     let words = shell_words::split(command).unwrap();
     let mut words = words.iter().map(String::as_str);
     let (mut path, mut header, mut body) = (None, None, None);
@@ -41,14 +41,14 @@ async fn run_curl(app: &TestApp, command: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_curl_examples_give_the_answers_shown() {
+async fn the_curl_examples_give_the_responses_shown() {
     needs_own_host!();
     let app = Setup::new().start().await;
     let examples = curl_examples();
     assert!(examples.len() >= 9, "README.md has lost its examples");
     for (command, expected) in examples {
-        let answer = run_curl(&app, &command).await;
-        assert_similar(&serde_json::from_str(&expected).unwrap(), &answer.json(), &command);
+        let response = run_curl(&app, &command).await;
+        assert_similar(&serde_json::from_str(&expected).unwrap(), &response.json(), &command);
     }
 }
 
@@ -117,7 +117,7 @@ fn the_manifest_names_its_schema_and_its_authors() {
     assert!(manifest.contains("\nauthors = [\"The Kube Credentials maintainers\"]\n"));
 }
 
-/// What looks like a full version right behind this text.
+/// Anything that looks like a full version right after this text.
 fn versions_after<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     let ends = |c: char| !c.is_ascii_digit() && c != '.';
     let words = text.split(prefix).skip(1).map(move |rest| rest.split(ends).next().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Several replicas of the whole application on one pair of libSQL databases.
+//! Several replicas of the application on one pair of libSQL databases.
 
 use std::{
     collections::HashSet,
@@ -13,12 +13,12 @@ use e2e::{Databases, Setup, TestApp, Wasi, libsql, needs_own_host, wasi};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-/// Both ways to libSQL; none if there is no server, which is said.
+/// Both ways to reach libSQL; none, with a note, if no server is installed.
 fn ways() -> Vec<Databases> {
     if libsql::program().is_some() { vec![Databases::Libsql, Databases::LibsqlHttp] } else { Vec::new() }
 }
 
-/// Replicas on the same new databases.
+/// Replicas that share new databases.
 async fn replicas(databases: Databases, count: usize) -> Vec<TestApp> {
     let setup = || Setup::new().databases(databases).without_validation();
     let mut replicas = vec![setup().start().await];
@@ -28,8 +28,8 @@ async fn replicas(databases: Databases, count: usize) -> Vec<TestApp> {
     replicas
 }
 
-/// Asserts that one replica knows each credential of these answers to `/issue`, and another has an audit row for each of
-/// these verdicts.
+/// Asserts that one replica knows each of these issued credentials and another has an audit row for each of these
+/// verdicts.
 pub(crate) async fn assert_nothing_lost(
     one: &TestApp,
     other: &TestApp,
@@ -53,10 +53,10 @@ async fn fifty_identical_issues_over_three_replicas_give_one_201() {
     for databases in ways() {
         let replicas = replicas(databases, 3).await;
         for round in 0..4 {
-            // The first round is also that of the migrations, by all at once.
+            // In the first round all replicas migrate at once.
             let credential = format!("contested-{round}");
-            let answers = join_all((0..50).map(|i| replicas[i % 3].issue(&credential))).await;
-            let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+            let responses = join_all((0..50).map(|i| replicas[i % 3].issue(&credential))).await;
+            let mut statuses: Vec<_> = responses.iter().map(|response| response.status).collect();
             statuses.sort_unstable();
             assert_eq!((statuses[0], &statuses[1..]), (201, &[409; 49][..]), "{databases:?}");
         }
@@ -65,7 +65,7 @@ async fn fifty_identical_issues_over_three_replicas_give_one_201() {
     }
 }
 
-/// kill -9 does not show whether a commit is on the disk; the server says so.
+/// Killing a server does not show whether a commit is on disk, so ask the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_of_these_tests_write_each_commit_through() {
     needs_own_host!();
@@ -73,14 +73,12 @@ async fn the_servers_of_these_tests_write_each_commit_through() {
         return;
     }
     let app = Setup::new().databases(Databases::LibsqlHttp).start().await;
-    let body = json!({ "requests": [{ "type": "execute", "stmt": { "sql": "PRAGMA synchronous" } }, { "type": "close" }] });
-    let server = TestApp::at(&app.servers().unwrap().issuance.url);
-    let answer = server.post("/v2/pipeline", &body).await.json();
-    assert_eq!(answer["results"][0]["response"]["result"]["rows"][0][0]["value"], "2", "{answer}");
+    let result = app.servers().unwrap().issuance.execute("PRAGMA synchronous").await;
+    assert_eq!(result["rows"][0][0]["value"], "2", "{result}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_replica_answered_holds_at_once_on_the_others() {
+async fn a_response_of_one_replica_holds_at_once_on_the_others() {
     needs_own_host!();
     for databases in ways() {
         let replicas = replicas(databases, 2).await;
@@ -89,8 +87,7 @@ async fn what_one_replica_answered_holds_at_once_on_the_others() {
             let credential = format!("revoked-{round}");
             one.issued(json!({ "credential": credential })).await;
             assert_eq!(other.verify(&credential).await.json()["status"], "valid", "{databases:?}");
-            let revoked = other.revoke(&json!({ "credential": credential })).await;
-            assert_eq!(revoked.status, 200, "{}", revoked.text());
+            other.revoke(&json!({ "credential": credential })).await.expect(200);
             assert_eq!(one.verify(&credential).await.json()["status"], "revoked", "{databases:?}");
         }
     }
@@ -104,34 +101,22 @@ async fn a_cursor_of_one_replica_is_good_on_the_others() {
         for i in 0..10 {
             replicas[i % 3].issued(json!({ "credential": format!("listed-{i}") })).await;
         }
-        let (mut hashes, mut cursor) = (Vec::new(), String::new());
-        for page in 0.. {
-            let answer = replicas[page % 3].admin_get(&format!("/credentials?limit=3{cursor}")).await;
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            let answer = answer.json();
-            hashes.extend(
-                answer["credentials"].as_array().unwrap().iter().map(|row| row["credential_hash"].clone()),
-            );
-            match answer["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => break,
-            }
-        }
+        let rows = TestApp::pages_in_turn(&replicas, "/credentials?limit=3").await;
         let whole = replicas[0].all_pages("/credentials?limit=100").await;
-        let whole: Vec<_> = whole.into_iter().map(|row| row["credential_hash"].clone()).collect();
-        assert_eq!((hashes.len(), &hashes), (10, &whole), "{databases:?}");
+        assert_eq!((rows.len(), &rows), (10, &whole), "{databases:?}");
     }
 }
 
 /// A server closes a stream that has been idle for 10 s.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_connection_is_opened_again_unseen() {
+async fn clients_do_not_notice_a_closed_idle_connection() {
     needs_own_host!();
     join_all(ways().into_iter().map(|databases| async move {
         let app = Setup::new().databases(databases).variable("log_level", "debug").start().await;
         app.issued(json!({ "credential": "before" })).await;
         assert_eq!(app.verify("before").await.json()["isValid"], true);
-        // An instance without requests ends after a second, and its connection with it. These need no database.
+        // An idle instance ends after a second, together with its connection. These requests keep it alive without the
+        // database.
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(13) {
             app.post("/check", &json!({})).await.assert_problem(400, "invalid-request");
@@ -140,7 +125,7 @@ async fn an_idle_connection_is_opened_again_unseen() {
         }
         app.issued(json!({ "credential": "after" })).await;
         assert_eq!(app.verify("before").await.json()["isValid"], true, "{databases:?}");
-        // Over HTTP, and with an instance for each request, there is no connection to lose.
+        // There is no connection to lose over HTTP, or with one instance for each request.
         if databases == Databases::Libsql && wasi() == Wasi::V0_3 {
             app.wait_for_log("connecting again").await;
         }
@@ -148,9 +133,9 @@ async fn an_idle_connection_is_opened_again_unseen() {
     .await;
 }
 
-/// A server that starts again knows none of the streams from before.
+/// A restarted server has forgotten its streams.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_of_the_server_between_two_requests_is_not_seen() {
+async fn clients_do_not_notice_a_server_restart_between_requests() {
     needs_own_host!();
     for databases in ways() {
         let app = Setup::new().databases(databases).start().await;
@@ -166,7 +151,7 @@ async fn a_restart_of_the_server_between_two_requests_is_not_seen() {
     }
 }
 
-/// The servers are killed while two replicas are issuing and verifying, and start again after a while.
+/// The servers are killed while two replicas issue and verify, and restarted a while later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_database_server_loses_nothing_that_was_answered() {
     needs_own_host!();
@@ -176,14 +161,14 @@ async fn a_killed_database_server_loses_nothing_that_was_answered() {
         let (issued, verdicts) = (Mutex::new(Vec::<Value>::new()), Mutex::new(Vec::<Value>::new()));
         let done = AtomicBool::new(false);
         let refusals = AtomicUsize::new(0);
-        // By which replica, and when.
+        // Which replica served a request, and when.
         let served = Mutex::new(Vec::<(usize, Instant)>::new());
         let clients = join_all((0..12).map(|client| {
             let (app, issued, verdicts) = (&replicas[client % 2], &issued, &verdicts);
             let (done, refusals, served) = (&done, &refusals, &served);
             async move {
-                let refused = |answer: e2e::Answer| {
-                    answer.assert_problem(503, "unavailable");
+                let refused = |response: e2e::Response| {
+                    response.assert_problem(503, "unavailable");
                     refusals.fetch_add(1, Ordering::SeqCst);
                 };
                 for i in 0.. {
@@ -191,21 +176,21 @@ async fn a_killed_database_server_loses_nothing_that_was_answered() {
                         break;
                     }
                     let credential = format!("killed-{client}-{i}");
-                    let answer = app.issue(&credential).await;
-                    if answer.status != 201 {
-                        refused(answer);
+                    let response = app.issue(&credential).await;
+                    if response.status != 201 {
+                        refused(response);
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
                     }
-                    issued.lock().unwrap().push(answer.json());
+                    issued.lock().unwrap().push(response.json());
                     served.lock().unwrap().push((client % 2, Instant::now()));
-                    let answer = app.verify(&credential).await;
-                    if answer.status != 200 {
-                        refused(answer);
+                    let response = app.verify(&credential).await;
+                    if response.status != 200 {
+                        refused(response);
                         continue;
                     }
-                    assert_eq!(answer.json()["isValid"], true, "{}", answer.text());
-                    verdicts.lock().unwrap().push(answer.json());
+                    assert_eq!(response.json()["isValid"], true, "{}", response.text());
+                    verdicts.lock().unwrap().push(response.json());
                 }
             }
         }));
@@ -220,7 +205,7 @@ async fn a_killed_database_server_loses_nothing_that_was_answered() {
                 servers.verification.start_again();
                 back = Instant::now();
             }
-            // What began without the servers ends by its deadline.
+            // Requests that began without the servers end by their deadlines.
             tokio::time::sleep(Duration::from_secs(6)).await;
             done.store(true, Ordering::SeqCst);
             back
@@ -236,7 +221,7 @@ async fn a_killed_database_server_loses_nothing_that_was_answered() {
                 "{databases:?}: {replica} does not serve within 5 s"
             );
         }
-        // Nothing stays broken: what is asked now, without contention for the lock, is answered.
+        // Nothing stays broken: without contention for the lock, every request succeeds.
         for (i, app) in replicas.iter().cycle().take(20).enumerate() {
             let credential = format!("calm-{i}");
             let statuses = (app.issue(&credential).await.status, app.verify(&credential).await.status);
@@ -244,7 +229,7 @@ async fn a_killed_database_server_loses_nothing_that_was_answered() {
         }
         let (issued, verdicts) = (issued.into_inner().unwrap(), verdicts.into_inner().unwrap());
         assert_nothing_lost(&replicas[0], &replicas[1], &issued, &verdicts).await;
-        assert!(verdicts.len() > 20, "{databases:?}: too few were answered");
+        assert!(verdicts.len() > 20, "{databases:?}: too few requests succeeded");
     }
 }
 
@@ -254,9 +239,9 @@ fn end_of(log: &str) -> String {
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-/// A server that has stopped answering holds up no request for longer than its deadlines.
+/// A server that hangs delays no request beyond its deadline.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hanging_database_server_is_a_503_until_it_goes_on() {
+async fn a_hanging_database_server_is_a_503_until_it_resumes() {
     needs_own_host!();
     if libsql::program().is_none() {
         return;
@@ -267,21 +252,21 @@ async fn a_hanging_database_server_is_a_503_until_it_goes_on() {
     servers.issuance.signal(e2e::Signal::SIGSTOP);
     let started = Instant::now();
     let credentials: Vec<_> = (0..8).map(|i| format!("hanging-{i}")).collect();
-    let answers = join_all(credentials.iter().map(|credential| app.issue(credential))).await;
+    let responses = join_all(credentials.iter().map(|credential| app.issue(credential))).await;
     let waited = started.elapsed();
     servers.issuance.signal(e2e::Signal::SIGCONT);
-    for answer in answers {
-        answer.assert_problem(503, "unavailable");
+    for response in responses {
+        response.assert_problem(503, "unavailable");
     }
     assert!(waited < Duration::from_millis(6500), "{waited:?}");
-    // An instance that could not open its database does not try again for a second.
+    // An instance whose database could not be opened waits a second before it tries again.
     let resumed = Instant::now();
-    let goes_on = async || {
+    let resumes = async || {
         let issued = app.issue("after").await.status;
         (issued == 201 || issued == 409) && app.verify("before").await.status == 200
     };
-    while !goes_on().await {
-        assert!(resumed.elapsed() < Duration::from_secs(6), "it does not go on");
+    while !resumes().await {
+        assert!(resumed.elapsed() < Duration::from_secs(6), "it does not resume");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(app.verify("before").await.json()["isValid"], true);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// Inserts audit rows of this age, with ids like those of the service.
+/// Inserts audit rows of this age, with ids like the service's.
 fn add_old_rows(database: &rusqlite::Connection, count: i64, age: i64) {
     database
         .execute(
@@ -36,7 +36,7 @@ async fn expired_audit_rows_are_deleted_a_few_at_a_time_and_others_kept() {
     };
     let mut before = older_than(30);
     assert_eq!(before, 250);
-    // A deletion comes after every sixteenth row, on average.
+    // On average, one row in sixteen triggers a deletion.
     for _ in 0..1000 {
         app.verify("a").await;
         let after = older_than(30);
@@ -65,7 +65,7 @@ async fn batches_delete_more_than_they_add() {
 }
 
 #[tokio::test]
-async fn the_documented_statement_clears_a_backlog_and_reads_no_more_than_it() {
+async fn the_documented_statement_clears_a_backlog_and_reads_nothing_else() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.verify("a").await;

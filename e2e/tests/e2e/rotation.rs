@@ -1,4 +1,4 @@
-//! Rotation of the secret.
+//! Rotating the secret.
 
 use credentials::Secret;
 use e2e::{Setup, TestApp, needs_own_host};
@@ -19,10 +19,9 @@ async fn a_credential_counts_until_its_secret_is_dropped() {
     app.issue("old").await.assert_problem(409, "already-issued");
     let under_b = app.issue("new").await.json();
     assert_ne!(under_a["key_id"], under_b["key_id"]);
-    let revoked = app.revoke(&json!({ "credential": "to be revoked" })).await;
-    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    app.revoke(&json!({ "credential": "to be revoked" })).await.expect(200);
     assert_eq!(app.verify("to be revoked").await.json()["status"], "revoked");
-    // The audit row has the hash under which the credential was issued.
+    // The audit row has the hash from the time of issue.
     let hash = under_a["credential_hash"].as_str().unwrap();
     assert_eq!(app.all_pages(&format!("/verifications?credential_hash={hash}")).await.len(), 1);
 
@@ -54,7 +53,7 @@ async fn up_to_eight_retired_secrets_count() {
     assert!(app.get("/health").await.json()["checks"]["secret"].as_str().unwrap().contains("at most 8"));
 }
 
-/// In the middle of a rotation, some instances have the secrets the other way round.
+/// In the middle of a rotation some instances have the secrets swapped.
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_with_swapped_secrets_issue_a_credential_once() {
     needs_own_host!();
@@ -66,16 +65,16 @@ async fn instances_with_swapped_secrets_issue_a_credential_once() {
     let after = setup(&b, &a).databases_of(&before).start().await;
     for round in 0..10 {
         let credential = format!("rotating-{round}");
-        let answers = join_all(
+        let responses = join_all(
             (0..20).map(|i| if i % 2 == 0 { before.issue(&credential) } else { after.issue(&credential) }),
         );
-        let issued = answers.await.iter().filter(|answer| answer.status == 201).count();
+        let issued = responses.await.iter().filter(|response| response.status == 201).count();
         assert_eq!(issued, 1, "{credential}");
     }
     assert_eq!(before.count("issuance", "credentials"), 10);
 }
 
-/// One of the services, with these secrets.
+/// A service with these secrets.
 async fn service(component: &'static str, issuance_url: &str, current: &str, retired: &str) -> TestApp {
     Setup::new()
         .component(component)
@@ -115,9 +114,9 @@ async fn no_verdict_while_issuance_has_a_secret_that_verification_lacks() {
     }
 }
 
-/// The order in `docs/operations.md`.
+/// Follows the order in `docs/operations.md`.
 #[tokio::test]
-async fn services_that_run_apart_can_be_rotated_without_a_gap() {
+async fn services_on_separate_hosts_can_be_rotated_without_a_gap() {
     needs_own_host!();
     let (a, b) = ("a".repeat(32), "b".repeat(32));
     let mut issuance = service("issuance", "http://unused.example", &a, "").await;
@@ -133,7 +132,7 @@ async fn services_that_run_apart_can_be_rotated_without_a_gap() {
         if to_issuance {
             issuance.issue(&format!("under {current} beside {retired:?}")).await;
         }
-        // Each restart takes another port.
+        // Each restart changes the port.
         verification.restart_with(&[("issuance_url", &issuance.base_url)]).await;
         assert_eq!(verification.get("/health/verification").await.status, 200);
         let verdict = verification.verify("old").await.json();

@@ -1,4 +1,4 @@
-//! The commands as scripts and Spin run them, on the project's own folder.
+//! The commands, run as scripts and Spin run them, in the project's own folder.
 
 use std::{
     env, fs,
@@ -13,7 +13,7 @@ use std::{
 
 use e2e::{Setup, Wasi, needs_own_host, on_spin, read, workspace};
 
-/// Prints how the command ended. In the background of a script SIGINT is ignored, and every child inherits that.
+/// Prints the exit status of the command. SIGINT is ignored in the background of a script, also by child processes.
 const IN_THE_BACKGROUND: &str = r#"trap '' INT; "$0" "$@" & echo "id $!"; wait $!; echo "status $?""#;
 
 const SIGNALS: [&str; 3] = ["INT", "TERM", "HUP"];
@@ -24,8 +24,8 @@ fn workspace_lock() -> MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a command in the background of a script, sends it a signal once it serves, and returns how it ended. Nothing may
-/// serve then.
+/// Runs a command in the background of a script, sends it a signal once it serves, and returns how it ended. Nothing
+/// may be left listening.
 fn end_with(signal: &str, command: &mut Command) -> String {
     let mut script = command.current_dir(workspace()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(script.stdout.take().unwrap());
@@ -46,7 +46,7 @@ fn end_with(signal: &str, command: &mut Command) -> String {
     let sending = format!("kill -s {signal} {id}");
     assert!(Command::new("sh").args(["-c", &sending]).status().unwrap().success());
     let mut rest = String::new();
-    // To the end of all that holds stdout.
+    // Read until no process holds stdout any more.
     stdout.read_to_string(&mut rest).unwrap();
     script.wait().unwrap();
     while TcpStream::connect(&address).is_ok() {
@@ -57,7 +57,7 @@ fn end_with(signal: &str, command: &mut Command) -> String {
 }
 
 #[test]
-fn up_in_the_background_of_a_script_ends_on_each_signal_with_all_that_it_started() {
+fn up_in_a_background_script_ends_on_each_signal_with_everything_it_started() {
     needs_own_host!();
     let _lock = workspace_lock();
     for signal in SIGNALS {
@@ -70,7 +70,7 @@ fn up_in_the_background_of_a_script_ends_on_each_signal_with_all_that_it_started
 }
 
 #[test]
-fn tests_in_the_background_of_a_script_end_on_each_signal_with_the_hosts_that_they_started() {
+fn tests_in_a_background_script_end_on_each_signal_with_the_hosts_they_started() {
     needs_own_host!();
     for signal in SIGNALS {
         let mut script = Command::new("sh");
@@ -88,7 +88,7 @@ async fn serves_until_a_signal_ends_it() {
     tokio::time::sleep(Duration::from_secs(60)).await;
 }
 
-/// A Spin with the version that its folder is named after. Any command is `spin build`.
+/// A fake Spin whose version is the name of its folder. Every command works like `spin build`.
 const SPIN: &str = r#"
 fn main() {
     let program = std::env::current_exe().unwrap();
@@ -114,7 +114,7 @@ fn fake_spins(folder: &Path) -> [PathBuf; 2] {
     })
 }
 
-/// The build command of each component of `spin.toml`, and where it is taken from.
+/// The build command of each component in `spin.toml`, with the path of its wasm file.
 fn components() -> Vec<(String, PathBuf)> {
     let manifest = read("spin.toml");
     let values = |key: &str| {
@@ -127,7 +127,7 @@ fn components() -> Vec<(String, PathBuf)> {
 }
 
 #[test]
-fn the_build_commands_of_the_manifest_put_the_build_that_spin_runs_in_its_place() {
+fn the_build_commands_of_the_manifest_install_the_build_for_the_spin_that_runs_them() {
     needs_own_host!();
     let _lock = workspace_lock();
     let folder = tempfile::tempdir().unwrap();
@@ -141,7 +141,7 @@ fn the_build_commands_of_the_manifest_put_the_build_that_spin_runs_in_its_place(
             assert!(fs::read(source).unwrap() == fs::read(wasi.built(name)).unwrap(), "{name}, {wasi}");
         }
     };
-    // Cargo may be told to build elsewhere.
+    // Cargo may be configured to build elsewhere.
     let elsewhere = Path::new(env!("CARGO_TARGET_TMPDIR")).join("another-target");
     let run = |command: &mut Command, on_path: &Path| {
         let path = format!("{}:{}", on_path.display(), env::var("PATH").unwrap());
@@ -154,7 +154,7 @@ fn the_build_commands_of_the_manifest_put_the_build_that_spin_runs_in_its_place(
             run(Command::new("sh").args(["-c", command]), spin);
         }
         is_in_place(wasi);
-        // One that is not on PATH, beside another that is.
+        // Run a Spin that is not on PATH while another one is.
         run(Command::new(other.join("spin")).arg("build").args(commands()), spin);
         is_in_place(if wasi == Wasi::V0_2 { Wasi::V0_3 } else { Wasi::V0_2 });
     }

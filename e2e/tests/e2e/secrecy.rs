@@ -1,4 +1,4 @@
-//! Credentials and secrets are in no database, log or answer.
+//! No database, log or response contains credentials or secrets.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ async fn no_credential_and_no_secret_is_stored_or_logged() {
     needs_own_host!();
     let app = Setup::new().variable("log_level", "debug").start().await;
     let credential = "plaintext-that-must-not-stay-anywhere";
-    let mut answers = vec![
+    let mut responses = vec![
         app.issue(credential).await,
         app.issue(credential).await,
         app.verify(credential).await,
@@ -19,19 +19,19 @@ async fn no_credential_and_no_secret_is_stored_or_logged() {
         app.get(&format!("/verify/x?credential={credential}")).await,
     ];
     let generated = app.issued(json!({ "generate": true })).await["credential"].as_str().unwrap().to_owned();
-    answers.push(app.verify(&generated).await);
-    answers.push(app.post("/verify/batch", &json!({ "credentials": [credential, generated] })).await);
-    answers.push(app.revoke(&json!({ "credential": generated })).await);
-    answers.push(app.admin_get("/credentials").await);
-    answers.push(app.admin_get("/verifications").await);
-    // The answer may repeat a misplaced credential, but the log may not.
+    responses.push(app.verify(&generated).await);
+    responses.push(app.post("/verify/batch", &json!({ "credentials": [credential, generated] })).await);
+    responses.push(app.revoke(&json!({ "credential": generated })).await);
+    responses.push(app.admin_get("/credentials").await);
+    responses.push(app.admin_get("/verifications").await);
+    // The response may repeat a misplaced credential, but the log may not.
     app.post("/issue", &json!({ "credential": [credential] })).await;
     app.post("/issue", &json!({ credential: "x" })).await;
     app.check(credential).await;
     app.database("verification")
         .execute_batch("CREATE TRIGGER t BEFORE INSERT ON verifications BEGIN SELECT raise(ABORT, 'no'); END")
         .unwrap();
-    answers.push(app.verify(credential).await);
+    responses.push(app.verify(credential).await);
     app.wait_for_log("\"status\":503").await;
 
     let secrets = [credential, SECRET, ADMIN_TOKEN, &generated];
@@ -49,7 +49,7 @@ async fn no_credential_and_no_secret_is_stored_or_logged() {
     let log = app.log();
     assert!(log.contains("\"level\":\"INFO\""), "there is no log:\n{log}");
     assert!(is_clean(log.as_bytes()), "{log}");
-    for answer in answers {
-        assert!(is_clean(&answer.body), "{}", answer.text());
+    for response in responses {
+        assert!(is_clean(&response.body), "{}", response.text());
     }
 }

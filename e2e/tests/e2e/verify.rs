@@ -1,4 +1,4 @@
-//! POST /verify, and the audit rows it leaves.
+//! POST /verify and its audit rows.
 
 use e2e::{
     Setup, TestApp, needs_own_host, unique,
@@ -12,9 +12,7 @@ async fn an_issued_credential_is_valid_with_its_issuer_and_time() {
     let app = TestApp::any().await;
     let credential = unique("valid");
     let issued = app.issue(&credential).await.json();
-    let answer = app.verify(&credential).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let body = answer.json();
+    let body = app.verify(&credential).await.expect(200);
     assert_eq!(
         names(&body),
         ["isValid", "issuedAt", "issuedBy", "message", "status", "verificationId", "verifiedAt"]
@@ -31,9 +29,9 @@ async fn an_issued_credential_is_valid_with_its_issuer_and_time() {
 #[tokio::test]
 async fn an_unissued_credential_is_not_found() {
     let app = TestApp::any().await;
-    let answer = app.verify(&unique("never")).await;
-    assert_eq!(answer.status, 200);
-    let body = answer.json();
+    let response = app.verify(&unique("never")).await;
+    assert_eq!(response.status, 200);
+    let body = response.json();
     assert_eq!(body["isValid"], false);
     assert_eq!(body["status"], "not_found");
     assert!(body["message"].as_str().unwrap().contains("not found"), "{body}");
@@ -42,15 +40,15 @@ async fn an_unissued_credential_is_not_found() {
 }
 
 #[tokio::test]
-async fn every_verdict_leaves_one_audit_row_that_agrees_with_the_answer() {
+async fn every_verdict_leaves_one_audit_row_that_agrees_with_the_response() {
     needs_own_host!();
     let app = Setup::new().start().await;
     let hash = app.issue("audited").await.json()["credential_hash"].clone();
     for (credential, request_id) in [("audited", "audit.1"), ("unknown", "audit.2")] {
         let request = app.request(Method::POST, "/verify").header("x-request-id", request_id);
-        let answer = app.send(request.json(&json!({ "credential": credential }))).await;
-        assert_eq!(answer.header("x-request-id"), Some(request_id));
-        let body = answer.json();
+        let response = app.send(request.json(&json!({ "credential": credential }))).await;
+        assert_eq!(response.header("x-request-id"), Some(request_id));
+        let body = response.json();
 
         let row = app
             .database("verification")

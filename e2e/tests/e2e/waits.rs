@@ -1,24 +1,24 @@
-//! How long a request waits for others, and what it says of the time.
+//! How long a request waits for others, and which times it reports.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use credentials::Timestamp;
 use e2e::{
     Setup, TestApp,
-    mock::{Mock, check_one, json_answer},
+    mock::{Mock, check_one, json_response},
     needs_own_host,
 };
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// How long a request may take, as README has it, and what a busy machine may add.
+/// README's limit on the time of a request, and an allowance for a busy machine.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_millis(1500);
 
-/// Verification alone, in front of this mock of issuance.
+/// Verification alone, with this mock as issuance.
 async fn verification_with(mock: &Mock) -> TestApp {
-    // Nine keys: a batch of 100 is a whole question.
+    // With nine keys, a batch of 100 makes a full list of hashes.
     let retired: Vec<_> = ('b'..='i').map(|letter| letter.to_string().repeat(32)).collect();
     Setup::new()
         .component("verification")
@@ -37,8 +37,8 @@ async fn no_verification_waits_for_issuance_longer_than_five_seconds() {
         tokio::time::sleep(Duration::from_millis(100 * i)).await;
         let credentials: Vec<_> = (0..100).map(|item| format!("{i}-{item}")).collect();
         let started = Instant::now();
-        let answer = app.post("/verify/batch", &json!({ "credentials": credentials })).await;
-        answer.assert_problem(503, "unavailable");
+        let response = app.post("/verify/batch", &json!({ "credentials": credentials })).await;
+        response.assert_problem(503, "unavailable");
         assert!(started.elapsed() < MAX_WAIT + MARGIN, "request {i} waited for {:?}", started.elapsed());
     }))
     .await;
@@ -46,7 +46,7 @@ async fn no_verification_waits_for_issuance_longer_than_five_seconds() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_long_on_its_way_is_about_the_time_of_the_question() {
+async fn a_verdict_from_a_delayed_response_has_the_time_of_the_question() {
     needs_own_host!();
     let now = || {
         let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
@@ -60,7 +60,7 @@ async fn an_answer_that_was_long_on_its_way_is_about_the_time_of_the_question() 
         (r#""exists": false"#.to_owned(), "not_found"),
         (format!(r#"{record}, "expires_at": "{expires_at}""#), "expired"),
     ] {
-        let mock = Mock::answering_after(Duration::from_secs(2), json_answer(&check_one(&members))).await;
+        let mock = Mock::answering_after(Duration::from_secs(2), json_response(&check_one(&members))).await;
         let app = Setup::new().component("verification").variable("issuance_url", &mock.url).start().await;
         let asked = now();
         let verdict = app.verify("a").await.json();
@@ -68,7 +68,7 @@ async fn an_answer_that_was_long_on_its_way_is_about_the_time_of_the_question() 
         assert_eq!(verdict["status"], status, "{verdict}");
         let verified_at: Timestamp = verdict["verifiedAt"].as_str().unwrap().parse().unwrap();
         assert!(before <= asked && asked <= verified_at && verified_at <= answered, "{verdict}");
-        // In between it may have been revoked or issued; what has expired has done so by now.
+        // A credential may be issued or revoked while issuance answers, but it stays expired.
         let waited = verified_at.as_millis() - asked.as_millis();
         assert_eq!(waited >= 1900, status == "expired", "{waited} ms: {verdict}");
         let recorded: i64 = app.query("verification", "SELECT verified_at FROM verifications");
@@ -77,7 +77,7 @@ async fn an_answer_that_was_long_on_its_way_is_about_the_time_of_the_question() 
 }
 
 #[tokio::test]
-async fn only_a_lock_is_waited_for() {
+async fn a_request_waits_only_for_a_lock() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("first").await;
@@ -99,7 +99,7 @@ async fn only_a_lock_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_written_changes_no_answer() {
+async fn a_log_that_cannot_be_written_changes_no_response() {
     needs_own_host!();
     let app = Setup::new().variable("log_level", "debug").with_full_log().start().await;
     assert_eq!(app.issue("a").await.status, 201);
@@ -108,45 +108,38 @@ async fn a_log_that_cannot_be_written_changes_no_answer() {
     let refuse =
         "CREATE TRIGGER refuse BEFORE INSERT ON credentials BEGIN SELECT RAISE(ABORT, 'refused'); END";
     app.database("issuance").execute_batch(refuse).unwrap();
-    for answer in join_all((0..20).map(|_| app.issue("b"))).await {
-        answer.assert_problem(503, "unavailable");
+    for response in join_all((0..20).map(|_| app.issue("b"))).await {
+        response.assert_problem(503, "unavailable");
     }
-    // Spin and the embedded host log of this themselves.
+    // The hosts themselves log this error.
     let mut connection = app.connect().await.unwrap();
     connection.write_all(b"GET /health HTTP/1.1\r\nhost: a\r\nx: \xff\r\n\r\n").await.unwrap();
-    let mut answer = [0; 12];
-    connection.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 500");
+    let mut response = [0; 12];
+    connection.read_exact(&mut response).await.unwrap();
+    assert_eq!(&response, b"HTTP/1.1 500");
     assert_eq!(app.get("/health").await.status, 200);
 }
 
-/// Holds the write lock of verification's database.
-fn locked(app: &TestApp) -> rusqlite::Connection {
-    let lock = app.database("verification");
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    lock
-}
-
 #[tokio::test]
-async fn all_that_a_request_waits_for_together_is_no_longer_than_five_seconds() {
+async fn all_waits_of_a_request_add_up_to_at_most_five_seconds() {
     needs_own_host!();
     let mock =
-        Mock::answering_after(Duration::from_secs(4), json_answer(&check_one(r#""exists": false"#))).await;
+        Mock::answering_after(Duration::from_secs(4), json_response(&check_one(r#""exists": false"#))).await;
     let app = verification_with(&mock).await;
-    // Opens the database.
+    // Have the instance open the database.
     assert_eq!(app.admin_get("/verifications").await.status, 200);
-    let lock = locked(&app);
+    let lock = app.lock("verification");
     let app = &app;
-    // Also the second, which waits for the connection behind the first.
-    let answers = join_all([0, 500].map(|millis| async move {
+    // The second waits for the connection behind the first.
+    let responses = join_all([0, 500].map(|millis| async move {
         tokio::time::sleep(Duration::from_millis(millis)).await;
         let started = Instant::now();
         app.verify("a").await.assert_problem(503, "unavailable");
         started.elapsed()
     }))
     .await;
-    for waited in answers {
-        assert!(waited > Duration::from_secs(4), "the lock was not waited for: {waited:?}");
+    for waited in responses {
+        assert!(waited > Duration::from_secs(4), "it did not wait for the lock: {waited:?}");
         assert!(waited < MAX_WAIT + MARGIN, "{waited:?}");
     }
     lock.execute_batch("ROLLBACK").unwrap();
@@ -160,7 +153,7 @@ async fn health_waits_for_issuance_and_the_database_at_the_same_time() {
     let app = verification_with(&mock).await;
     assert_eq!(app.admin_get("/verifications").await.status, 200);
     let checks = async |app: &TestApp| {
-        // Results stand for a second.
+        // Results are cached for a second.
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let started = Instant::now();
         let health = app.get("/health/verification").await;
@@ -169,12 +162,12 @@ async fn health_waits_for_issuance_and_the_database_at_the_same_time() {
         ["database", "issuance"].map(|check| health.json()["checks"][check] == "ok")
     };
     assert_eq!(checks(&app).await, [true, false]);
-    let lock = locked(&app);
+    let lock = app.lock("verification");
     assert_eq!(checks(&app).await, [false, false]);
     drop(lock);
 
     let app = Setup::new().start().await;
     assert_eq!(app.get("/health/verification").await.status, 200);
-    let _lock = locked(&app);
+    let _lock = app.lock("verification");
     assert_eq!(checks(&app).await, [false, true]);
 }

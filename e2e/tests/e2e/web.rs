@@ -2,11 +2,11 @@
 
 use std::{fs, io::Read};
 
-use e2e::{Answer, TestApp, page_files, read};
+use e2e::{Response, TestApp, page_files, read};
 use flate2::read::GzDecoder;
 use reqwest::Method;
 
-async fn get_with(app: &TestApp, path: &str, header: (&str, &str)) -> Answer {
+async fn get_with(app: &TestApp, path: &str, header: (&str, &str)) -> Response {
     app.send(app.request(Method::GET, path).header(header.0, header.1)).await
 }
 
@@ -22,12 +22,12 @@ async fn every_file_is_served_unchanged_with_its_media_type() {
             "css" => "text/css; charset=utf-8",
             "js" => "text/javascript; charset=utf-8",
             "svg" => "image/svg+xml",
-            other => panic!("what is the media type of .{other}?"),
+            other => panic!("unknown file extension .{other}"),
         };
-        let answer = app.get(&format!("/{name}")).await;
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some(media_type)), "{name}");
-        assert!(answer.body == fs::read(&file).unwrap(), "{name}");
-        assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+        let response = app.get(&format!("/{name}")).await;
+        assert_eq!((response.status, response.header("content-type")), (200, Some(media_type)), "{name}");
+        assert!(response.body == fs::read(&file).unwrap(), "{name}");
+        assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
     }
     let index = app.get("/").await;
     assert!(index.body == app.get("/index.html").await.body);
@@ -51,10 +51,10 @@ fn the_page_loads_all_its_modules_at_once() {
 #[tokio::test]
 async fn openapi_yaml_is_served_unchanged_to_any_allowed_origin() {
     let app = TestApp::any().await;
-    let answer = get_with(&app, "/openapi.yaml", ("origin", "https://elsewhere.example")).await;
-    assert_eq!(answer.header("content-type"), Some("application/yaml"));
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    assert!(answer.text() == read("openapi.yaml"));
+    let response = get_with(&app, "/openapi.yaml", ("origin", "https://elsewhere.example")).await;
+    assert_eq!(response.header("content-type"), Some("application/yaml"));
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    assert!(response.text() == read("openapi.yaml"));
 }
 
 #[tokio::test]
@@ -92,17 +92,17 @@ async fn files_are_compressed_only_for_clients_that_accept_gzip() {
             ("gzip;q=0", false),
             ("identity", false),
         ] {
-            let answer = get_with(&app, path, ("accept-encoding", accept)).await;
-            assert_eq!(answer.header("etag"), plain.header("etag"));
-            assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+            let response = get_with(&app, path, ("accept-encoding", accept)).await;
+            assert_eq!(response.header("etag"), plain.header("etag"));
+            assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
             if is_compressed {
-                assert_eq!(answer.header("content-encoding"), Some("gzip"), "{path}: {accept}");
-                assert!(answer.body.len() * 2 < plain.body.len(), "{path}");
+                assert_eq!(response.header("content-encoding"), Some("gzip"), "{path}: {accept}");
+                assert!(response.body.len() * 2 < plain.body.len(), "{path}");
                 let mut body = Vec::new();
-                GzDecoder::new(answer.body.as_slice()).read_to_end(&mut body).unwrap();
+                GzDecoder::new(response.body.as_slice()).read_to_end(&mut body).unwrap();
                 assert!(body == plain.body, "{path}");
             } else {
-                assert!(answer.body == plain.body, "{path}: {accept}");
+                assert!(response.body == plain.body, "{path}: {accept}");
             }
         }
     }
@@ -161,16 +161,16 @@ async fn files_are_for_get_and_head() {
 async fn the_page_may_reach_only_its_own_origin() {
     let app = TestApp::any().await;
     for path in ["/", "/app.js", "/nothing"] {
-        let answer = app.get(path).await;
-        let policy = answer.header("content-security-policy").unwrap();
+        let response = app.get(path).await;
+        let policy = response.header("content-security-policy").unwrap();
         for rule in
             ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"]
         {
             assert!(policy.contains(rule), "{policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
     }
     for path in page_files() {
         let text = fs::read_to_string(&path).unwrap();

@@ -72,7 +72,7 @@ impl Client {
         connection.as_mut().context("there is no connection")
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     pub(crate) async fn send(&mut self, request: Request) -> Result<(StatusCode, Bytes)> {
         let (_, address) = self.connection(request.service);
         let sender = self.connect(request.service).await?;

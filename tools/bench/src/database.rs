@@ -75,7 +75,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     for schema in [ISSUANCE, VERIFICATION] {
         let copy = file(to, schema);
         fs::copy(file(from, schema), &copy).with_context(|| format!("cannot write {}", copy.display()))?;
-        // Written now, and not during a measurement.
+        // Flushed now rather than during a measurement.
         fs::File::open(copy)?.sync_all()?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The load generator: connections that each send a request once the one before is answered.
+//! The load generator: connections that each send a request once the previous one is answered.
 //!
 //! It runs on one thread, so that it takes at most one core from the server it measures.
 
@@ -25,7 +25,7 @@ use crate::{
     usage::Usage,
 };
 
-/// How long to wait for answers after the end of the measured time.
+/// How long to wait for responses after the end of the measured time.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 #[derive(Args, Clone, Debug)]
@@ -93,7 +93,7 @@ async fn generate(options: &Options) -> Result<Measurement> {
     Ok(tally.borrow().measurement(server_before.zip(server_after), (own_before, own_after)))
 }
 
-/// Issues credentials to ask for later; returns each with its hash.
+/// Issues credentials for later requests; returns each with its hash.
 async fn issue_some(addresses: &Addresses) -> Result<Vec<(String, String)>> {
     const CREDENTIALS: usize = 1024;
     const CONNECTIONS: usize = 16;
@@ -137,15 +137,15 @@ async fn send_until(
     while Instant::now() < end {
         let Ok(request) = source.borrow_mut().next() else { return };
         let kind = request.kind;
-        // Connecting first keeps it out of the latency.
-        let answer = match client.connect(request.service).await {
+        // Connecting first keeps the connection time out of the latency.
+        let response = match client.connect(request.service).await {
             Ok(_) => {
                 let sent = Instant::now();
-                client.send(request).await.map(|answer| (sent, answer))
+                client.send(request).await.map(|response| (sent, response))
             }
             Err(error) => Err(error),
         };
-        match answer {
+        match response {
             Ok((sent, (status, body))) => tally.borrow_mut().answered(kind, sent, status, &body),
             Err(error) => {
                 tally.borrow_mut().connection_failed(&error);
@@ -238,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_issued_first_to_a_server_whose_own_are_unknown() {
+    fn credentials_are_issued_first_if_the_servers_own_are_unknown() {
         for load in [Load::CheckHit, Load::VerifyHit] {
             assert_eq!(measure(load, None).unwrap().errors, Errors::default(), "{load}");
         }
     }
 
     #[test]
-    fn a_wrong_verdict_counts_as_an_error_and_not_as_an_answer() {
+    fn a_wrong_verdict_counts_as_an_error_and_not_as_a_response() {
         let found = measure(Load::VerifyHit, Some(u64::MAX)).unwrap();
         assert!(found.errors.verdict > 0 && found.errors.total() == found.errors.verdict);
         assert!(found.errors.first.unwrap().contains("\"isValid\":false"));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_there_gives_connection_errors() {
+    fn an_unreachable_server_gives_connection_errors() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url: Uri = format!("http://127.0.0.1:{port}").parse().unwrap();
         let options = Options {

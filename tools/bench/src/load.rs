@@ -1,4 +1,4 @@
-//! The requests, and how their answers are judged.
+//! The requests, and how their responses are judged.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    /// All that measure the services.
+    /// All kinds that measure the services.
     pub(crate) const ALL: [Self; 6] =
         [Self::CheckHit, Self::CheckMiss, Self::VerifyHit, Self::VerifyMiss, Self::Issue, Self::Mixed];
 
@@ -79,7 +79,7 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
 }
 
-/// A source of requests, each new credential in which is unique.
+/// A source of requests. Every new credential in them is unique.
 pub(crate) struct Source {
     load: Load,
     secret: Secret,
@@ -172,7 +172,7 @@ fn random_hash() -> String {
     CredentialHash::from(bytes).to_string()
 }
 
-/// Why an answer is wrong.
+/// Why a response is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     /// It is not a success.
@@ -181,15 +181,15 @@ pub(crate) enum Wrong {
     Verdict,
 }
 
-/// Checks the answer to a request.
+/// Checks the response to a request.
 pub(crate) fn judge(kind: Load, status: StatusCode, body: &[u8]) -> Result<(), Wrong> {
     #[derive(Default, Deserialize)]
-    struct Answer {
+    struct Body {
         exists: Option<bool>,
         #[serde(rename = "isValid")]
         is_valid: Option<bool>,
     }
-    // This project answers 201 and 200; other servers of the same API may answer any of these.
+    // This project responds with 201 and 200; other servers with the same API may use any of these.
     let expected: &[StatusCode] = match kind {
         Load::Issue => &[StatusCode::CREATED, StatusCode::OK],
         Load::CheckMiss | Load::VerifyMiss => &[StatusCode::OK, StatusCode::NOT_FOUND],
@@ -198,25 +198,25 @@ pub(crate) fn judge(kind: Load, status: StatusCode, body: &[u8]) -> Result<(), W
     if !expected.contains(&status) {
         return Err(Wrong::Status(status));
     }
-    let answer = || serde_json::from_slice::<Answer>(body).unwrap_or_default();
+    let content = || serde_json::from_slice::<Body>(body).unwrap_or_default();
     let right = match kind {
-        Load::CheckHit => answer().exists == Some(true),
-        Load::CheckMiss => answer().exists == Some(false),
-        Load::VerifyHit => answer().is_valid == Some(true),
-        Load::VerifyMiss => answer().is_valid == Some(false),
+        Load::CheckHit => content().exists == Some(true),
+        Load::CheckMiss => content().exists == Some(false),
+        Load::VerifyHit => content().is_valid == Some(true),
+        Load::VerifyMiss => content().is_valid == Some(false),
         Load::Issue | Load::Ping | Load::Mixed => true,
     };
     if right { Ok(()) } else { Err(Wrong::Verdict) }
 }
 
-/// Reads the hash from an answer to `POST /issue`.
+/// Reads the hash from a response to `POST /issue`.
 pub(crate) fn issued_hash(body: &[u8]) -> Result<String> {
     #[derive(Deserialize)]
     struct Issued {
         credential_hash: String,
     }
     let issued: Issued =
-        serde_json::from_slice(body).context("the answer to /issue has no credential_hash")?;
+        serde_json::from_slice(body).context("the response to /issue has no credential_hash")?;
     Ok(issued.credential_hash)
 }
 
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_with_the_wrong_verdict_is_an_error() {
+    fn a_response_with_the_wrong_verdict_is_an_error() {
         let judge =
             |kind, status, body: &str| judge(kind, StatusCode::from_u16(status).unwrap(), body.as_bytes());
         assert_eq!(judge(Load::CheckHit, 200, r#"{"exists": true, "status": "active"}"#), Ok(()));

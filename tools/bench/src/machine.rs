@@ -36,7 +36,7 @@ impl Machine {
 }
 
 impl fmt::Display for Machine {
-    /// With warnings about what distorts the results.
+    /// With warnings about anything that distorts the results.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { processor, cores, kernel, file_system, load_average } = self;
         write!(f, "file system: {file_system}\nmachine: {processor}, {cores} cores, Linux {kernel}")?;
@@ -50,7 +50,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// The type of the file system that a path is on: that of the deepest mount above it, and of several there the last.
+/// The type of a path's file system: that of the deepest mount above it, or the last of several there.
 fn file_system(mounts: MountInfos, path: &Path) -> Option<String> {
     let mounts = mounts.into_iter().filter(|mount| path.starts_with(&mount.mount_point));
     Some(mounts.max_by_key(|mount| mount.mount_point.components().count())?.fs_type)

@@ -18,13 +18,13 @@ use crate::{
 /// The result of one run of the load generator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measurement {
-    /// Right answers per second that arrived within the measured time.
+    /// Correct responses per second that arrived within the measured time.
     pub(crate) throughput: f64,
-    /// Of the right answers to requests sent within the measured time, whenever they arrived.
+    /// Of the correct responses to requests sent within the measured time, whenever they arrived.
     pub(crate) latency: Latency,
     /// Including the warm-up.
     pub(crate) errors: Errors,
-    /// The server's user and system time; `None` if its process is unknown or there was no right answer.
+    /// The server's user and system time; `None` if its process is unknown or there was no correct response.
     pub(crate) cpu_seconds_per_1000: Option<f64>,
     /// The server's resident memory in bytes at the end.
     pub(crate) resident: Option<u64>,
@@ -36,7 +36,7 @@ pub(crate) struct Measurement {
     pub(crate) verified: u64,
 }
 
-/// From just before a request is sent to the last byte of its answer, in milliseconds.
+/// From just before a request is sent to the last byte of its response, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) p50: f64,
@@ -48,7 +48,7 @@ pub(crate) struct Latency {
 /// Errors by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Errors {
-    /// Answers without a success status, by status.
+    /// Responses without a success status, by status.
     pub(crate) status: BTreeMap<u16, u64>,
     /// Successes with the wrong content.
     pub(crate) verdict: u64,
@@ -66,7 +66,7 @@ impl Errors {
     }
 }
 
-/// Counts the answers of all connections.
+/// Counts the responses on all connections.
 pub(crate) struct Tally {
     /// The beginning and the end of the measured time.
     start: Instant,
@@ -124,7 +124,7 @@ impl Tally {
 
     pub(crate) fn timed_out(&mut self, limit: Duration) {
         self.errors.timeout += 1;
-        self.errors.first.get_or_insert_with(|| format!("no answer within {limit:?} of the end"));
+        self.errors.first.get_or_insert_with(|| format!("no response within {limit:?} of the end"));
     }
 
     /// The result, given what the server and this process had used at the beginning and at the end of the measured time.

@@ -1,4 +1,4 @@
-//! What to measure: the command line, and the plan it comes to.
+//! What to measure: the command line, and the plan that follows from it.
 
 use std::{path::PathBuf, process::Command};
 
@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use crate::{
     load::Load,
-    target::{Components, Running, Target, TargetPid},
+    target::{HOSTED, Running, Target, TargetPid},
 };
 
-/// Measures the services and compares them with a component that does as little as it can.
+/// Measures the services and compares them with a component that does as little as possible.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Takes some two minutes: fewer loads, 64 connections, two short rounds, WASI 0.3 only. Other options override
+    /// Takes about two minutes: fewer loads, 64 connections, two short rounds, WASI 0.3 only. Other options override
     /// this.
     #[arg(long)]
     quick: bool,
@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// the name of a --target.
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     only: Vec<String>,
-    /// Also measures a running server that has the original's API. May be repeated.
+    /// Also measures a running server with the same API. May be repeated.
     #[arg(long, value_name = "NAME=ISSUANCE_URL,VERIFICATION_URL")]
     target: Vec<Running>,
     /// The process of a --target, to measure its CPU time and memory. May be repeated.
@@ -35,8 +35,8 @@ pub(crate) struct Options {
     /// The numbers of connections [default: 1,16,64,256].
     #[arg(long, value_delimiter = ',')]
     connections: Vec<usize>,
-    /// How many credentials, and as many audit rows, the databases start with. A million take 0.6 GB of disk space per
-    /// target, and once more for the original.
+    /// How many credentials, and as many audit rows, the databases start with. A million take 0.6 GB of disk space for
+    /// each target, and once more for the template.
     #[arg(long, value_delimiter = ',', default_value = "10000")]
     rows: Vec<u64>,
     /// How often each target is measured under each load [default: 3].
@@ -74,8 +74,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        fn or<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
-            if given.is_empty() { default } else { given }.to_vec()
+        fn or<T: Clone>(chosen: &[T], default: &[T]) -> Vec<T> {
+            if chosen.is_empty() { default } else { chosen }.to_vec()
         }
         let quick = options.quick;
         let loads: &[Load] =
@@ -101,10 +101,12 @@ impl Plan {
 /// The targets to measure, in this order.
 pub(crate) fn targets(options: &Options) -> Result<Vec<Target>> {
     let embedded_arguments = known_to_embedded_host(&options.spin_arg)?;
-    let all = Components::ALL;
-    let mut targets: Vec<_> =
-        all.map(|components| Target::Embedded(components, embedded_arguments.clone())).into();
-    targets.extend(all.map(|components| Target::Spin(components, options.spin_arg.clone())));
+    let mut targets: Vec<_> = HOSTED
+        .map(|(name, host, components)| {
+            let arguments = if host == Host::Spin { &options.spin_arg } else { &embedded_arguments };
+            Target::Hosted { name, host, components, arguments: arguments.clone() }
+        })
+        .into();
     let has = |targets: &[Target], name: &str| targets.iter().any(|target| target.name() == name);
     for running in &options.target {
         ensure!(!has(&targets, &running.name), "there are two targets {}", running.name);
@@ -133,7 +135,7 @@ pub(crate) fn targets(options: &Options) -> Result<Vec<Target>> {
     Ok(runnable)
 }
 
-/// Those of Spin's arguments that the embedded host has too.
+/// The arguments that the embedded host knows too.
 fn known_to_embedded_host(arguments: &[String]) -> Result<Vec<String>> {
     if arguments.is_empty() {
         return Ok(Vec::new());

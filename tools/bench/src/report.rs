@@ -18,7 +18,7 @@ pub(crate) struct Cell {
     pub(crate) load: Load,
     pub(crate) connections: usize,
     pub(crate) target: String,
-    /// The target with the bare component on the same host, if it has a host.
+    /// The target with the bare component on the same host; `None` for a running server.
     pub(crate) bare: Option<&'static str>,
     pub(crate) rounds: Vec<Measurement>,
 }
@@ -141,7 +141,7 @@ pub(crate) fn table(rows: &[Row<'_>]) -> Table {
             summary.resident.map_or_else(dash, |bytes| grouped(bytes as f64 / f64::from(1 << 20))),
         ]
     }));
-    // Names are on the left, numbers on the right.
+    // Names are aligned to the left, numbers to the right.
     for column in table.column_iter_mut().filter(|column| !["load", "target"].contains(&HEAD[column.index])) {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -20,7 +20,7 @@ use crate::{
     target::{Server, Target},
 };
 
-/// Measures, prints, and fails if an answer was wrong or missing or a confirmed row was lost.
+/// Measures, prints, and fails if a response was wrong or missing, or a confirmed row was lost.
 pub(crate) fn run(options: &Options) -> Result<()> {
     interrupt::handle_signals()?;
     let plan = Plan::new(options)?;
@@ -58,7 +58,7 @@ struct Bench<'a> {
     folder: &'a Path,
     plan: &'a Plan,
     cells: Vec<Cell>,
-    /// What was confirmed and is not in a database.
+    /// Confirmed rows that are missing from a database.
     failures: Vec<String>,
 }
 
@@ -104,8 +104,8 @@ impl Bench<'_> {
                     eprintln!("{cell}: {}", progress(&measurement));
                     ensure!(
                         measurement.throughput > 0.0,
-                        "{cell}: no right answer: {}",
-                        measurement.errors.first.as_deref().unwrap_or("no answer at all")
+                        "{cell}: no correct response: {}",
+                        measurement.errors.first.as_deref().unwrap_or("no response at all")
                     );
                     cell.rounds.push(measurement);
                 }

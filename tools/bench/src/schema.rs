@@ -1,4 +1,4 @@
-//! The application's own schema: the very files that the components apply.
+//! The application's own schema: the same files that the components apply.
 
 use anyhow::{Context, Result};
 use platform::database::Migration;
@@ -20,7 +20,7 @@ pub(crate) const VERIFICATION: Schema =
     Schema { label: "verification", migrations: verification::MIGRATIONS };
 
 impl Schema {
-    /// Brings a database up to date and records it as the components do, which then find nothing left to do.
+    /// Brings a database up to date the way the components do, which then find nothing left to do.
     pub(crate) fn apply(&self, database: &mut Connection) -> Result<()> {
         database.pragma_update(None, "journal_mode", "WAL")?;
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     str::FromStr,
 };
 
@@ -16,26 +15,36 @@ use crate::{database, interrupt, load::SECRET};
 /// A server to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The embedded host with these components, and additional arguments.
-    Embedded(Components, Vec<String>),
-    /// The `spin` on PATH with these components, and additional arguments.
-    Spin(Components, Vec<String>),
-    /// A running server.
+    /// A host that is started here.
+    Hosted { name: &'static str, host: Host, components: Components, arguments: Vec<String> },
+    /// A server that is running already.
     Running(Running),
 }
+
+const EMBEDDED: Host = Host::Embedded("release");
+const EMBEDDED_BARE: &str = "embedded-bare";
+const SPIN_BARE: &str = "spin-bare";
+
+/// The targets that are started here.
+pub(crate) const HOSTED: [(&str, Host, Components); 6] = [
+    (EMBEDDED_BARE, EMBEDDED, Components::Bare),
+    ("embedded-wasi-0.2", EMBEDDED, Components::Project(Wasi::V0_2)),
+    ("embedded", EMBEDDED, Components::Project(Wasi::V0_3)),
+    (SPIN_BARE, Host::Spin, Components::Bare),
+    ("spin-wasi-0.2", Host::Spin, Components::Project(Wasi::V0_2)),
+    ("spin", Host::Spin, Components::Project(Wasi::V0_3)),
+];
 
 /// What a host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Components {
-    /// This build of the project's.
+    /// The project's, in this build.
     Project(Wasi),
-    /// Those in `bench/bare`.
+    /// The one in `bare/`, as both services.
     Bare,
 }
 
 impl Components {
-    pub(crate) const ALL: [Self; 3] = [Self::Bare, Self::Project(Wasi::V0_2), Self::Project(Wasi::V0_3)];
-
     /// The version of WASI that they are built for.
     fn wasi(self) -> Wasi {
         match self {
@@ -72,47 +81,25 @@ pub(crate) struct Running {
 }
 
 impl Target {
-    /// Of those that are started here.
-    const NAMES: [&str; 6] = [
-        Self::EMBEDDED_BARE,
-        Self::EMBEDDED_WASI_0_2,
-        Self::EMBEDDED,
-        Self::SPIN_BARE,
-        Self::SPIN_WASI_0_2,
-        Self::SPIN,
-    ];
-    const EMBEDDED: &str = "embedded";
-    const EMBEDDED_BARE: &str = "embedded-bare";
-    const EMBEDDED_WASI_0_2: &str = "embedded-wasi-0.2";
-    const SPIN: &str = "spin";
-    const SPIN_BARE: &str = "spin-bare";
-    const SPIN_WASI_0_2: &str = "spin-wasi-0.2";
-
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Embedded(Components::Bare, _) => Self::EMBEDDED_BARE,
-            Self::Embedded(Components::Project(Wasi::V0_2), _) => Self::EMBEDDED_WASI_0_2,
-            Self::Embedded(Components::Project(Wasi::V0_3), _) => Self::EMBEDDED,
-            Self::Spin(Components::Bare, _) => Self::SPIN_BARE,
-            Self::Spin(Components::Project(Wasi::V0_2), _) => Self::SPIN_WASI_0_2,
-            Self::Spin(Components::Project(Wasi::V0_3), _) => Self::SPIN,
+            Self::Hosted { name, .. } => name,
             Self::Running(running) => &running.name,
         }
     }
 
-    /// The name of the target that has the bare component on the same host, if it has a host.
+    /// The target with the bare component on the same host; `None` for a running server.
     pub(crate) fn bare(&self) -> Option<&'static str> {
         match self {
-            Self::Embedded(..) => Some(Self::EMBEDDED_BARE),
-            Self::Spin(..) => Some(Self::SPIN_BARE),
+            Self::Hosted { host, .. } => Some(if *host == Host::Spin { SPIN_BARE } else { EMBEDDED_BARE }),
             Self::Running(_) => None,
         }
     }
 
-    /// The version of WASI of the components that it runs, if it runs any.
+    /// The version of WASI that its components are built for; `None` for a running server.
     pub(crate) fn wasi(&self) -> Option<Wasi> {
         match self {
-            Self::Embedded(components, _) | Self::Spin(components, _) => Some(components.wasi()),
+            Self::Hosted { components, .. } => Some(components.wasi()),
             Self::Running(_) => None,
         }
     }
@@ -120,7 +107,9 @@ impl Target {
     /// Fails if it needs a Spin that is not on PATH.
     pub(crate) fn check(&self) -> Result<()> {
         match self {
-            Self::Spin(components, _) => SpinVersion::on_path()?.check(components.wasi()),
+            Self::Hosted { host: Host::Spin, components, .. } => {
+                SpinVersion::on_path()?.check(components.wasi())
+            }
             _ => Ok(()),
         }
     }
@@ -143,7 +132,10 @@ impl FromStr for Running {
         };
         let (name, issuance, verification) =
             parts().context("expected NAME=ISSUANCE_URL,VERIFICATION_URL")?;
-        ensure!(!Target::NAMES.contains(&name), "{name} is the name of one of the bench's own targets");
+        ensure!(
+            HOSTED.iter().all(|(own, ..)| *own != name),
+            "{name} is the name of one of the bench's own targets"
+        );
         Ok(Self {
             name: name.to_owned(),
             issuance: url(issuance)?,
@@ -201,20 +193,21 @@ struct Own {
 impl Server {
     /// Starts a target in a folder, on copies of these databases.
     pub(crate) fn start(target: &Target, databases: &Path, folder: &Path) -> Result<Self> {
-        if let Target::Running(running) = target {
-            return Ok(Self {
-                issuance: running.issuance.clone(),
-                verification: running.verification.clone(),
-                pid: running.pid,
-                own: None,
-            });
-        }
+        let (host, components, arguments) = match target {
+            Target::Hosted { host, components, arguments, .. } => (host, components, arguments),
+            Target::Running(Running { issuance, verification, pid, .. }) => {
+                let (issuance, verification) = (issuance.clone(), verification.clone());
+                return Ok(Self { issuance, verification, pid: *pid, own: None });
+            }
+        };
         let (data, log) = (folder.join("data"), folder.join("log"));
         database::copy(databases, &data)?;
-        let mut command = command(target, folder)?;
+        components.write(folder)?;
+        let mut command = host.command(folder, Path::new("spin.toml"), "127.0.0.1:0")?;
         command
+            .args(arguments)
             .env("SPIN_VARIABLE_CREDENTIAL_SECRET", SECRET)
-            // Counted, but never reached: verify-miss fails all the time.
+            // Counted but never reached: every verify-miss is a failure.
             .env("SPIN_VARIABLE_VERIFY_FAILURES_PER_MINUTE", "1000000")
             .stderr(fs::File::create(&log)?);
         let server = launch::Server::start(&mut command, |_| {}).or_else(|error| {
@@ -237,20 +230,6 @@ impl Server {
         own.server.group.kill()?;
         database::count(&own.data).map(Some)
     }
-}
-
-fn command(target: &Target, folder: &Path) -> Result<Command> {
-    const LISTEN: &str = "127.0.0.1:0";
-
-    let (host, components, arguments) = match target {
-        Target::Embedded(components, arguments) => (Host::Embedded("release"), components, arguments),
-        Target::Spin(components, arguments) => (Host::Spin, components, arguments),
-        Target::Running(running) => bail!("{} is running already", running.name),
-    };
-    components.write(folder)?;
-    let mut command = host.command(folder, Path::new("spin.toml"), LISTEN)?;
-    command.args(arguments);
-    Ok(command)
 }
 
 fn last_lines(log: &str) -> String {

@@ -1,44 +1,32 @@
 //! The application: loads its components and routes requests to them.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, Weak, atomic::AtomicBool},
-};
+use std::{collections::HashMap, net::SocketAddr, path::Path, pin::Pin, sync::Arc};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
-use wasmtime_wasi_http::handler::ErrorCode;
+use http_body_util::{BodyExt, Full};
 
 use crate::{
-    allowed_hosts::{AllowedHosts, chained_component},
+    body::{RequestBody, ResponseBody, empty},
+    chaining::{CallComponent, Chaining, chained_component},
     component::{Component, Loader},
-    guest::Grants,
+    config::{
+        allowed_hosts::AllowedHosts,
+        manifest::Manifest,
+        runtime_config::RuntimeConfig,
+        variables::{ComponentVariables, Variables},
+    },
+    guest::{Grants, outbound::Outbound},
     log::log,
-    manifest::Manifest,
-    outbound::Outbound,
     routes::{Match, Routes},
-    runtime_config::RuntimeConfig,
     sqlite::{Database, Databases},
-    variables::{ComponentVariables, Variables},
 };
 
-/// Set once all requests are answered and the host is about to end.
-pub(crate) static ENDING: AtomicBool = AtomicBool::new(false);
-
-/// Spin itself answers what is below this prefix.
+/// Spin itself handles requests below this path.
 const WELL_KNOWN: &str = "/.well-known/spin/";
-
-/// A body on its way into a component.
-pub(crate) type RequestBody = UnsyncBoxBody<Bytes, ErrorCode>;
-/// A body on its way out of one.
-pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, wasmtime::Error>;
 
 /// A running application.
 pub(crate) struct App {
@@ -61,7 +49,8 @@ impl App {
         let databases = Arc::new(configured_databases(manifest, folder, runtime_config)?);
         let routes = Routes::new(&manifest.trigger.http)?;
 
-        let mut loaded = Vec::new();
+        let chaining = Chaining::default();
+        let mut components = HashMap::new();
         for (id, component) in &manifest.component {
             let source = folder.join(&component.source);
             ensure!(
@@ -83,20 +72,13 @@ impl App {
                 databases,
                 variables: ComponentVariables::new(&component.variables, variables)
                     .with_context(|| format!("component {id}"))?,
-                outbound: Outbound { allowed, app: Weak::new() },
+                outbound: Outbound { allowed, chaining: chaining.clone() },
             };
-            loaded.push((id.clone(), handler, grants));
+            components.insert(id.clone(), Component::new(id.clone(), handler, grants));
         }
-        Ok(Arc::new_cyclic(|app| Self {
-            routes,
-            components: loaded
-                .into_iter()
-                .map(|(id, handler, mut grants)| {
-                    grants.outbound.app = Weak::clone(app);
-                    (id.clone(), Component::new(id, handler, grants))
-                })
-                .collect(),
-        }))
+        let app = Arc::new(Self { routes, components });
+        chaining.open(Arc::downgrade(&app));
+        Ok(app)
     }
 
     /// Every public route with its component.
@@ -104,11 +86,11 @@ impl App {
         self.routes.list()
     }
 
-    /// Answers a request from outside.
+    /// Handles a request from outside.
     ///
     /// # Errors
-    /// As in Spin, the connection of a request with no or a contradictory authority is closed without an answer.
-    pub(crate) async fn answer(
+    /// The authority is missing or contradictory. As in Spin, the connection is then closed without a response.
+    pub(crate) async fn handle(
         &self,
         mut request: Request<RequestBody>,
         client: SocketAddr,
@@ -122,7 +104,7 @@ impl App {
         let Some(found) = self.routes.find(request.uri().path()) else {
             return Ok(empty(StatusCode::NOT_FOUND));
         };
-        // `Host` may not name a component: that would look like a chained request.
+        // A `Host` that names a component would make it look like a chained request.
         let headers = request.headers_mut();
         headers.remove(header::CONNECTION);
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(ToOwned::to_owned);
@@ -130,7 +112,7 @@ impl App {
             headers.remove(header::HOST);
         }
         complete_uri(&mut request)?;
-        // Spin passes headers on as text.
+        // Spin passes headers to components as text.
         if request.headers().values().any(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
             log!("a request has a header that is not UTF-8");
             return Ok(empty(StatusCode::INTERNAL_SERVER_ERROR));
@@ -138,8 +120,7 @@ impl App {
         self.call(&found, request, Some(client)).await
     }
 
-    /// Hands a request to an instance of a component, which answers with an empty 500 if it fails. A chained request has
-    /// no client.
+    /// Hands a request to a component, whose failure becomes an empty 500. A chained request has no client.
     ///
     /// # Errors
     /// There is no such component.
@@ -161,13 +142,20 @@ impl App {
     }
 }
 
-fn empty(status: StatusCode) -> Response<ResponseBody> {
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    response
+impl CallComponent for App {
+    fn call_component<'a>(
+        &'a self,
+        component: &'a str,
+        request: Request<RequestBody>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<ResponseBody>>> + Send + 'a>> {
+        Box::pin(async move {
+            let target = Match::chained(component, request.uri().path());
+            self.call(&target, request, None).await
+        })
+    }
 }
 
-/// Every database that a component uses. Creates the folders of those in files.
+/// Every database that a component uses. Creates the folders of database files.
 fn configured_databases(
     manifest: &Manifest,
     folder: &Path,
@@ -189,7 +177,7 @@ fn configured_databases(
                 && let Some(folder) = file.parent()
             {
                 std::fs::create_dir_all(folder)
-                    .with_context(|| format!("cannot make {}", folder.display()))?;
+                    .with_context(|| format!("cannot create {}", folder.display()))?;
             }
             databases.insert(label.clone(), database);
         }
@@ -197,7 +185,7 @@ fn configured_databases(
     Ok(databases)
 }
 
-/// Gives the request the absolute URI that components see: the authority comes from it or from `Host`, which must agree.
+/// Makes the URI absolute, as components see it: the authority is the URI's own or that of `Host`, which must agree.
 fn complete_uri(request: &mut Request<RequestBody>) -> Result<()> {
     let mut parts = request.uri().clone().into_parts();
     let host =
@@ -214,12 +202,12 @@ fn complete_uri(request: &mut Request<RequestBody>) -> Result<()> {
     Ok(())
 }
 
-/// The headers in which Spin tells a component how its request was routed. Like Spin's, they come after those of the same
-/// name that a client has sent.
+/// Adds the headers that tell a component how its request was routed. As in Spin, they come after any of the same name
+/// from the client.
 fn add_spin_headers(request: &mut Request<RequestBody>, target: &Match, client: Option<SocketAddr>) {
     let client = client.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let prefix = target.route.strip_suffix("/...").unwrap_or(&target.route);
-    // As in Spin, the host of a request without the header, such as a chained one, is localhost here.
+    // As in Spin, a request without the header, such as a chained one, has the host localhost.
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let full_url = format!("http://{host}{path}");

@@ -1,15 +1,14 @@
-//! `--trace-calls`: a line for each call of a component.
+//! `--trace-calls`: a line for each call that a component makes.
 //!
-//! The bindings and wasmtime report the calls to the crate `log`, which is otherwise off. A line is `call: ` and an
-//! interface with a function (`types [method]fields.copy-all`), what is done to an end of a stream or future
-//! (`read`), or to the component's own task (`task.return`). `event` is no call: the instance was woken, because
-//! something that it waited for was done.
+//! The bindings and wasmtime report calls to the crate `log`, which is otherwise off. A line is `call: ` with an
+//! interface and its function (`types [method]fields.copy-all`), or with an operation on a stream, a future (`read`)
+//! or the component's own task (`task.return`). `event` is not a call: something woke the instance.
 
 use rust_log::{LevelFilter, Log, Metadata, Record};
 
 use crate::log::log;
 
-/// How wasmtime's reports begin, and what they are called here.
+/// How wasmtime's reports begin, and their names here. A report without a name is left out.
 const BUILT_IN: [(&str, &str); 10] = [
     ("guest_read result", ""),
     ("guest_read ", "read"),
@@ -25,7 +24,7 @@ const BUILT_IN: [(&str, &str); 10] = [
 
 /// Writes the lines from now on.
 pub(crate) fn trace() {
-    // Fails if there is a logger already: this one.
+    // Fails only if this logger is set already.
     let _ = rust_log::set_logger(&Calls);
     rust_log::set_max_level(LevelFilter::Trace);
 }
@@ -48,7 +47,7 @@ impl Log for Calls {
     fn flush(&self) {}
 }
 
-/// The call that a report is about, if it is about one.
+/// The call in a report, if there is one.
 fn call(report: &str) -> Option<String> {
     if let Some(import) = report.strip_prefix("wit-bindgen import;") {
         // module="types" function="[method]fields.copy-all"

@@ -1,4 +1,4 @@
-//! Lines on stderr and stdout. One that cannot be written, as on a full disk or to a closed pipe, is lost; `eprintln!` and
+//! Lines on stderr and stdout. A line that cannot be written (full disk, closed pipe) is lost, where `eprintln!` and
 //! `println!` would panic.
 
 /// Writes a line to stderr.

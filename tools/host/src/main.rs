@@ -3,7 +3,7 @@
 //! It is for trying, developing and testing; [Spin](https://spinframework.dev) is for serving. It runs the same
 //! manifest, runtime config, `.env` and wasm files on the same wasmtime, and offers components the same HTTP,
 //! SQLite and variables as Spin. Each may be built for WASI 0.2, with an instance for each request, or for
-//! WASI 0.3, with Spin's instance pool. It refuses to start with anything it does not support.
+//! WASI 0.3, with Spin's instance pool. It refuses to start if anything is not supported.
 
 use std::{
     net::SocketAddr,
@@ -16,38 +16,24 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::{
-    app::App, component::Loader, log::log, manifest::Manifest, runtime_config::RuntimeConfig,
-    variables::Variables,
+    app::App,
+    component::{ENDING, Loader},
+    config::{manifest::Manifest, runtime_config::RuntimeConfig, variables::Variables},
+    log::log,
 };
 
-mod allowed_hosts;
 mod app;
+mod bindings;
+mod body;
 mod calls;
+mod chaining;
 mod component;
+mod config;
 mod guest;
 mod log;
-mod manifest;
-mod outbound;
 mod routes;
-mod runtime_config;
 mod server;
 mod sqlite;
-mod variables;
-
-/// The interfaces of `wit/`, as Rust.
-mod bindings {
-    #![allow(unsafe_code, unused_qualifications, unreachable_pub, clippy::all, reason = "generated")]
-
-    wasmtime::component::bindgen!({
-        path: "wit",
-        world: "host",
-        imports: { default: async | tracing | trappable },
-        with: {
-            "fermyon:spin/sqlite.connection": crate::sqlite::Connection,
-            "spin:sqlite/sqlite.connection": crate::sqlite::Connection,
-        },
-    });
-}
 
 /// Runs a Spin application of HTTP components without Spin, for trying, developing and testing.
 ///
@@ -71,7 +57,7 @@ struct Arguments {
     #[arg(short, long, value_name = "ID")]
     component_id: Vec<String>,
 
-    /// Writes a line to stderr for each call of a component: for tests that count them.
+    /// Writes a line to stderr for each call that a component makes, for tests that count them.
     #[arg(long)]
     trace_calls: bool,
 
@@ -110,8 +96,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server::serve(app, arguments.listen));
-    app::ENDING.store(true, Ordering::Relaxed);
-    // Does not wait for running statements: SQLite's files survive that.
+    ENDING.store(true, Ordering::Relaxed);
+    // Running statements are cut off, which SQLite's files survive.
     runtime.shutdown_background();
     result
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::manifest::{HttpTrigger, Route};
+use crate::config::manifest::{HttpTrigger, Route};
 
 /// The public routes. A component with a private route is reachable by service chaining only.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(crate) struct Match {
 }
 
 impl Match {
-    /// The match for a chained request, whatever its path.
+    /// The match for a chained request, which may have any path.
     pub(crate) fn chained(component: &str, path: &str) -> Self {
         Self { component: component.to_owned(), route: "/...".to_owned(), path_info: path.to_owned() }
     }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_is_there_twice_is_refused() {
+    fn a_duplicate_route_is_refused() {
         assert!(routes(&[("\"/a\"", "a"), ("\"/a\"", "b")]).is_err());
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         };
-        // The head and body of an answer may be sent in two segments: the second must not wait for an ACK.
+        // A response may be sent in two segments, head and body: the second must not wait for an ACK.
         if let Err(error) = stream.set_nodelay(true) {
             log!("cannot set TCP_NODELAY: {error}");
         }
@@ -65,18 +65,18 @@ pub(crate) async fn serve(app: Arc<App>, address: SocketAddr) -> Result<()> {
             async move {
                 let request = request
                     .map(|body| body.map_err(|error| hyper_response_error(error).into()).boxed_unsync());
-                app.answer(request, client).await.inspect_err(|error| log!("{error:#}"))
+                app.handle(request, client).await.inspect_err(|error| log!("{error:#}"))
             }
         });
         let connection =
             http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
-        // An error means that the client went away or did not speak HTTP.
+        // An error means that the client left or did not speak HTTP.
         tokio::spawn(async move { drop(connection.await) });
     }
 
     drop(listener);
-    log!("Shutting down: waiting for requests in flight (again to stop at once)");
+    log!("Shutting down: waiting for requests in flight (signal again to stop at once)");
     tokio::select! {
         () = connections.shutdown() => {}
         () = tokio::time::sleep(SHUTDOWN_TIME) => log!("Some requests did not finish within {SHUTDOWN_TIME:?}"),

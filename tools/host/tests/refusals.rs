@@ -87,7 +87,7 @@ fn assert_mentions(line: &str, parts: &[&str]) {
 }
 
 #[test]
-fn a_manifest_that_is_not_there() {
+fn a_missing_manifest() {
     let app = Application::new(MANIFEST, None);
     assert_mentions(&app.refusal(&["--from", "other.toml"], KEY), &["cannot read other.toml"]);
 }
@@ -157,7 +157,7 @@ fn a_component_that_is_not_built() {
 }
 
 #[test]
-fn a_file_that_is_no_component() {
+fn a_file_that_is_not_a_component() {
     let app = Application::new(MANIFEST, None);
     fs::write(app.folder().join("a.wasm"), "not wasm").unwrap();
     assert_mentions(&app.refusal(CONFIGURED, KEY), &["component a", "a.wasm cannot run here"]);
@@ -170,7 +170,7 @@ fn a_module_that_no_spin_sdk_made() {
 }
 
 #[test]
-fn a_component_that_answers_no_requests() {
+fn a_component_without_an_http_handler() {
     let app = Application::new(MANIFEST, Some(EMPTY_COMPONENT));
     let line = app.refusal(CONFIGURED, KEY);
     assert_mentions(&line, &["component a", "cannot run here", "wasi:http/incoming-handler@0.2"]);
@@ -178,13 +178,13 @@ fn a_component_that_answers_no_requests() {
 }
 
 #[test]
-fn a_component_that_needs_an_interface_that_is_not_here() {
+fn a_component_that_imports_an_unknown_interface() {
     let app = Application::new(MANIFEST, Some(NEEDY_COMPONENT));
     assert_mentions(&app.refusal(CONFIGURED, KEY), &["cannot run here", "spin:key-value/key-value@3.0.0"]);
 }
 
 #[test]
-fn a_component_id_that_is_not_there() {
+fn an_unknown_component_id() {
     let app = Application::new(MANIFEST, Some(EMPTY_COMPONENT));
     assert_mentions(&app.refusal(&["--component-id", "b"], KEY), &["--component-id b"]);
 }
@@ -200,7 +200,7 @@ fn a_selected_component_that_chains_to_one_left_out() {
 }
 
 #[test]
-fn an_allowed_host_that_cannot_be_understood() {
+fn a_malformed_allowed_host() {
     let manifest = MANIFEST.replace("source =", "allowed_outbound_hosts = [\"example.com\"]\nsource =");
     let app = Application::new(&manifest, Some(EMPTY_COMPONENT));
     assert_mentions(&app.refusal(CONFIGURED, KEY), &["component a", "\"example.com\"", "scheme"]);

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Manifest, Wasi, workspace};
+use crate::{manifest::Manifest, paths::workspace, wasi::Wasi};
 
 /// The project's `spin.toml` and `runtime-config.toml`, to be served from another folder.
 #[derive(Clone, Debug)]

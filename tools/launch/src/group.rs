@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// How long, after [`signal_all`], the rest of a group has to end what it started itself once the child has ended.
+/// How long the rest of a group may outlive its child after [`signal_all`], before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
 struct Groups {

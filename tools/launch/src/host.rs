@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Error, Result, ensure};
 
-use crate::{Wasi, program};
+use crate::{paths::program, wasi::Wasi};
 
 /// What serves the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Host {
 }
 
 impl Host {
-    /// The embedded host, as Cargo package and as program.
+    /// The name of the embedded host, as a Cargo package and as a program.
     pub const EMBEDDED: &str = "kube-credentials-host";
 
     /// The command that serves the application in a folder; more arguments and variables may be added to it. The manifest
@@ -35,7 +35,7 @@ impl Host {
             command.args(["up", "--state-dir", ".spin"]);
         }
         command.current_dir(folder).arg("--from").arg(manifest).args(["--listen", listen]);
-        // An application without databases has none.
+        // An application without databases has no runtime config.
         if folder.join("runtime-config.toml").exists() {
             command.args(["--runtime-config-file", "runtime-config.toml"]);
         }
@@ -61,8 +61,8 @@ impl SpinVersion {
         Self::of(Path::new("spin"), "there is no Spin on PATH")
     }
 
-    /// The version of the Spin that runs this process as a build command, whether or not it is on PATH; if none does, of
-    /// the one on PATH.
+    /// The version of the Spin that runs this process as a build command, whether or not it is on PATH; if none does,
+    /// that of the one on PATH.
     pub fn of_build() -> Result<Self> {
         calling_spin().map_or_else(Self::on_path, |spin| Self::of(&spin, "the calling Spin cannot be run"))
     }
@@ -88,7 +88,7 @@ impl SpinVersion {
     }
 }
 
-/// The nearest process above this one whose program is named `spin`. Only Linux tells.
+/// The nearest ancestor of this process whose program is named `spin`. Linux only.
 fn calling_spin() -> Option<PathBuf> {
     let mut process = "self".to_owned();
     loop {

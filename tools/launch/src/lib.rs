@@ -6,12 +6,10 @@ mod application;
 mod group;
 mod host;
 mod manifest;
+mod paths;
 mod server;
 mod wasi;
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Result, ensure};
 pub use nix::sys::signal::Signal;
 
 pub use self::{
@@ -19,23 +17,7 @@ pub use self::{
     group::{Group, ending, signal_all},
     host::{Host, SpinVersion},
     manifest::Manifest,
+    paths::{program, target_folder, workspace},
     server::Server,
     wasi::Wasi,
 };
-
-/// The folder of the workspace.
-pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
-}
-
-/// Where Cargo puts what it builds for these commands, whatever `CARGO_TARGET_DIR` says: `spin.toml` looks for it there.
-pub fn target_folder() -> PathBuf {
-    workspace().join("target")
-}
-
-/// A program that was built under a Cargo profile (`debug`, `release`); fails if it was not.
-pub fn program(profile: &str, name: &str) -> Result<PathBuf> {
-    let program = target_folder().join(profile).join(name);
-    ensure!(program.exists(), "{} is missing: cargo xtask builds it", program.display());
-    Ok(program)
-}

@@ -5,9 +5,9 @@ use std::{fmt, fs, path::Path};
 use anyhow::{Context, Result};
 use toml_edit::{DocumentMut, InlineTable, Table, Value};
 
-use crate::workspace;
+use crate::paths::workspace;
 
-/// A Spin manifest that is being changed. What is not changed stays as it is written, comments too.
+/// A Spin manifest to be changed. Everything else stays as it is written, comments included.
 #[derive(Clone, Debug)]
 pub struct Manifest(DocumentMut);
 
@@ -37,13 +37,13 @@ impl Manifest {
         self.0["component"].as_table().into_iter().flatten().map(|(id, _)| id.to_owned()).collect()
     }
 
-    /// Where a component is taken from.
+    /// The path of a component's file.
     pub fn source(&self, component: &str) -> Result<&str> {
         let source = self.0.get("component").and_then(|all| all.get(component)?.get("source")?.as_str());
         source.with_context(|| format!("spin.toml has no component {component} with a source"))
     }
 
-    /// Takes each component from where `source` says, given its id, and leaves out how it is built.
+    /// Sets the source of each component, given its id, and removes its build section.
     pub fn set_sources(&mut self, source: impl Fn(&str) -> String) {
         for (id, component) in self.0["component"].as_table_mut().into_iter().flat_map(Table::iter_mut) {
             component["source"] = toml_edit::value(source(id.get()));
@@ -93,7 +93,7 @@ mod tests {
                         [component.a.build]\ncommand = \"make\"\n\n[component.b]\nsource = \"b.wasm\" # A third.\n";
 
     #[test]
-    fn sources_are_replaced_build_sections_left_out_and_comments_kept() {
+    fn sources_are_replaced_build_sections_removed_and_comments_kept() {
         let mut manifest = Manifest::parse(TEXT).unwrap();
         assert_eq!(
             (manifest.version().unwrap(), manifest.components()),

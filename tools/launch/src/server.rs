@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::Group;
+use crate::group::Group;
 
 /// How long a server may take to start; the very first start compiles the components.
 const START_TIME: Duration = Duration::from_secs(120);
@@ -21,7 +21,7 @@ const START_TIME: Duration = Duration::from_secs(120);
 /// A host, or another server that prints `Serving URL` to stdout once it listens. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it serves.
+    /// Its base URL.
     pub url: String,
     /// Its processes.
     pub group: Group,
@@ -29,8 +29,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Runs a command until it serves; fails with what it said if it does not. Each line of its stdout is given to
-    /// `on_line`, to the end. Its stderr goes where the command sends it; if that is a pipe, to the log.
+    /// Runs a command and waits until it serves; if it does not, fails with its output. Each line of its stdout goes to
+    /// `on_line`, until it ends. Its stderr goes where the command sends it; if that is a pipe, to the log.
     pub fn start(command: &mut Command, on_line: impl FnMut(&str) + Send + 'static) -> Result<Self> {
         Self::start_within(START_TIME, command, on_line)
     }
@@ -64,7 +64,7 @@ impl Server {
         }
     }
 
-    /// What it has written to stdout so far, and to stderr if the command pipes that.
+    /// Its stdout so far, and its stderr if the command pipes that.
     pub fn log(&self) -> String {
         self.log.text()
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_ends_before_it_serves_fails_with_what_it_said() {
+    fn a_child_that_ends_before_it_serves_fails_with_its_output() {
         let error =
             Server::start(&mut shell("echo one; echo two >&2; exit 3"), |_| {}).unwrap_err().to_string();
         for said in ["exit status: 3", "one\n", "two\n"] {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_never_serves_is_given_up() {
+    fn a_child_that_never_serves_times_out() {
         let limit = Duration::from_millis(500);
         let error = Server::start_within(limit, &mut shell("echo one; sleep 600"), |_| {}).unwrap_err();
         assert_eq!(error.to_string(), "the server did not start within 500ms\none\n");

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Error, bail};
 
-use crate::target_folder;
+use crate::paths::target_folder;
 
 /// The version of WASI that components are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ impl Wasi {
     /// The Rust target that components are compiled for.
     pub const fn target(self) -> &'static str {
         match self {
-            // A module, which Spin makes into a component of WASI 0.2.
+            // A module, which Spin turns into a component of WASI 0.2.
             Self::V0_2 => "wasm32-wasip1",
             Self::V0_3 => "wasm32-wasip2",
         }

@@ -1,4 +1,4 @@
-//! Alone in its program, because no group can be started after it.
+//! The only test in its program, because no group can be started after it.
 
 use std::{
     io::Read,

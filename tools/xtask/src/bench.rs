@@ -7,7 +7,7 @@ use launch::{Host, Wasi, target_folder};
 
 use crate::{
     build::{build_bare, build_components, cargo},
-    run, step,
+    process::{run, step},
 };
 
 pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {

@@ -11,23 +11,27 @@ use std::{
 use anyhow::{Context, Result};
 use launch::{Host, Manifest, Wasi, target_folder, workspace};
 
-use crate::{dist::DatabaseChoice, output, run, step};
+use crate::process::{output, run, step};
 
-/// The components, as Cargo packages.
-pub(crate) const COMPONENTS: [&str; 3] = ["issuance", "verification", "web"];
-
-/// Compiles components to where `spin.toml` takes them from.
-pub(crate) fn build_for_manifest(wasi: Wasi, components: &[&str]) -> Result<()> {
-    step(&format!("building the components ({}) for WASI {wasi}", components.join(", ")));
+/// Builds these components, or all, to where `spin.toml` takes them from.
+pub(crate) fn build_for_manifest(wasi: Wasi, named: &[String]) -> Result<()> {
     let manifest = Manifest::of_project()?;
-    for component in components {
+    let components = if named.is_empty() { &manifest.components() } else { named };
+    let sources = components.iter().map(|id| Ok((id, workspace().join(manifest.source(id)?))));
+    let sources: Vec<_> = sources.collect::<Result<_>>()?;
+    announce(components, &format!("WASI {wasi}"));
+    for (component, source) in sources {
         run(&mut wasm_build(wasi, component)?)?;
-        replace(&workspace().join(manifest.source(component)?), &wasi.built(component))?;
+        replace(&source, &wasi.built(component))?;
     }
     Ok(())
 }
 
-/// Copies a file, whole or not at all. If the other is the same already, it stays: `spin watch` restarts on a change.
+fn announce(components: &[String], what: &str) {
+    step(&format!("building the components ({}) for {what}", components.join(", ")));
+}
+
+/// Copies a file, whole or not at all. An identical one is left alone, because `spin watch` restarts on a change.
 fn replace(to: &Path, from: &Path) -> Result<()> {
     let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == content) {
@@ -40,49 +44,41 @@ fn replace(to: &Path, from: &Path) -> Result<()> {
     fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, to)).with_context(context)
 }
 
-/// Compiles the components to wasm, for manifests that are made from `spin.toml`.
+/// Builds all components, for manifests that are made from `spin.toml`.
 pub(crate) fn build_components(wasi: Wasi) -> Result<()> {
-    step(&format!("building the components ({}) for WASI {wasi}", COMPONENTS.join(", ")));
-    for component in COMPONENTS {
-        run(&mut wasm_build(wasi, component)?)?;
-    }
-    Ok(())
+    let components = Manifest::of_project()?.components();
+    announce(&components, &format!("WASI {wasi}"));
+    components.iter().try_for_each(|component| run(&mut wasm_build(wasi, component)?))
 }
 
-/// Compiles the component that the bench compares them with.
+/// Builds the component that the bench compares them with.
 pub(crate) fn build_bare() -> Result<()> {
     step("building the bare component");
     run(&mut wasm_build(Wasi::V0_3, "bare")?)
 }
 
-/// Compiles the components so that the same source gives the same bytes, on every machine with the same Rust. Returns the
-/// folder with the wasm files.
-pub(crate) fn build_components_reproducibly(wasi: Wasi, database: DatabaseChoice) -> Result<PathBuf> {
-    step(&format!("building the components ({}) for WASI {wasi}, reproducibly", COMPONENTS.join(", ")));
-    // Apart, as other flags would make Cargo compile everything again each time.
+/// Builds components so that the same source gives the same bytes on every machine with the same Rust. Returns the folder
+/// with the wasm files.
+pub(crate) fn build_reproducibly(components: &[String], wasi: Wasi, features: &[&str]) -> Result<PathBuf> {
+    announce(components, &format!("WASI {wasi}, reproducibly"));
+    // In a target folder of its own: with other flags, Cargo would compile everything again each time.
     let folder = target_folder().join("reproducible");
-    // Panics name the file they come from, in a dependency by its path on this machine.
+    // Panic messages name source files, those of dependencies by their paths on this machine.
     let mut flags = OsString::from("--remap-path-prefix=");
     flags.push(cargo_home()?);
     flags.push("=/cargo");
-    for component in COMPONENTS {
+    for component in components {
         let mut build = wasm_build(wasi, component)?;
-        if database == DatabaseChoice::LibsqlHttp {
-            // Its host may have no SQLite interface, and would refuse a component that imports it.
-            build.arg("--no-default-features");
-        }
-        build.arg("--locked").env("CARGO_TARGET_DIR", &folder);
+        build.args(features).arg("--locked").env("CARGO_TARGET_DIR", &folder);
         build.env("CARGO_ENCODED_RUSTFLAGS", &flags);
-        // spin-sdk 5 exports a symbol with the commit of the git repository around it, which is whose folder it happens to
-        // be in.
+        // spin-sdk 5 exports a symbol with the commit of the surrounding git repository, whichever that is.
         build.env("GIT_DIR", "/nonexistent");
         run(&mut build)?;
     }
     Ok(folder.join(wasi.target()).join("release"))
 }
 
-/// Link-time optimisation needs `--crate-type`: Cargo leaves it out of a crate that is also a
-/// library for other crates.
+/// With `--crate-type`, because Cargo skips link-time optimisation for a crate that is also a library.
 fn wasm_build(wasi: Wasi, package: &str) -> Result<Command> {
     add_target(wasi)?;
     let mut build = cargo();

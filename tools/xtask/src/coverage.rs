@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use launch::workspace;
+use launch::{Manifest, workspace};
 use serde::Deserialize;
 
-use crate::{build::cargo, output, run, step};
-
-/// The crates that are compiled to wasm.
-const WASM_CRATES: [&str; 4] = ["issuance", "platform", "verification", "web"];
+use crate::{
+    build::cargo,
+    process::{output, run, step},
+};
 
 pub(crate) fn coverage() -> Result<()> {
     output(cargo().args(["llvm-cov", "--version"]))
@@ -28,8 +28,9 @@ pub(crate) fn coverage() -> Result<()> {
         "Test modules are counted like other code. The end-to-end tests (cargo xtask test) are not counted: they run\n\
          the components as wasm. Only they cover these files:"
     );
-    for crate_name in WASM_CRATES {
-        for file in files_with_code(&workspace().join(crate_name).join("src"))? {
+    let components = Manifest::of_project()?.components();
+    for package in components.iter().map(String::as_str).chain(["platform"]) {
+        for file in files_with_code(&workspace().join(package).join("src"))? {
             if !covered.contains(&file) {
                 println!("  {}", file.strip_prefix(workspace())?.display());
             }

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: a folder with all that a host needs, which needs no Rust.
+//! `cargo xtask dist`: a folder with everything that a host needs to run the application without Rust.
 
 use std::{
     fs::{self, File},
@@ -12,9 +12,9 @@ use flate2::{Compression, GzBuilder};
 use launch::{Manifest, Wasi, target_folder, workspace};
 use sha2::{Digest, Sha256};
 
-use crate::build::{COMPONENTS, build_components_reproducibly};
+use crate::build::build_reproducibly;
 
-/// Where the databases of a folder are.
+/// Where the databases are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DatabaseChoice {
     /// Behind Spin's SQLite interface: in files, or on a libSQL server that the runtime config names.
@@ -23,25 +23,29 @@ pub(crate) enum DatabaseChoice {
     LibsqlHttp,
 }
 
-/// What is copied from the project as it is.
+/// Copied as they are.
 const FILES: [&str; 2] = [".env.example", "LICENSE"];
 
-/// Copied too if there are databases in it.
+/// Copied too, unless the databases are reached by HTTP.
 const RUNTIME_CONFIG: &str = "runtime-config.toml";
 
-/// Writes the folder, an archive of it and the archive's checksum to `target/dist`, and says where.
+/// Writes the folder, an archive of it and the archive's checksum to `target/dist`, and prints their names.
 pub(crate) fn dist(wasi: Wasi, database: DatabaseChoice) -> Result<()> {
     let mut manifest = Manifest::of_project()?;
     let mut name = format!("kube-credentials-{}-wasi-{wasi}", manifest.version()?);
     let mut files = Vec::from(FILES);
+    let mut features: &[_] = &[];
     match database {
         DatabaseChoice::Spin => files.push(RUNTIME_CONFIG),
         DatabaseChoice::LibsqlHttp => {
             name += "-libsql-http";
             manifest.use_libsql_over_http()?;
+            // A host without SQLite would refuse a component that imports it.
+            features = &["--no-default-features"];
         }
     }
-    let wasm = build_components_reproducibly(wasi, database)?;
+    let components = manifest.components();
+    let wasm = build_reproducibly(&components, wasi, features)?;
 
     let dist = target_folder().join("dist");
     let folder = dist.join(&name);
@@ -49,7 +53,7 @@ pub(crate) fn dist(wasi: Wasi, database: DatabaseChoice) -> Result<()> {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot replace {}", folder.display()))?;
     }
     fs::create_dir_all(&folder)?;
-    for component in COMPONENTS {
+    for component in components {
         let file = format!("{component}.wasm");
         fs::copy(wasm.join(&file), folder.join(&file)).with_context(|| format!("cannot copy {file}"))?;
     }
@@ -116,7 +120,7 @@ install -m 600 .env.example .env      # then add a secret, from: openssl rand -h
 spin up{option}
 ```
 
-It answers at http://127.0.0.1:3000. {databases}
+It serves http://127.0.0.1:3000. {databases}
 
 Push it to a registry, and run it from there, in a folder with `.env`{and_config}:
 

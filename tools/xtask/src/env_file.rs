@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::step;
+use crate::process::step;
 
 /// Writes `.env` with a fresh random secret, readable by its owner only; leaves an existing one alone.
 ///
@@ -47,7 +47,7 @@ fn content() -> Result<String> {
     getrandom::fill(&mut secret)?;
     Ok(format!(
         "# Written by cargo xtask up; .env.example lists what else can be set. Keep this file secret, and keep it:\n\
-         # credentials issued under this secret can be verified with no other.\n\
+         # credentials can be verified only with the secret they were issued under.\n\
          SPIN_VARIABLE_CREDENTIAL_SECRET={}\n",
         hex::encode(secret)
     ))

@@ -15,14 +15,15 @@ use launch::{Host, Server, SpinVersion, Wasi, workspace};
 use nix::sys::stat::{Mode, umask};
 
 use crate::{
-    build::{COMPONENTS, build_for_manifest, build_host},
-    env_file, step,
+    build::{build_for_manifest, build_host},
+    env_file,
+    process::step,
 };
 
 /// The host to serve the application with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HostChoice {
-    /// Spin if one is on PATH that runs the components, else the embedded host.
+    /// Spin if the one on PATH runs the components, else the embedded host.
     Auto,
     /// Spin.
     Spin,
@@ -33,7 +34,7 @@ pub(crate) enum HostChoice {
 pub(crate) fn up(listen: SocketAddr, choice: HostChoice, wasi: Option<Wasi>) -> Result<()> {
     env_file::write(workspace())?;
     let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
-    build_for_manifest(wasi, &COMPONENTS)?;
+    build_for_manifest(wasi, &[])?;
     if host != Host::Spin {
         build_host()?;
     }
@@ -42,7 +43,7 @@ pub(crate) fn up(listen: SocketAddr, choice: HostChoice, wasi: Option<Wasi>) -> 
 
 /// Runs the host until a signal ends it, and prints how to call it.
 fn serve(command: &mut Command) -> Result<()> {
-    // Databases and logs are for their owner only.
+    // Databases and logs are readable by their owner only.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     // The host goes on if the reader of this output has gone (`| head`).
     let print = |text: &str| drop(io::stdout().write_all(text.as_bytes()));
@@ -63,12 +64,12 @@ fn serve(command: &mut Command) -> Result<()> {
 
 /// What is printed while anyone may issue.
 const OPEN: &str = "Warning: without SPIN_VARIABLE_ISSUER_TOKEN in .env, anyone who reaches this address may issue, and can\n\
-                    guess what was issued without a limit.\n\n";
+                    guess at issued credentials without limit.\n\n";
 
 fn curl_lines(base_url: &str) -> String {
     format!(
         r#"
-Kube Credentials answers at {base_url} (Ctrl-C ends it). Open that in a browser, or try:
+Kube Credentials serves {base_url} (Ctrl-C stops it). Open that in a browser, or try:
 
   curl {base_url}/issue -H 'content-type: application/json' -d '{{"credential": "MySecurePassword123!"}}'
   curl {base_url}/verify -H 'content-type: application/json' -d '{{"credential": "MySecurePassword123!"}}'

@@ -1,4 +1,4 @@
-//! What each program that reads an `.env` makes of a line, as docs/deploy.md has it.
+//! Programs read a line of an `.env` as docs/deploy.md says.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -7,14 +7,14 @@ use futures_util::future::join_all;
 
 use super::python_tool;
 
-/// The variable `X` of the document: one whose value an answer shows.
+/// Stands in for the document's `X`, because responses show its value.
 const NAME: &str = "SPIN_VARIABLE_WORKER_ID";
 
-/// What the document has instead of a value.
+/// Cells of the table that are not values.
 const REFUSED: &str = "refuses the file";
 const RUN: &str = "runs `b`";
 
-/// A row of the table: what a file has, and what each program makes of it.
+/// A row of the table: the file's line, and how each program reads it.
 struct Row {
     file: String,
     spin: String,
@@ -23,7 +23,7 @@ struct Row {
     shell: String,
 }
 
-/// What a cell says in code, or without.
+/// The value in a cell.
 fn cell(text: &str) -> String {
     if [REFUSED, RUN].contains(&text) {
         return text.to_owned();
@@ -31,7 +31,7 @@ fn cell(text: &str) -> String {
     let text = text.replace("` and the value of `b`", "later`").replace("` and the blanks", "  `");
     let text = text.replace("` and the carriage return", "\r`");
     let text = text.strip_prefix('`').and_then(|text| text.strip_suffix('`'));
-    text.unwrap_or_else(|| panic!("{text:?} is no value")).to_owned()
+    text.unwrap_or_else(|| panic!("{text:?} is not a value")).to_owned()
 }
 
 fn rows() -> Vec<Row> {
@@ -105,7 +105,8 @@ fn kustomize_reads_env_as_documented() {
     }
 }
 
-/// A program of systemd that reads such files with the same parser, and then fills in `$`, which `EnvironmentFile` does not.
+/// One of systemd's own programs. It reads such files with the same parser but then expands `$`, unlike
+/// `EnvironmentFile`.
 fn systemd_reader() -> Option<PathBuf> {
     let name = "30-systemd-environment-d-generator";
     tools::find(
@@ -126,7 +127,7 @@ fn systemd_reads_env_as_documented() {
         let output =
             Command::new(&reader).env_clear().env("XDG_CONFIG_HOME", folder.path()).output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
-        // Quoted as for a shell.
+        // The output is quoted for a shell.
         let words = shell_words::split(&printed).unwrap();
         let value = words.iter().find_map(|word| word.strip_prefix(NAME)?.strip_prefix('='));
         assert_eq!(value, Some(&*row.systemd), "{}", row.file);

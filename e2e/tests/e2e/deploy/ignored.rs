@@ -1,4 +1,4 @@
-//! What the commands in the documents write, secrets and data, is ignored by git and stays out of the image.
+//! Secrets and data that the documented commands write are ignored by git and stay out of the image.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::{between, one, run};
 
-/// The documents with commands.
+/// The documents that contain commands.
 fn documents() -> Vec<String> {
     let docs = fs::read_dir(workspace().join("docs")).unwrap().map(|file| file.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -16,12 +16,12 @@ fn documents() -> Vec<String> {
     texts
 }
 
-/// The commands in a document: blocks, fenced or indented, and code within text that writes to a file.
+/// The commands in a document: fenced or indented blocks, and inline code that writes to a file.
 fn commands(document: &str) -> Vec<String> {
     let (mut blocks, mut prose) = (Vec::new(), String::new());
     for (number, part) in document.split("```").enumerate() {
         if number % 2 == 1 {
-            // Behind the name of the language.
+            // Skip the name of the language.
             blocks.push(part.split_once('\n').map_or("", |(_, block)| block).to_owned());
         } else {
             prose += part;
@@ -53,14 +53,14 @@ fn written(words: &[&str]) -> Vec<String> {
     written
 }
 
-/// What the documents write below the folder of the project.
+/// The paths in the project's folder that the documented commands write.
 fn names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for block in documents().iter().flat_map(|document| commands(document)) {
         let mut folder = String::new();
         let block = block.replace("\\\n", " ");
         for line in block.lines().flat_map(|line| line.split(['|', ';', '&'])) {
-            // What the shell would take away.
+            // Drop what the shell would remove.
             let line = line.split(" #").next().unwrap().replace(['"', '\'', '(', ')'], " ");
             let words: Vec<_> = line.split_whitespace().collect();
             if let ["cd", to] = words[..] {
@@ -82,10 +82,10 @@ fn names() -> BTreeSet<String> {
     names
 }
 
-/// What files in `deploy/` and the hosts have beside that.
+/// Paths that the files in `deploy/` and the hosts write in addition.
 fn others() -> Vec<String> {
     let listen = read("deploy/nginx/listen.conf");
-    // Compose mounts the folder there.
+    // Compose mounts the folder at this path.
     let keys = between(&listen, " /etc/nginx/", ';').into_iter().map(|name| format!("deploy/nginx/{name}"));
     let prometheus = read("deploy/prometheus/prometheus.yml");
     let token = one(&prometheus, "credentials_file: ", '\n');
@@ -96,20 +96,20 @@ fn others() -> Vec<String> {
     assert_eq!(others.len(), 6);
     others.extend(keys);
     others.push(format!("deploy/prometheus/{token}"));
-    // Where Prometheus and Spin write by default; copies of .env.
+    // Default paths of Prometheus and Spin, and copies of .env.
     let more =
         ["deploy/prometheus/data/wal/1", ".spin/logs/a.txt", ".env", ".env.old", "deploy/kubernetes/.env"];
     others.extend(more.map(str::to_owned));
     others
 }
 
-/// All of it. A folder is named by a file in it.
+/// All written paths, each folder as a file in it.
 fn made() -> BTreeSet<String> {
     let mut made = names();
     made.extend(others());
     let made: BTreeSet<_> =
         made.into_iter().map(|name| if name.ends_with('/') { name + "file" } else { name }).collect();
-    // What the search for them has to find at least.
+    // The search must find at least these.
     for name in [
         ".env",
         "deploy/kubernetes/.env",
@@ -136,7 +136,7 @@ fn made() -> BTreeSet<String> {
 #[test]
 fn git_ignores_what_the_documents_write_and_nothing_of_the_project() {
     let Some(git) = tools::find("git", "GIT", &[]) else { return };
-    // Where nothing but the project's own rules counts, and whether the project is a checkout or not.
+    // In a new repository only the project's rules apply, and the project itself need not be a checkout.
     let folder = tempfile::tempdir().unwrap();
     let git = |folder: &Path, arguments: &[&str]| {
         let mut command = Command::new(&git);
@@ -152,11 +152,11 @@ fn git_ignores_what_the_documents_write_and_nothing_of_the_project() {
     if workspace().join(".git").exists() {
         let ignored =
             run(&mut git(workspace(), &["ls-files", "--ignored", "--cached", "--exclude-standard"]));
-        assert_eq!(ignored, "", "the project's own");
+        assert_eq!(ignored, "", ".gitignore covers files of the project");
     }
 }
 
-/// Whether a name matches a pattern, in which `*` is any text without a slash.
+/// Whether a name matches a pattern, where `*` is any text without a slash.
 fn matches(pattern: &str, name: &str) -> bool {
     match (pattern.split_once('/'), name.split_once('/')) {
         (Some(("**", pattern)), split) => {
@@ -171,7 +171,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Whether the rules leave a file out of the build: the last that matches it, or a folder above it, decides.
+/// Whether the rules leave a file out of the build. The last rule that matches the file or a folder above it decides.
 fn left_out(rules: &str, file: &str) -> bool {
     let paths: Vec<_> =
         file.match_indices('/').map(|(end, _)| &file[..end]).chain(std::iter::once(file)).collect();
@@ -215,7 +215,7 @@ fn the_image_is_built_without_what_the_documents_write_and_with_what_it_needs() 
         members.iter().map(|member| format!("{}/Cargo.toml", member.as_str().unwrap())).collect();
     assert!(needed.len() > 8);
     needed.extend(["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "spin.toml"].map(str::to_owned));
-    // What the components contain, and what cargo xtask dist copies.
+    // Files that the components embed or that cargo xtask dist copies.
     needed.extend(["openapi.yaml", "web/static/index.html", ".env.example", "LICENSE"].map(str::to_owned));
     let dockerfile = read("deploy/Dockerfile");
     needed.extend(between(&dockerfile, "\nCOPY ", ' ').into_iter().map(str::to_owned));

@@ -1,4 +1,4 @@
-//! Labels, ports, paths and versions in `deploy/` lead somewhere.
+//! Labels, ports, paths and versions in `deploy/` match.
 
 use std::collections::{BTreeMap, BTreeSet};
 

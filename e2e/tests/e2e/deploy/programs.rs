@@ -1,4 +1,4 @@
-//! The programs that the files in `deploy/` are for accept them.
+//! The files in `deploy/` are accepted by the programs they are for.
 
 use std::{fs, path::Path, process::Command};
 
@@ -14,7 +14,8 @@ fn nginx_accepts_its_configuration() {
         let path = entry.unwrap().path();
         fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
     }
-    // Debian's nginx is older than the image that compose.yaml names: it cannot ask DNS again, and there is no Docker.
+    // Debian's nginx is older than the image in compose.yaml and cannot resolve names again, and there is no Docker
+    // here.
     let upstreams =
         read("deploy/nginx/upstreams.conf").replace(" resolve ", " ").replace("app:", "127.0.0.1:");
     fs::write(folder.path().join("upstreams.conf"), upstreams).unwrap();
@@ -35,7 +36,7 @@ fn systemd_and_caddy_accept_their_files() {
     let installed = unit.replace("/usr/local/bin/spin", "/bin/true");
     let file = folder.path().join("kube-credentials.service");
     fs::write(&file, installed).unwrap();
-    // It only warns of names that it does not know.
+    // systemd only warns about directives that it does not know.
     let printed = run(Command::new(analyze).arg("verify").arg(file));
     assert!(!printed.contains("kube-credentials"), "{printed}");
 
@@ -56,7 +57,7 @@ fn compose_and_kubernetes_files_match_their_schemas() {
         .arg(deploy.join("compose.yaml")));
 
     let resources: Vec<_> = KUBERNETES.iter().flat_map(|file| yaml(&format!("kubernetes/{file}"))).collect();
-    // Kubernetes has no schemas for the kinds of SpinKube.
+    // The SpinKube kinds have no schemas here.
     let known = resources.iter().filter(|resource| !text(&resource["kind"]).starts_with("SpinApp")).count();
     let printed = run(Command::new(kubernetes)
         .arg("--strict")

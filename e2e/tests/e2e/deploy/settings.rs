@@ -1,4 +1,4 @@
-//! Every setting reaches the service in every deployment: from a line of `.env`, or as its default.
+//! Every setting reaches the service in every deployment, whether from a line in `.env` or by default.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,24 +16,23 @@ use super::{in_environment, list, one, python_tool, run, spin_app, text, texts, 
 
 type Settings = BTreeMap<String, String>;
 
-/// A value of its own for each variable, in the documented form.
+/// A distinct value for each variable, in the documented form.
 fn all() -> Settings {
     let names = variables();
     names.keys().enumerate().map(|(number, name)| (name.clone(), format!("{number:064x}"))).collect()
 }
 
-/// What has to be set.
+/// The required variables.
 fn required() -> Settings {
     let variables = variables();
     all().into_iter().filter(|(name, _)| variables[name].get("required").is_some()).collect()
 }
 
-/// Such an `.env`.
 fn env_file(settings: &Settings) -> String {
     settings.iter().map(|(name, value)| format!("{}={value}\n", in_environment(name))).collect()
 }
 
-/// What `.env` says, or else what the deployment sets.
+/// The settings in `.env`, with the deployment's own where `.env` has none.
 fn with_defaults(settings: &Settings, of_deployment: &[(&str, &str)]) -> Settings {
     let mut defaults: Settings =
         of_deployment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -53,7 +52,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Puts a shell script on a PATH of its own, and returns that PATH.
+/// Writes a shell script into a folder and returns a PATH with only that folder.
 fn program(folder: &Path, name: &str, script: &str) -> String {
     let file = folder.join(name);
     fs::write(&file, format!("#!/bin/sh\n{script}")).unwrap();
@@ -68,7 +67,7 @@ fn variables_in_deployments_exist() {
     for (file, text) in texts() {
         for rest in text.split("SPIN_VARIABLE_").skip(1) {
             let name = rest.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap();
-            // Empty in "SPIN_VARIABLE_$name" and the like.
+            // The name is empty in "SPIN_VARIABLE_$name" and the like.
             if !name.is_empty() {
                 let name = name.to_ascii_lowercase();
                 assert!(variables.contains_key(&name), "{file}: {name} is not in spin.toml");
@@ -98,8 +97,8 @@ fn kubernetes_has_a_place_for_every_variable_and_shows_no_value() {
     }
 }
 
-/// What the application gets in Kubernetes. The operator makes an environment variable of each variable of the SpinApp; one
-/// whose key is missing and optional is not set, and has its default.
+/// The application's settings in Kubernetes. The operator makes an environment variable of each variable of the
+/// SpinApp; an optional one whose key is missing stays unset.
 fn in_kubernetes(kubectl: &Path, env_file: &str) -> Settings {
     let folder = tempfile::tempdir().unwrap();
     copy(&workspace().join("deploy/kubernetes"), folder.path());
@@ -122,7 +121,7 @@ fn in_kubernetes(kubectl: &Path, env_file: &str) -> Settings {
             assert_eq!(secret["metadata"]["namespace"], app["metadata"]["namespace"]);
             let value = &secret["data"][text(&from["secretKeyRef"]["key"])];
             assert!(!value.is_null() || from["secretKeyRef"]["optional"] == true, "no pod would start");
-            // It is broken into lines.
+            // Kustomize wraps long values.
             let value = value.as_str().map(|value| value.replace(['\n', ' '], ""));
             value.map(|value| String::from_utf8(BASE64_STANDARD.decode(value).unwrap()).unwrap())
         };
@@ -146,12 +145,12 @@ fn in_kubernetes_every_line_of_env_arrives() {
     assert_eq!(example.len(), 3, "{example:?}");
 }
 
-/// What the application gets from Compose, as podman-compose reads it.
+/// The application's settings in Compose, as podman-compose reads its file.
 fn in_compose(compose: &Path, env_file: &str) -> Settings {
     let folder = tempfile::tempdir().unwrap();
     copy(&workspace().join("deploy"), &folder.path().join("deploy"));
     fs::write(folder.path().join(".env"), env_file).unwrap();
-    // Writes down each argument of what it is told to create.
+    // Records the arguments of each container that it should create.
     let podman = r#"case $1 in
         --version) echo podman version 5.4.0 ;;
         create) shift; printf '%s\n' "$@" >> "$CREATED" ;;
@@ -167,11 +166,10 @@ fn in_compose(compose: &Path, env_file: &str) -> Settings {
     let created = fs::read_to_string(created).unwrap();
     let arguments: Vec<_> = created.lines().collect();
     let given = arguments.windows(2).filter(|pair| ["-e", "--env"].contains(&pair[0])).map(|pair| pair[1]);
-    // The last counts.
+    // The last value of a name wins.
     given.filter_map(setting).collect()
 }
 
-/// The setting that such a line is.
 fn setting(line: &str) -> Option<(String, String)> {
     let (name, value) = line.strip_prefix("SPIN_VARIABLE_")?.split_once('=')?;
     Some((name.to_ascii_lowercase(), value.to_owned()))
@@ -180,7 +178,7 @@ fn setting(line: &str) -> Option<(String, String)> {
 #[test]
 fn in_compose_every_line_of_env_arrives() {
     let app = &yaml("compose.yaml")[0]["services"]["app"];
-    // In this order, and nothing that would overrule them.
+    // `.env` overrides the defaults, and nothing overrides `.env`.
     assert_eq!(*list(&app["env_file"]), ["compose.env", "../.env"]);
     assert!(app["environment"].is_null());
 
@@ -215,7 +213,7 @@ fn in_the_systemd_unit_only_trusted_proxies_is_set_and_env_counts_more() {
         let lines = unit.lines().filter_map(|line| line.strip_prefix(directive)?.strip_prefix('='));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    // A file outranks what is set in the unit, wherever either stands (systemd.exec(5)).
+    // A file takes precedence over the unit's own settings, in any order (systemd.exec(5)).
     assert_eq!(of("EnvironmentFile"), ["/etc/kube-credentials.env"]);
     let set: Vec<_> = of("Environment").iter().filter_map(|line| setting(line)).collect();
     assert_eq!(set, [("trusted_proxies".to_owned(), "1".to_owned())]);
@@ -240,7 +238,7 @@ fn the_clouds_get_every_line_of_env() {
     for deploy in ["spin cloud deploy", "spin aka deploy"] {
         let command = block(deploy);
         let command = &command[command.find(deploy).unwrap()..];
-        // A value is what stands behind the first sign, whatever it contains.
+        // Everything after the first `=` is the value.
         for odd in ["", "a=b=", "a b $HOME \\ \" ' #"] {
             let mut settings = all();
             settings.insert("admin_token".to_owned(), odd.to_owned());
@@ -264,10 +262,10 @@ fn the_clouds_get_every_line_of_env() {
             assert_eq!(given, settings, "{deploy}");
         }
     }
-    // It is not known how many proxies there are, which each section says.
+    // The number of proxies is unknown, and each section says so.
     for section in ["\n### Fermyon Cloud\n", "\n### Akamai Functions\n"] {
         let section = page.split(section).nth(1).unwrap().split("\n## ").next().unwrap();
         let words: Vec<_> = section.split_whitespace().collect();
-        assert!(words.join(" ").contains("`trusted_proxies` has to be found out"), "{section}");
+        assert!(words.join(" ").contains("find out `trusted_proxies` [yourself](#settings)"), "{section}");
     }
 }

@@ -1,4 +1,4 @@
-//! What `deploy/kubernetes` asks SpinKube for, it has.
+//! `deploy/kubernetes` uses only what SpinKube offers.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{KUBERNETES, keys, kubernetes, list, python_tool, run, spin_app, text, yaml};
 
-/// The fields that SpinKube has. It ignores others.
+/// SpinKube ignores fields it does not know.
 #[test]
 fn the_resources_of_spinkube_have_only_its_fields() {
     let within = |value: &Value, fields: &[&str]| {
@@ -53,7 +53,7 @@ fn the_resources_of_spinkube_have_only_its_fields() {
     }
     assert!(executors.iter().any(|executor| executor["metadata"]["name"] == spec["executor"]));
 
-    // The operator names the Deployment and labels its pods after the SpinApp.
+    // The operator names the Deployment after the SpinApp and labels its pods with that name.
     let name = &app["metadata"]["name"];
     assert_eq!(kubernetes("HorizontalPodAutoscaler")[0]["spec"]["scaleTargetRef"]["name"], *name);
 
@@ -65,7 +65,7 @@ fn the_resources_of_spinkube_have_only_its_fields() {
 }
 
 #[test]
-fn the_databases_are_reached_by_the_application_only_and_it_by_the_ingress_controller_only() {
+fn only_the_application_reaches_the_databases_and_only_the_ingress_controller_reaches_it() {
     let name = &spin_app()["metadata"]["name"];
     let application = json!({ "matchLabels": { "core.spinkube.dev/app-name": name } });
     let database = json!({ "matchLabels": { "app.kubernetes.io/component": "database" } });
@@ -73,7 +73,7 @@ fn the_databases_are_reached_by_the_application_only_and_it_by_the_ingress_contr
     let of = |pods: &Value| {
         let mut found =
             policies.iter().map(|policy| &policy["spec"]).filter(|spec| spec["podSelector"] == *pods);
-        let policy = found.next().unwrap_or_else(|| panic!("no policy is for {pods}"));
+        let policy = found.next().unwrap_or_else(|| panic!("there is no policy for {pods}"));
         assert!(found.next().is_none(), "rules of several policies add up");
         policy
     };
@@ -91,21 +91,21 @@ fn the_databases_are_reached_by_the_application_only_and_it_by_the_ingress_contr
     let policy = of(&application);
     assert_eq!(policy["policyTypes"], json!(["Ingress"]));
     let [rule] = &list(&policy["ingress"])[..] else { panic!("{policy}") };
-    // The port on which the operator has pods listen.
+    // The operator has pods listen on this port.
     assert_eq!(rule["ports"], json!([{ "port": 80 }]));
     let [peer] = &list(&rule["from"])[..] else { panic!("{rule}") };
     assert_eq!(keys(peer), BTreeSet::from(["namespaceSelector"]));
-    // A label that every namespace has by itself.
+    // Kubernetes sets this label on every namespace.
     let labels = &peer["namespaceSelector"]["matchLabels"];
     assert_eq!(keys(labels), BTreeSet::from(["kubernetes.io/metadata.name"]));
 }
 
-/// The Deployment as far as the operator makes it, with the patch.
+/// The operator's Deployment, as far as it matters here, with the patch applied.
 fn drained() -> Value {
     let name = &spin_app()["metadata"]["name"];
     let patch = yaml("kubernetes/drain.yaml").remove(0);
     let [container] = &list(&patch["spec"]["template"]["spec"]["containers"])[..] else { panic!("{patch}") };
-    assert_eq!(container["name"], *name, "the operator calls it after the SpinApp");
+    assert_eq!(container["name"], *name, "the operator names it after the SpinApp");
     let labels = json!({ "core.spinkube.dev/app-name": name });
     let mut container = container.clone();
     container["image"] = spin_app()["spec"]["image"].clone();
@@ -121,12 +121,12 @@ fn drained() -> Value {
 }
 
 #[test]
-fn a_pod_that_stops_has_time_for_the_requests_that_it_has() {
+fn a_stopping_pod_has_time_to_finish_its_requests() {
     let deployment = drained();
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let pause = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
-    // For the Ingress controller to notice, and Kubernetes kills after 30 s.
-    assert!(e2e::MAX_ANSWER_TIME.as_secs() + 2 < pause && pause < 30);
+    // Long enough for the Ingress controller to notice, but Kubernetes kills after 30 s.
+    assert!(e2e::MAX_RESPONSE_TIME.as_secs() + 2 < pause && pause < 30);
 
     let Some(validate) = python_tool("kubernetes-validate", "KUBERNETES_VALIDATE") else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Compiles a file: a component, or a core module that is first made into one, as Spin does.
+//! Compiles a file: a component, or a core module that is first turned into one, as in Spin.
 
 use std::{borrow::Cow, path::Path};
 
@@ -18,20 +18,20 @@ use crate::{
     log::log,
 };
 
-/// For all components together.
+/// Of all components together.
 const MAX_INSTANCES: u32 = 1000;
 
-/// How every core module begins. A component has another version.
+/// The first bytes of every core module; a component has another version.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// Makes components of files.
+/// Compiles components.
 pub(crate) struct Loader {
     engine: Engine,
     linker: Linker<Guest>,
 }
 
 impl Loader {
-    /// With a map for perf, if it is wanted.
+    /// `perf_map` gives the functions of components names in perf.
     pub(crate) fn new(perf_map: bool) -> Result<Self> {
         let engine = engine(perf_map)?;
         let linker = linker(&engine).map_err(one_line)?;
@@ -53,10 +53,12 @@ impl Loader {
             (Err(_), Ok(service)) => Ok(ProxyPre::P3(service)),
             (Err(wasi_0_2), Err(wasi_0_3)) => {
                 let (wasi_0_2, wasi_0_3) = (one_line(wasi_0_2), one_line(wasi_0_3));
-                Err(anyhow::anyhow!("it answers no requests: {wasi_0_2} (WASI 0.2), {wasi_0_3} (WASI 0.3)"))
+                Err(anyhow::anyhow!(
+                    "it exports no HTTP handler: {wasi_0_2} (WASI 0.2), {wasi_0_3} (WASI 0.3)"
+                ))
             }
             (Ok(_), Ok(_)) => {
-                Err(anyhow::anyhow!("it answers requests of both WASI 0.2 and 0.3: export one"))
+                Err(anyhow::anyhow!("it exports the HTTP handlers of WASI 0.2 and 0.3; export only one"))
             }
         }
     }
@@ -84,12 +86,12 @@ fn engine(perf_map: bool) -> Result<Engine> {
     Engine::new(&config).map_err(one_line).context("wasmtime cannot start")
 }
 
-/// Makes a component of a core module that a Spin SDK built for wasm32-wasip1. Any other file is left as it is.
+/// Turns a core module that a Spin SDK built for wasm32-wasip1 into a component. Any other file stays as it is.
 fn componentize(file: &[u8]) -> Result<Cow<'_, [u8]>> {
     if !file.starts_with(CORE_MODULE) {
         return Ok(Cow::Borrowed(file));
     }
-    // wit-bindgen leaves the interfaces in a section. Without one, Spin would take the module for that of an old SDK.
+    // wit-bindgen describes the interfaces in a custom section. Spin takes a module without one for that of an old SDK.
     let (described, _) = metadata::decode(file).map_err(causes)?;
     ensure!(
         described.is_some(),
@@ -108,12 +110,12 @@ fn componentize(file: &[u8]) -> Result<Cow<'_, [u8]>> {
 }
 
 /// Wasmtime's error with its causes, on one line.
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn one_line(error: wasmtime::Error) -> anyhow::Error {
     join(error.chain())
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn causes(error: anyhow::Error) -> anyhow::Error {
     join(error.chain())
 }
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_is_left_as_it_is() {
+    fn a_component_stays_as_it_is() {
         let component = b"\0asm\r\0\x01\0";
         assert!(matches!(componentize(component), Ok(Cow::Borrowed(same)) if same == component));
     }
@@ -158,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn a_module_whose_description_cannot_be_read_is_refused() {
+    fn a_module_with_an_unreadable_description_is_refused() {
         let error = refusal(&module(Some(("component-type:old", b"\x02"))));
         assert!(error.contains("decoding custom section component-type:old"), "{error}");
     }
 
     #[test]
-    fn a_module_that_is_cut_off_is_refused() {
+    fn a_truncated_module_is_refused() {
         let whole = module(Some(("producers", b"\0")));
         refusal(&whole[..whole.len() - 1]);
     }

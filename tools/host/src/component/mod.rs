@@ -1,12 +1,12 @@
-//! The components: a file is compiled once, and then answers requests in the way of its version of WASI.
+//! Components: each file is compiled once, and then handles requests the way its version of WASI does.
 
 use http::{Request, Response};
 use wasmtime_wasi_http::handler::{ProxyHandler, ProxyPre};
 
-pub(crate) use self::load::Loader;
+pub(crate) use self::{load::Loader, wasi_0_3::ENDING};
 use self::{wasi_0_2::InstancePerRequest, wasi_0_3::Pool};
 use crate::{
-    app::{RequestBody, ResponseBody},
+    body::{RequestBody, ResponseBody},
     guest::{Grants, Guest},
 };
 
@@ -14,7 +14,7 @@ mod load;
 mod wasi_0_2;
 mod wasi_0_3;
 
-/// A component that answers requests.
+/// A component that handles requests.
 pub(crate) enum Component {
     Wasi0_2(Box<InstancePerRequest>),
     Wasi0_3(ProxyHandler<Pool>),
@@ -28,10 +28,10 @@ impl Component {
         }
     }
 
-    /// Has an instance answer a request.
+    /// Hands a request to an instance.
     ///
     /// # Errors
-    /// There is no answer, because the instance failed or could not be made.
+    /// The instance could not be made, or failed before it responded.
     pub(crate) async fn handle(
         &self,
         request: Request<RequestBody>,

@@ -10,7 +10,7 @@ use wasmtime_wasi_http::p2::{
 };
 
 use crate::{
-    app::{RequestBody, ResponseBody},
+    body::{RequestBody, ResponseBody},
     guest::{Grants, Guest},
     log::log,
 };
@@ -23,7 +23,7 @@ pub(crate) struct InstancePerRequest {
 }
 
 impl InstancePerRequest {
-    /// Answers as soon as the guest has set the response. It runs on to write the body, and if the client goes away.
+    /// Returns once the guest has set the response. The guest runs on to write the body, even if the client is gone.
     pub(super) async fn handle(
         &self,
         request: Request<RequestBody>,
@@ -46,9 +46,9 @@ impl InstancePerRequest {
     }
 }
 
-/// An instance that fails once it has set its response can only cut off the body.
+/// Once the response is set, a failure can only cut off its body.
 async fn log_failure(id: String, running: JoinHandle<wasmtime::Result<()>>) {
     if let Err(error) = running.await.map_err(wasmtime::Error::from).flatten() {
-        log!("component {id}: after it set the response: {error:?}");
+        log!("component {id} failed after it set the response: {error:?}");
     }
 }

@@ -1,9 +1,9 @@
-//! WASI 0.3: requests share instances, a pool of which is kept for each component.
+//! WASI 0.3: requests share instances, from one pool for each component.
 
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -17,17 +17,19 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    app::ENDING,
     guest::{Grants, Guest},
     log::log,
 };
+
+/// Set once all requests are finished and the host is about to exit.
+pub(crate) static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Spin's defaults.
 const MAX_REQUESTS_PER_INSTANCE: usize = 128;
 const MAX_CONCURRENT_REQUESTS_PER_INSTANCE: usize = 16;
 const MAX_IDLE_TIME: Duration = Duration::from_secs(1);
 
-/// Makes the instances of one component and decides how long to keep them, with wasmtime's pool, as Spin does.
+/// Makes the instances of one component for wasmtime's pool, and decides how long to keep them, as Spin does.
 pub(crate) struct Pool {
     pub(super) service: ServicePre<Guest>,
     pub(super) grants: Grants,
@@ -72,7 +74,7 @@ impl WorkerExpiration for IdleTime {
     }
 }
 
-/// One instance at work.
+/// Decides how many requests an instance takes.
 pub(crate) struct Worker;
 
 impl WorkerState for Worker {
@@ -95,7 +97,7 @@ impl WorkerState for Worker {
         (): (),
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
-        // No limit on a request's time, as in Spin.
+        // As in Spin, a request may take any time.
         Box::pin(std::future::pending())
     }
 

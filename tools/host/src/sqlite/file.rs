@@ -1,4 +1,4 @@
-//! Databases in local files, with SQLite's own busy timeout of 5 s.
+//! Databases in local files, with rusqlite's busy timeout of 5 s, as in Spin.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,7 +11,7 @@ use rusqlite::{
     types::ValueRef,
 };
 
-use super::{Feed, Running, gone};
+use super::running::{Feed, Running, gone};
 use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
 
 /// A connection to a file, which the first statement opens.
@@ -150,7 +150,7 @@ fn value(value: ValueRef<'_>) -> Value {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn io_error(error: rusqlite::Error) -> Error {
     Error::Io(error.to_string())
 }
@@ -158,14 +158,17 @@ fn io_error(error: rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::{Connection, tests::databases};
+    use crate::sqlite::{
+        Connection,
+        tests::{NUMBERS, assert_numbers, databases, stream},
+    };
 
     async fn query(connection: &Connection, statement: &str) -> Result<Vec<RowResult>, Error> {
         Ok(connection.execute(statement.to_owned(), Vec::new()).await?.rows)
     }
 
     #[tokio::test]
-    async fn every_open_is_a_connection_of_its_own() {
+    async fn every_open_makes_a_new_connection() {
         let folder = tempfile::tempdir().unwrap();
         let databases = databases(folder.path());
         let (one, other) = (databases.open("mine").unwrap(), databases.open("mine").unwrap());
@@ -193,5 +196,22 @@ mod tests {
         query(&connection, "INSERT INTO t VALUES (1), (2)").await.unwrap();
         assert_eq!(connection.last_insert_rowid().await.unwrap(), 2);
         assert_eq!(connection.changes().await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn more_rows_than_are_buffered_arrive_all_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = databases(folder.path()).open("mine").unwrap();
+        assert_numbers(&stream(&connection, NUMBERS, Vec::new()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_error_arrives_as_the_outcome() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = databases(folder.path()).open("mine").unwrap();
+        let Err(Error::Io(text)) = stream(&connection, "SELEC 1", Vec::new()).await else {
+            panic!("this is not a statement")
+        };
+        assert!(text.contains("syntax error"), "{text}");
     }
 }

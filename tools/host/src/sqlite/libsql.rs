@@ -3,11 +3,11 @@
 use libsql::{Builder, Rows};
 use tokio::sync::OnceCell;
 
-use super::{Feed, Running, gone};
+use super::running::{Feed, Running, gone};
 use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
 
 /// A connection to a server. The first statement makes its client, which keeps its own TCP connections, and one
-/// stream of statements on the server: once the server has lost that, every statement fails.
+/// stream of statements on the server; once the server has lost that, every statement fails.
 pub(super) struct Connection {
     url: String,
     token: String,
@@ -54,7 +54,7 @@ impl Connection {
         Ok(running.await)
     }
 
-    /// As in Spin, always 0: it runs statements as cursors, and of those this client does not keep it.
+    /// Always 0, as in Spin: statements run as cursors, for which this client does not keep it.
     pub(super) async fn last_insert_rowid(&self) -> Result<i64, Error> {
         Ok(self.client().await?.last_insert_rowid())
     }
@@ -111,31 +111,30 @@ impl From<libsql::Value> for Value {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn io_error(error: libsql::Error) -> Error {
     Error::Io(error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Weak;
+    use e2e::{
+        free_address,
+        libsql::{LibsqlServer, program},
+    };
+    use tempfile::TempDir;
 
     use super::*;
-    use crate::{
-        allowed_hosts::AllowedHosts,
-        bindings::{fermyon::spin::sqlite as v2, spin::sqlite::sqlite as v3},
-        guest::{Grants, Guest},
-        outbound::Outbound,
-        sqlite::{
-            Connection,
-            sqld::{Sqld, free_port},
-            tests::on_server,
-        },
-        variables::ComponentVariables,
+    use crate::sqlite::{
+        Connection,
+        tests::{NUMBERS, assert_numbers, on_server, stream},
     };
 
-    const NUMBERS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
-                           SELECT i AS number FROM n";
+    /// A server with an empty database in this folder; `None` if none is installed.
+    fn start() -> Option<(LibsqlServer, TempDir)> {
+        let (program, folder) = (program()?, tempfile::tempdir().unwrap());
+        Some((LibsqlServer::start(&program, folder.path().to_owned(), "128"), folder))
+    }
 
     fn open(url: &str) -> Connection {
         on_server(url).open("mine").unwrap()
@@ -147,21 +146,6 @@ mod tests {
         parameters: Vec<Value>,
     ) -> Result<QueryResult, Error> {
         connection.execute(statement.to_owned(), parameters).await
-    }
-
-    /// The same by the asynchronous call.
-    async fn stream(
-        connection: &Connection,
-        statement: &str,
-        parameters: Vec<Value>,
-    ) -> Result<QueryResult, Error> {
-        let mut running = connection.start(statement.to_owned(), parameters).await?;
-        let mut rows = Vec::new();
-        while let Some(row) = running.rows.recv().await {
-            rows.push(row);
-        }
-        running.outcome.await.unwrap()?;
-        Ok(QueryResult { columns: running.columns, rows })
     }
 
     /// The text of the error that a statement ends with, which is the same by both calls.
@@ -177,8 +161,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_value_goes_to_the_server_and_back() {
-        let Some(server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         let values = || {
             vec![
                 Value::Null,
@@ -209,44 +193,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_arrive_all_and_in_order_by_each_interface() {
-        let Some(server) = Sqld::start() else { return };
-        let mut guest = Guest::new(&Grants {
-            environment: Vec::new(),
-            databases: on_server(&server.url()),
-            variables: ComponentVariables::default(),
-            outbound: Outbound { allowed: AllowedHosts::default(), app: Weak::new() },
-        });
-        let expected: Vec<_> = (1..=100).collect();
-
-        let opened = v2::HostConnection::open(&mut guest, "mine".to_owned()).await.unwrap().unwrap();
-        let result = v2::HostConnection::execute(&mut guest, opened, NUMBERS.to_owned(), Vec::new());
-        let result = result.await.unwrap().unwrap();
-        assert_eq!(result.columns, ["number"]);
-        let number = |row: &v2::RowResult| match row.values[..] {
-            [v2::Value::Integer(number)] => number,
-            _ => panic!("one integer was asked for"),
-        };
-        assert_eq!(result.rows.iter().map(number).collect::<Vec<_>>(), expected);
-
-        let opened = v3::HostConnection::open(&mut guest, "mine".to_owned()).await.unwrap().unwrap();
-        let result = v3::HostConnection::execute(&mut guest, opened, NUMBERS.to_owned(), Vec::new());
-        for result in
-            [result.await.unwrap().unwrap(), stream(&open(&server.url()), NUMBERS, Vec::new()).await.unwrap()]
-        {
-            assert_eq!(result.columns, ["number"]);
-            let number = |row: &RowResult| match row.values[..] {
-                [Value::Integer(number)] => number,
-                _ => panic!("one integer was asked for"),
-            };
-            assert_eq!(result.rows.iter().map(number).collect::<Vec<_>>(), expected);
-        }
+    async fn rows_arrive_all_and_in_order() {
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
+        assert_numbers(&execute(&connection, NUMBERS, Vec::new()).await.unwrap());
+        assert_numbers(&stream(&connection, NUMBERS, Vec::new()).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_connection_survives_a_statement_that_fails() {
-        let Some(server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         execute(&connection, "CREATE TABLE t (a UNIQUE)", Vec::new()).await.unwrap();
         execute(&connection, "INSERT INTO t VALUES (1)", Vec::new()).await.unwrap();
         for (statement, text) in [
@@ -269,8 +226,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_not_there_is_an_error_and_no_trap() {
-        let connection = open(&format!("http://127.0.0.1:{}", free_port()));
+    async fn an_unreachable_server_is_an_error_and_not_a_trap() {
+        let connection = open(&format!("http://{}", free_address()));
         let text = failure(&connection, "SELECT 1").await;
         assert!(
             text.starts_with("Hrana: `http error: `error trying to connect: tcp connect error: "),
@@ -281,26 +238,26 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_restart_of_the_server_only_a_new_connection_works() {
-        let Some(mut server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         execute(&connection, "CREATE TABLE t (a)", Vec::new()).await.unwrap();
         execute(&connection, "INSERT INTO t VALUES (1)", Vec::new()).await.unwrap();
         server.kill();
         let text = failure(&connection, "SELECT a FROM t").await;
         assert!(text.starts_with("Hrana: `http error: `"), "{text}");
-        server.resume();
+        server.start_again();
         for _ in 0..2 {
             let text = failure(&connection, "SELECT a FROM t").await;
             assert_eq!(text, "Hrana: `api error: `Received an invalid baton``");
         }
-        let rows = execute(&open(&server.url()), "SELECT a FROM t", Vec::new()).await.unwrap().rows;
+        let rows = execute(&open(&server.url), "SELECT a FROM t", Vec::new()).await.unwrap().rows;
         assert_eq!(rows.len(), 1);
     }
 
     #[tokio::test]
     async fn as_in_spin_changes_and_row_ids_are_not_known() {
-        let Some(server) = Sqld::start() else { return };
-        let connection = open(&server.url());
+        let Some((server, _folder)) = start() else { return };
+        let connection = open(&server.url);
         execute(&connection, "CREATE TABLE t (a)", Vec::new()).await.unwrap();
         execute(&connection, "INSERT INTO t VALUES (1), (2)", Vec::new()).await.unwrap();
         assert_eq!(connection.changes().await.unwrap(), 0);

@@ -1,6 +1,5 @@
-//! SQLite with Spin's semantics: a new connection for every open, errors as text. A database is a local file or on a
-//! libSQL server. Each version of the interface is a module; as in Spin, 2.0.0 is 3.1.0's synchronous calls with other
-//! types.
+//! SQLite with Spin's semantics: every open makes a new connection, and errors are text. A database is a local file,
+//! or on a libSQL server.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,16 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::{mpsc, oneshot};
-
-use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
+use self::running::Running;
+use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, Value};
 
 mod file;
 mod libsql;
-#[cfg(test)]
-mod sqld;
-mod v2;
-mod v3;
+mod running;
 
 /// Where a database is.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +21,7 @@ pub(crate) enum Database {
     LibSql { url: String, token: String },
 }
 
-/// The databases of one component: the labels it is granted, and where the database of every label is.
+/// The databases of one component: the labels that it is granted, and where the database of each label is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Databases {
     pub(crate) granted: HashSet<String>,
@@ -34,7 +29,7 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    fn open(&self, label: &str) -> Result<Connection, Error> {
+    pub(crate) fn open(&self, label: &str) -> Result<Connection, Error> {
         if !self.granted.contains(label) {
             return Err(Error::AccessDenied);
         }
@@ -57,7 +52,11 @@ pub enum Connection {
 
 impl Connection {
     /// Runs a statement and reads all its rows.
-    async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<QueryResult, Error> {
+    pub(crate) async fn execute(
+        &self,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Result<QueryResult, Error> {
         match self {
             Self::File(file) => file.execute(statement, parameters).await,
             Self::LibSql(server) => server.execute(&statement, parameters).await,
@@ -65,21 +64,21 @@ impl Connection {
     }
 
     /// Starts a statement whose rows are read later.
-    async fn start(&self, statement: String, parameters: Vec<Value>) -> Result<Running, Error> {
+    pub(crate) async fn start(&self, statement: String, parameters: Vec<Value>) -> Result<Running, Error> {
         match self {
             Self::File(file) => Ok(file.start(statement, parameters).await),
             Self::LibSql(server) => server.start(statement, parameters).await,
         }
     }
 
-    async fn last_insert_rowid(&self) -> Result<i64, Error> {
+    pub(crate) async fn last_insert_rowid(&self) -> Result<i64, Error> {
         match self {
             Self::File(file) => file.last_insert_rowid().await,
             Self::LibSql(server) => server.last_insert_rowid().await,
         }
     }
 
-    async fn changes(&self) -> Result<u64, Error> {
+    pub(crate) async fn changes(&self) -> Result<u64, Error> {
         match self {
             Self::File(file) => file.changes().await,
             Self::LibSql(server) => server.changes().await,
@@ -87,43 +86,12 @@ impl Connection {
     }
 }
 
-/// The parts of a running statement, for the guest: columns first, then rows, then the outcome.
-struct Running {
-    columns: Vec<String>,
-    rows: mpsc::Receiver<RowResult>,
-    outcome: oneshot::Receiver<Result<(), Error>>,
-}
-
-/// The other end, for what runs the statement.
-struct Feed {
-    columns: oneshot::Sender<Vec<String>>,
-    rows: mpsc::Sender<RowResult>,
-    outcome: oneshot::Sender<Result<(), Error>>,
-}
-
-impl Feed {
-    /// Both ends. The guest's is there as soon as the columns are known.
-    fn new() -> (Self, impl Future<Output = Running>) {
-        let (columns_sender, columns) = oneshot::channel();
-        let (rows_sender, rows) = mpsc::channel(4);
-        let (outcome_sender, outcome) = oneshot::channel();
-        let feed = Self { columns: columns_sender, rows: rows_sender, outcome: outcome_sender };
-        // If the statement fails before there are columns, the outcome says why.
-        let running = async { Running { columns: columns.await.unwrap_or_default(), rows, outcome } };
-        (feed, running)
-    }
-}
-
-/// The error of a statement whose rows nobody reads.
-fn gone((): ()) -> Error {
-    Error::Io("the component no longer listens".to_owned())
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::bindings::spin::sqlite::sqlite::RowResult;
 
-    pub(super) fn databases(folder: &std::path::Path) -> Databases {
+    pub(crate) fn databases(folder: &std::path::Path) -> Databases {
         let file = |label: &str| Database::File(folder.join(format!("{label}.db")));
         let configured = ["mine", "theirs"].map(|label| (label.to_owned(), file(label)));
         let granted = ["mine", "unconfigured"].map(ToOwned::to_owned);
@@ -134,6 +102,33 @@ mod tests {
         let database = Database::LibSql { url: url.to_owned(), token: "none".to_owned() };
         let configured = HashMap::from([("mine".to_owned(), database)]);
         Databases { granted: ["mine".to_owned()].into(), configured: Arc::new(configured) }
+    }
+
+    pub(super) const NUMBERS: &str = "WITH RECURSIVE n (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n) \
+                                      SELECT number FROM n LIMIT 100";
+
+    pub(super) fn assert_numbers(result: &QueryResult) {
+        assert_eq!(result.columns, ["number"]);
+        let number = |row: &RowResult| match row.values[..] {
+            [Value::Integer(number)] => number,
+            _ => panic!("one integer was asked for"),
+        };
+        assert_eq!(result.rows.iter().map(number).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
+    }
+
+    /// Runs a statement by the asynchronous call.
+    pub(super) async fn stream(
+        connection: &Connection,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<QueryResult, Error> {
+        let mut running = connection.start(statement.to_owned(), parameters).await?;
+        let mut rows = Vec::new();
+        while let Some(row) = running.rows.recv().await {
+            rows.push(row);
+        }
+        running.outcome.await.unwrap()?;
+        Ok(QueryResult { columns: running.columns, rows })
     }
 
     #[test]

@@ -1,11 +1,11 @@
-// The pictures of README.md.
+// Takes the screenshots for README.md.
 
 import assert from "node:assert/strict";
 import { stat } from "node:fs/promises";
 import { test } from "node:test";
-import { PICTURE_APP, SCREENSHOTS, api, open, unlock, verify, view } from "./harness.mjs";
+import { SCREENSHOT_APP, SCREENSHOTS, api, open, unlock, verify, view } from "./harness.mjs";
 
-/** Statistics of a day, busiest at noon, with some guesses in the night. */
+/** Statistics of a day that is busiest at noon, with some guesses at night. */
 function aDay(query) {
   const [since, until] = ["since", "until"].map((name) => query.get(name));
   const buckets = Array.from({ length: 24 }, (_, index) => {
@@ -22,9 +22,9 @@ function aDay(query) {
   return { by: "hour", since, until, buckets, totals };
 }
 
-test("the pictures are taken", async (t) => {
+test("the screenshots are taken", async (t) => {
   const credential = "LICENCE-4711-ACME";
-  await api("/issue", { credential, ttl_seconds: 31_536_000, metadata: { owner: "ops", plan: "team" } }, PICTURE_APP);
+  await api("/issue", { credential, ttl_seconds: 31_536_000, metadata: { owner: "ops", plan: "team" } }, SCREENSHOT_APP);
   const taken = [];
   const take = async (page, name) => {
     const path = `${SCREENSHOTS}/${name}.png`;
@@ -32,7 +32,7 @@ test("the pictures are taken", async (t) => {
     taken.push(path);
   };
 
-  const page = await open(t, PICTURE_APP, { viewport: { width: 900, height: 850 }, colorScheme: "light" });
+  const page = await open(t, SCREENSHOT_APP, { viewport: { width: 900, height: 850 }, colorScheme: "light" });
   const section = await view(page, "Issue");
   await section.getByLabel("Generate one for me").check();
   await section.getByRole("combobox", { name: "Expires" }).selectOption("In a year");
@@ -40,18 +40,18 @@ test("the pictures are taken", async (t) => {
   await section.locator("[data-credential]").waitFor();
   await take(page, "issue");
 
-  const phone = await open(t, PICTURE_APP, { viewport: { width: 390, height: 960 }, isMobile: true, colorScheme: "dark" });
+  const phone = await open(t, SCREENSHOT_APP, { viewport: { width: 390, height: 960 }, isMobile: true, colorScheme: "dark" });
   await verify(phone, credential);
   await phone.getByText('"plan": "team"').waitFor();
   await take(phone, "verify");
 
   for (let second = 0; second < 12; second += 1) {
-    await api("/verify", { credential }, PICTURE_APP);
-    if (second % 3 === 1) await api("/verify", { credential: "guesswork" }, PICTURE_APP);
+    await api("/verify", { credential }, SCREENSHOT_APP);
+    if (second % 3 === 1) await api("/verify", { credential: "guesswork" }, SCREENSHOT_APP);
     await new Promise((resolve) => setTimeout(resolve, 400 + 120 * (second % 5)));
   }
-  const dark = await open(t, PICTURE_APP, { viewport: { width: 900, height: 960 }, colorScheme: "dark" });
-  // The application has run for seconds only.
+  const dark = await open(t, SCREENSHOT_APP, { viewport: { width: 900, height: 960 }, colorScheme: "dark" });
+  // The application has been running for seconds only, so its own statistics would show next to nothing.
   const query = (route) => new URL(route.request().url()).searchParams;
   await dark.route("**/statistics/verification?*", (route) => route.fulfill({ json: aDay(query(route)) }));
   const history = await unlock(dark, "History");

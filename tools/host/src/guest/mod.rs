@@ -7,14 +7,20 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, p2, p3};
 
+use self::outbound::Outbound;
 use crate::{
     bindings::{fermyon::spin as v2, spin as v3},
-    outbound::Outbound,
+    config::variables::ComponentVariables,
     sqlite::Databases,
-    variables::ComponentVariables,
 };
 
-/// What the manifest grants a component, and so each of its instances.
+pub(crate) mod outbound;
+mod sqlite_v2;
+mod sqlite_v3;
+mod variables;
+
+/// What the manifest grants to every instance of a component.
+#[derive(Default)]
 pub(crate) struct Grants {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) databases: Databases,
@@ -63,7 +69,7 @@ impl p3::WasiHttpView for Guest {
     }
 }
 
-/// Names the guest's state for the generated bindings.
+/// Tells the generated bindings that host functions work on a [`Guest`].
 pub(crate) struct GuestData;
 
 impl HasData for GuestData {

@@ -1,6 +1,4 @@
-//! Requests by components: to each other in memory, and to other hosts that the manifest allows.
-
-use std::sync::Weak;
+//! Requests from components: to each other in memory, and to the hosts that the manifest allows.
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -14,27 +12,27 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    allowed_hosts::{AllowedHosts, chained_component},
-    app::{App, RequestBody, ResponseBody},
+    body::{RequestBody, ResponseBody},
+    chaining::{Chaining, chained_component},
+    config::allowed_hosts::AllowedHosts,
     log::log,
-    routes::Match,
 };
 
-/// What WASI 0.3 wants of a request that is sent.
+/// The result of sending a request of WASI 0.3.
 type Sent = Result<(Response<Body>, Done), TrappableError<wasi_0_3::ErrorCode>>;
 type Body = UnsyncBoxBody<Bytes, wasi_0_3::ErrorCode>;
 type Done = Box<dyn Future<Output = Result<(), wasi_0_3::ErrorCode>> + Send>;
 
-/// The hosts that one component may call, and the application for service chaining.
-#[derive(Clone)]
+/// Where one component may send requests.
+#[derive(Clone, Default)]
 pub(crate) struct Outbound {
     pub(crate) allowed: AllowedHosts,
-    pub(crate) app: Weak<App>,
+    pub(crate) chaining: Chaining,
 }
 
 /// Where a request goes.
 enum Destination {
-    Component(Match),
+    Component(String),
     Elsewhere,
 }
 
@@ -43,27 +41,25 @@ impl Outbound {
     fn destination<B>(&self, request: &Request<B>) -> Option<Destination> {
         let allowed = Url::parse(&request.uri().to_string()).is_ok_and(|url| self.allowed.allow(&url));
         if !allowed {
-            log!("a component asked for {}, which its allowed_outbound_hosts do not allow", request.uri());
+            log!("a component requested {}, which its allowed_outbound_hosts do not allow", request.uri());
             return None;
         }
         let host = request.uri().host().unwrap_or_default();
         Some(match chained_component(host) {
-            Some(component) => Destination::Component(Match::chained(component, request.uri().path())),
+            Some(component) => Destination::Component(component.to_owned()),
             None => Destination::Elsewhere,
         })
     }
 
-    /// Service chaining. As in Spin, a component that fails answers 500, and calling one that does not exist is a trap.
+    /// Service chaining. As in Spin, a component that fails responds 500, and calling an unknown one is a trap.
     async fn chain(
         &self,
-        target: &Match,
+        component: &str,
         mut request: Request<RequestBody>,
     ) -> wasmtime::Result<Response<ResponseBody>> {
-        let Some(app) = self.app.upgrade() else {
-            return Err(wasmtime::format_err!("the application is shutting down"));
-        };
         request.headers_mut().remove(header::HOST);
-        app.call(target, request, None).await.map_err(|error| wasmtime::format_err!("{error:#}"))
+        let response = self.chaining.call(component, request).await;
+        response.map_err(|error| wasmtime::format_err!("{error:#}"))
     }
 
     /// Sends a request of WASI 0.2. The outer error is a trap.
@@ -75,9 +71,9 @@ impl Outbound {
         match self.destination(&request) {
             None => Ok(Err(wasi_0_2::ErrorCode::HttpRequestDenied)),
             Some(Destination::Elsewhere) => Ok(p2::default_send_request_handler(request, config).await),
-            Some(Destination::Component(target)) => {
+            Some(Destination::Component(component)) => {
                 let request = request.map(|body| body.map_err(ErrorCode::P2).boxed_unsync());
-                let response = self.chain(&target, request).await?;
+                let response = self.chain(&component, request).await?;
                 Ok(Ok(p2::types::IncomingResponse {
                     resp: response.map(|body| body.map_err(|error| error_code(error).into()).boxed_unsync()),
                     worker: None,
@@ -95,9 +91,9 @@ impl Outbound {
                 let (response, done) = p3::default_send_request(request, options).await?;
                 Ok((response.map(BodyExt::boxed_unsync), Box::new(done)))
             }
-            Some(Destination::Component(target)) => {
+            Some(Destination::Component(component)) => {
                 let request = request.map(|body| body.map_err(ErrorCode::P3).boxed_unsync());
-                let response = self.chain(&target, request).await.map_err(TrappableError::trap)?;
+                let response = self.chain(&component, request).await.map_err(TrappableError::trap)?;
                 let response =
                     response.map(|body| body.map_err(|error| error_code(error).into()).boxed_unsync());
                 Ok((response, Box::new(std::future::ready(Ok(())))))

@@ -1,14 +1,14 @@
-//! `fermyon:spin/sqlite@2.0.0`, which the SDK for WASI 0.2 imports.
+//! `fermyon:spin/sqlite@2.0.0`, which the SDK for WASI 0.2 imports: 3.1.0's synchronous calls with types of its own.
 
 use wasmtime::component::Resource;
 
-use super::Connection;
+use super::Guest;
 use crate::{
     bindings::{
         fermyon::spin::sqlite::{Error, Host, HostConnection, QueryResult, RowResult, Value},
         spin::sqlite::sqlite as v3,
     },
-    guest::Guest,
+    sqlite::Connection,
 };
 
 impl Host for Guest {}
@@ -81,6 +81,7 @@ impl From<Value> for v3::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{guest::Grants, sqlite::tests::databases};
 
     #[test]
     fn every_error_keeps_its_meaning() {
@@ -103,5 +104,21 @@ mod tests {
             let text = format!("{value:?}");
             assert_eq!(format!("{:?}", v3::Value::from(Value::from(value))), text);
         }
+    }
+
+    #[tokio::test]
+    async fn both_versions_read_the_same_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut guest = Guest::new(&Grants { databases: databases(folder.path()), ..Grants::default() });
+        let statement = || "SELECT 1 AS a, 'x' AS b UNION ALL SELECT 2, 'y'".to_owned();
+
+        let opened = HostConnection::open(&mut guest, "mine".to_owned()).await.unwrap().unwrap();
+        let old = HostConnection::execute(&mut guest, opened, statement(), Vec::new()).await;
+        let opened = v3::HostConnection::open(&mut guest, "mine".to_owned()).await.unwrap().unwrap();
+        let new = v3::HostConnection::execute(&mut guest, opened, statement(), Vec::new()).await;
+        let (old, new) = (old.unwrap().unwrap(), new.unwrap().unwrap());
+        assert_eq!(old.columns, ["a", "b"]);
+        assert_eq!(old.rows.len(), 2);
+        assert_eq!(format!("{old:?}"), format!("{:?}", QueryResult::from(new)));
     }
 }

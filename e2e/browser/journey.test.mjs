@@ -1,4 +1,4 @@
-// What a user does: issue, verify, revoke, verify again, and look at the history.
+// A user's journey: issue, verify, revoke, verify again, and look at the history.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { ADMIN_TOKEN, APP, api, issue, open, unique, unlock, verify, view, words
 
 test("a credential is issued, verified, revoked and refused, and the history shows it", async (t) => {
   const page = await open(t, APP);
-  const credential = `  ${unique("road")} `;
+  const credential = `  ${unique("journey")} `;
   const section = await view(page, "Issue");
   await section.getByRole("combobox", { name: "Expires" }).selectOption("In 30 days");
   await section.getByText("Metadata").click();
@@ -59,7 +59,7 @@ test("a credential is issued, verified, revoked and refused, and the history sho
   assert((await chart.locator("rect.invalid").count()) >= 1);
 });
 
-test("a generated credential is shown once, can be copied, and counts", async (t) => {
+test("a generated credential is shown once, can be copied, and is valid", async (t) => {
   const page = await open(t, APP, { permissions: ["clipboard-read", "clipboard-write"] });
   const section = await view(page, "Issue");
   await section.getByLabel("Generate one for me").check();
@@ -80,13 +80,13 @@ test("a generated credential is shown once, can be copied, and counts", async (t
   assert(!(await page.content()).includes(credential));
 });
 
-test("a double click and a key held down send once", async (t) => {
+test("a double click or a key held down sends one request", async (t) => {
   const page = await open(t, APP);
   const sent = [];
   page.on("request", (request) => { if (request.method() === "POST") sent.push(new URL(request.url()).pathname); });
   let section = await view(page, "Issue");
   await section.getByLabel("Generate one for me").check();
-  // Slow enough for the answer to arrive in between: a second request would replace the credential.
+  // Slow enough for the response to arrive in between: a second request would replace the credential.
   await section.getByRole("button", { name: "Issue", exact: true }).dblclick({ delay: 100 });
   await section.locator("[data-credential]").waitFor();
   section = await view(page, "Verify");
@@ -100,12 +100,12 @@ test("a double click and a key held down send once", async (t) => {
   assert.deepEqual(sent, ["/issue", "/verify"]);
 });
 
-test("a credential can be revoked by its text, too", async (t) => {
+test("a credential can also be revoked by its text", async (t) => {
   const page = await open(t, APP);
   const credential = unique("text");
   await issue(page, credential);
   const section = await unlock(page, "Credentials");
-  await section.getByRole("button", { name: "Revoke a credential that I have" }).click();
+  await section.getByRole("button", { name: "Revoke a credential I have" }).click();
   const dialog = page.getByRole("dialog");
   await dialog.getByRole("textbox", { name: "Credential" }).fill(credential);
   await dialog.getByRole("button", { name: "Revoke", exact: true }).click();
@@ -113,7 +113,7 @@ test("a credential can be revoked by its text, too", async (t) => {
   assert.equal((await api("/verify", { credential })).status, "revoked");
 });
 
-test("the history can be filtered, and read page by page with no row repeated or missing", async (t) => {
+test("the history can be filtered and paged through without repeated or missing rows", async (t) => {
   const page = await open(t, APP);
   const credential = unique("pages");
   const { credential_hash: hash } = await api("/issue", { credential });
@@ -144,7 +144,7 @@ test("the history can be filtered, and read page by page with no row repeated or
 
   await section.getByLabel("Status").selectOption("Revoked");
   await section.getByRole("button", { name: "Show" }).click();
-  await section.getByText("Nothing here that the filters let through").waitFor();
+  await section.getByText("Nothing matches the filters").waitFor();
   await section.getByRole("button", { name: "Clear" }).click();
   await section.locator("tbody tr").first().waitFor();
   assert.equal(await section.getByLabel("Credential hash").inputValue(), "");
@@ -159,7 +159,7 @@ test("the pages use the filters that were submitted", async (t) => {
   await section.getByLabel("Credential hash").fill(` ${hash.toUpperCase()} `);
   await section.getByRole("button", { name: "Show" }).click();
   await section.getByRole("button", { name: "Older" }).and(page.locator(":enabled")).waitFor();
-  // Chosen, not submitted.
+  // Chosen but not submitted.
   await section.getByLabel("Status").selectOption("Revoked");
   await section.getByRole("button", { name: "Older" }).click();
   await page.waitForFunction(() => document.querySelectorAll("[data-view=history] tbody tr").length === 5);

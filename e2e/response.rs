@@ -1,18 +1,18 @@
-//! An answer, and what every problem document has.
+//! A response, and the members that every problem document has.
 
-use reqwest::{Response, header::HeaderMap};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// An answer with its whole body.
+/// A response with its whole body.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    pub(crate) async fn read(response: Response) -> reqwest::Result<Self> {
+impl Response {
+    pub(crate) async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Self { status, headers, body: response.bytes().await?.to_vec() })
     }
@@ -22,6 +22,13 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("{} with a body that is not JSON: {}", self.status, self.text()))
+    }
+
+    /// Asserts the status, and returns the body as JSON.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        self.json()
     }
 
     pub fn text(&self) -> String {
@@ -35,7 +42,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Asserts that this is a complete problem document of this kind, and returns it.
+    /// Asserts that this is a complete problem document of this kind and returns it.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, kind: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());

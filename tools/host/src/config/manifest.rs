@@ -1,23 +1,23 @@
-//! `spin.toml`, as far as this host supports it. Everything else is refused, with its line.
+//! `spin.toml`, as far as this host supports it. Anything else is refused with its line number.
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use http::Uri;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
-use crate::allowed_hosts::chained_component;
+use super::toml_file;
+use crate::chaining::chained_component;
 
 /// A Spin manifest of version 2, limited to HTTP triggers and local components.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     pub(crate) spin_manifest_version: u32,
-    #[allow(dead_code, reason = "checked for its form only")]
+    #[allow(dead_code, reason = "only its form is checked")]
     application: Application,
     #[serde(default)]
     pub(crate) variables: BTreeMap<String, Variable>,
@@ -27,7 +27,7 @@ pub(crate) struct Manifest {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "checked for its form only")]
+#[allow(dead_code, reason = "only its form is checked")]
 struct Application {
     name: String,
     version: Option<String>,
@@ -42,10 +42,10 @@ pub(crate) struct Variable {
     pub(crate) default: Option<String>,
     #[serde(default)]
     pub(crate) required: bool,
-    #[allow(dead_code, reason = "checked for its form only")]
+    #[allow(dead_code, reason = "only its form is checked")]
     #[serde(default)]
     secret: bool,
-    #[allow(dead_code, reason = "checked for its form only")]
+    #[allow(dead_code, reason = "only its form is checked")]
     description: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Triggers {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpTrigger {
-    #[allow(dead_code, reason = "checked for its form only")]
+    #[allow(dead_code, reason = "only its form is checked")]
     id: Option<String>,
     pub(crate) route: Route,
     pub(crate) component: String,
@@ -88,14 +88,14 @@ pub(crate) struct Component {
     #[allow(dead_code, reason = "for `spin build`")]
     #[serde(default)]
     build: toml::Table,
-    #[allow(dead_code, reason = "checked for its form only")]
+    #[allow(dead_code, reason = "only its form is checked")]
     description: Option<String>,
 }
 
 impl Manifest {
     /// Reads the manifest and checks that its parts fit together.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let manifest: Self = read_toml(path)?;
+        let manifest: Self = toml_file::read(path)?;
         manifest.check().with_context(|| path.display().to_string())?;
         Ok(manifest)
     }
@@ -111,7 +111,7 @@ impl Manifest {
         for trigger in &self.trigger.http {
             ensure!(
                 self.component.contains_key(&trigger.component),
-                "a trigger names the component {:?}, which is not there",
+                "a trigger names the component {:?}, which does not exist",
                 trigger.component
             );
             if let Route::Private { private: false } = trigger.route {
@@ -128,7 +128,7 @@ impl Manifest {
         }
         self.component.retain(|id, _| ids.contains(id));
         self.trigger.http.retain(|trigger| ids.contains(&trigger.component));
-        // A component may not chain to one left out, as far as can be seen before variables are filled in.
+        // A component may not chain to one left out. A host with a variable is not filled in yet, and passes.
         for (id, component) in &self.component {
             let hosts = component.allowed_outbound_hosts.iter().filter_map(|host| host.parse::<Uri>().ok());
             for chained in hosts.filter_map(|host| chained_component(host.host()?).map(ToOwned::to_owned)) {
@@ -140,25 +140,6 @@ impl Manifest {
         }
         Ok(())
     }
-}
-
-/// Reads a TOML file. An error names the file and the line.
-pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse_toml(&text).map_err(|message| anyhow::anyhow!("{}, {message}", path.display()))
-}
-
-pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        let message = match error.message().split('`').collect::<Vec<_>>()[..] {
-            ["unknown field ", field, ..] | ["unknown variant ", field, ..] => {
-                format!("the embedded host does not support `{field}` here; Spin may")
-            }
-            _ => error.message().lines().collect::<Vec<_>>().join(", "),
-        };
-        format!("line {line}: {message}")
-    })
 }
 
 #[cfg(test)]
@@ -188,7 +169,7 @@ source = "b.wasm"
 "#;
 
     fn parse(text: &str) -> Result<Manifest> {
-        let manifest: Manifest = parse_toml(text).map_err(anyhow::Error::msg)?;
+        let manifest: Manifest = toml_file::parse(text).map_err(anyhow::Error::msg)?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -202,14 +183,14 @@ source = "b.wasm"
     }
 
     #[test]
-    fn a_manifest_with_what_is_supported_is_taken() {
+    fn a_supported_manifest_is_accepted() {
         let manifest = parse(WORKING).unwrap();
         assert_eq!(manifest.component["a"].sqlite_databases, ["a"]);
         assert!(matches!(manifest.trigger.http[1].route, Route::Private { private: true }));
     }
 
     #[test]
-    fn what_is_not_supported_is_refused_with_its_line() {
+    fn anything_unsupported_is_refused_with_its_line() {
         for (from, to, expected) in [
             (
                 "sqlite_databases = [\"a\"]",
@@ -248,7 +229,7 @@ source = "b.wasm"
     #[test]
     fn parts_that_do_not_fit_together_are_refused() {
         for (from, to, expected) in [
-            ("component = \"a\"", "component = \"c\"", "\"c\", which is not there"),
+            ("component = \"a\"", "component = \"c\"", "\"c\", which does not exist"),
             ("{ private = true }", "{ private = false }", "must be a string or { private = true }"),
             ("{ private = true }", "7", "a route is a string or { private = true }"),
             (

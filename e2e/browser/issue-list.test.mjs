@@ -1,4 +1,4 @@
-// Issuing a list: what is sent, what becomes of it, and that nothing is lost without a warning.
+// Issuing a list: the requests, the outcome, and the warnings before anything is lost.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -8,7 +8,7 @@ import { APP, GUARDED_APP, ISSUER_TOKEN, api, open, said, unique, view, words } 
 const STATUS = /the server responded with a status of/;
 const HEADER = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at"];
 
-/** Chooses a list of these lines. */
+/** Chooses a list and fills in these lines. */
 async function fill(page, lines) {
   const section = await view(page, "Issue");
   await section.getByLabel("I have a list").check();
@@ -28,13 +28,13 @@ async function submit(section) {
   await section.getByRole("button", { name: "Issue", exact: true }).click();
 }
 
-/** Waits for the outcome of a list, and returns its notice. */
+/** Waits for the outcome of a list and returns its notice. */
 async function outcome(section, heading) {
   await section.getByRole("heading", { name: heading, exact: true }).waitFor();
   return section.locator("[data-result] > .notice");
 }
 
-/** Saves the file, and returns its rows without the header. */
+/** Saves the file and returns its rows without the header. */
 async function save(page) {
   const downloading = page.waitForEvent("download");
   await page.getByRole("button", { name: "Save as CSV file" }).click();
@@ -44,11 +44,11 @@ async function save(page) {
   assert(text.startsWith('\u{feff}"line",'), "the file has no byte order mark");
   const [header, ...rows] = parse(text.slice(1));
   assert.deepEqual(header, HEADER);
-  await page.locator("[data-file]", { hasText: "This page does not have the credentials any more" }).waitFor();
+  await page.locator("[data-file]", { hasText: "This page no longer has the credentials" }).waitFor();
   return rows.map((row) => Object.fromEntries(row.map((cell, index) => [HEADER[index], cell])));
 }
 
-/** Parses CSV as RFC 4180 has it, with all cells in quotes. */
+/** Parses CSV (RFC 4180) in which all cells are quoted. */
 function parse(text) {
   const rows = [[]];
   for (const [, quoted, end] of text.matchAll(/"((?:[^"]|"")*)"(,|\r\n)/g)) {
@@ -60,7 +60,7 @@ function parse(text) {
   return rows;
 }
 
-/** Remembers the requests that issue a list. */
+/** Records the bodies of requests that issue lists. */
 function requests(page) {
   const sent = [];
   page.on("request", (request) => {
@@ -69,21 +69,21 @@ function requests(page) {
   return sent;
 }
 
-/** Lets the service do what the second request asks for, and then answers with `answer` instead. */
-async function loseSecond(page, answer) {
+/** Lets the service carry out the second request, but replaces its response. */
+async function loseSecond(page, respond) {
   let count = 0;
   await page.route("**/issue/batch", async (route) => {
     count += 1;
     if (count !== 2) return route.continue();
     await route.fetch();
-    return answer(route);
+    return respond(route);
   });
 }
 
-test("each line of a list is issued as it is, and the file says what became of it", async (t) => {
+test("each line of a list is issued as it is, and the file has the outcome", async (t) => {
   const page = await open(t, APP);
   const [plain, spaced, quoted, known] = ["plain", " spaced ", 'quo"ted, ', "known"].map(unique);
-  // What a spreadsheet may take for formulas, the last one after splitting the cell; and for a number.
+  // A spreadsheet may take these for formulas (the last one after splitting the cell) or for a number.
   const [signed, wide, split] = ["=signed", "＠wide", 'split;"-'].map(unique);
   const digits = `0${Date.now()}`;
   await api("/issue", { credential: known });
@@ -129,13 +129,13 @@ test("each line of a list is issued as it is, and the file says what became of i
   assert.match(await checked.text(), /"status":"valid".*"metadata":\{"serial": ?12345678901234567890\}/);
 });
 
-test("generated credentials are issued by the hundred, saved once, and count", async (t) => {
+test("generated credentials are issued by the hundred, saved once, and valid", async (t) => {
   const page = await open(t, APP);
   const sent = requests(page);
   const section = await several(page, 250);
   await submit(section);
   const notice = await outcome(section, "Issued 250 of 250 credentials");
-  assert.match(await words(notice), /in the memory of this page only/);
+  assert.match(await words(notice), /exist only in this page/);
   assert.deepEqual(sent.map((body) => JSON.parse(body).credentials.length), [100, 100, 50]);
   const rows = await save(page);
   assert.equal(new Set(rows.map(({ credential }) => credential)).size, 250);
@@ -172,7 +172,7 @@ test("a list of empty lines is not sent", async (t) => {
 test("a request has at most 64 KiB, and as many credentials as that allows", async (t) => {
   const page = await open(t, APP);
   const sent = requests(page);
-  // Each takes 3,000 bytes and more in the request: é has two, and a quotation mark is escaped.
+  // Each takes over 3,000 bytes in the request: é has two bytes, and quotation marks are escaped.
   const lines = Array.from({ length: 50 }, () => unique('é"'.repeat(740)));
   const section = await fill(page, lines);
   await submit(section);
@@ -182,7 +182,7 @@ test("a request has at most 64 KiB, and as many credentials as that allows", asy
   assert.deepEqual(sent.flatMap((body) => JSON.parse(body).credentials.map(({ credential }) => credential)), lines);
 });
 
-test("equal reasons are told once, with their lines", async (t) => {
+test("equal reasons are listed once, with their lines", async (t) => {
   const page = await open(t, APP);
   const section = await fill(page, Array.from({ length: 12 }, () => unique("late")));
   await section.getByRole("combobox", { name: "Expires" }).selectOption("At a time of your choice");
@@ -191,7 +191,7 @@ test("equal reasons are told once, with their lines", async (t) => {
   const notice = await outcome(section, "Issued 0 of 12 credentials");
   const reason = "expires_at must be in the future: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more";
   assert((await words(notice)).includes(`Refused\n12\n${reason}`));
-  // A credential that is not generated is not in the file.
+  // The file has no credential where none was generated.
   await submit(await several(page, 1));
   await outcome(section, "Issued 0 of 1 credential");
   const [{ credential, status }] = await save(page);
@@ -219,7 +219,7 @@ test("a list can be stopped and continued, and each part is saved once", async (
   await proceed();
   assert.match(await words(await outcome(section, "Stopped: issued 200 of 250 credentials")), /Not done\n50\n/);
   const first = await save(page);
-  await section.getByRole("button", { name: "Go on" }).click();
+  await section.getByRole("button", { name: "Continue" }).click();
   await proceed();
   await outcome(section, "Issued 50 of 50 credentials");
   const second = await save(page);
@@ -228,7 +228,7 @@ test("a list can be stopped and continued, and each part is saved once", async (
   assert.equal(second[0].line, "201");
 });
 
-test("after a request without an answer, a list goes on, and what may have been issued is told", async (t) => {
+test("a list can be continued after a request without a response", async (t) => {
   const page = await open(t, APP, { expected: /ERR_FAILED/ });
   await loseSecond(page, (route) => route.abort());
   const lines = Array.from({ length: 250 }, () => unique("lost"));
@@ -236,21 +236,21 @@ test("after a request without an answer, a list goes on, and what may have been 
   await submit(section);
   const notice = await words(await outcome(section, "Interrupted: issued 100 of 250 credentials"));
   assert.match(notice, /The service cannot be reached/);
-  assert.match(notice, /100 credentials of a request that failed may have been issued/);
+  assert.match(notice, /A failed request may have issued 100 credentials\./);
   const field = section.getByLabel("Credentials, one per line");
   assert.equal(await field.inputValue(), lines.join("\n"));
   await field.fill("the next list");
-  await section.getByRole("button", { name: "Go on" }).click();
+  await section.getByRole("button", { name: "Continue" }).click();
   await outcome(section, "Issued 150 of 250 credentials");
   assert.equal(await field.inputValue(), "the next list");
   const rows = await save(page);
-  const maybe = "already issued, maybe by a request that failed";
+  const maybe = "already issued, perhaps by a failed request";
   assert.deepEqual(rows.map(({ credential }) => credential), lines);
   const expected = lines.map((_, index) => (index >= 100 && index < 200 ? maybe : "issued"));
   assert.deepEqual(rows.map(({ status }) => status), expected);
 });
 
-test("generated credentials of a request that fails are lost, and others take their place", async (t) => {
+test("generated credentials of a failed request are lost, and new ones take their place", async (t) => {
   const page = await open(t, APP, { expected: STATUS });
   const problem = { title: "Service unavailable", status: 503, detail: "It may have been done.", request_id: "r-503" };
   const contentType = "application/problem+json";
@@ -259,37 +259,37 @@ test("generated credentials of a request that fails are lost, and others take th
   await submit(section);
   const notice = await words(await outcome(section, "Interrupted: issued 100 of 150 credentials"));
   assert.match(notice, /It may have been done\.[^]*r-503/);
-  assert.match(notice, /50 generated credentials of a request that failed may have been issued, and nobody knows them/);
-  await section.getByRole("button", { name: "Go on" }).click();
+  assert.match(notice, /may have issued 50 generated credentials that nobody knows/);
+  await section.getByRole("button", { name: "Continue" }).click();
   const after = await words(await outcome(section, "Issued 150 of 150 credentials"));
-  assert.match(after, /50 generated credentials .* nobody knows/);
+  assert.match(after, /50 generated credentials that nobody knows/);
   const rows = await save(page);
   assert.equal(new Set(rows.map(({ credential }) => credential)).size, 150);
 });
 
-test("the issuer token is asked for, and the list goes on", async (t) => {
+test("the issuer token is asked for, and the list continues", async (t) => {
   const page = await open(t, GUARDED_APP, { expected: STATUS });
   const section = await several(page, 2);
   await submit(section);
   const notice = await words(await outcome(section, "Interrupted: issued 0 of 2 credentials"));
   assert.match(notice, /Unauthorized/);
-  assert.doesNotMatch(notice, /may have been issued/);
+  assert.doesNotMatch(notice, /may have issued/);
   const field = section.getByLabel("Issuer token");
   assert(await field.evaluate((element) => element === document.activeElement));
   await field.fill(ISSUER_TOKEN);
-  await section.getByRole("button", { name: "Go on" }).click();
+  await section.getByRole("button", { name: "Continue" }).click();
   await outcome(section, "Issued 2 of 2 credentials");
   assert(await field.isHidden());
   assert.equal((await save(page)).length, 2);
 });
 
-test("generated credentials that are not saved are not lost without a warning", async (t) => {
+test("unsaved generated credentials are not lost without a warning", async (t) => {
   const page = await open(t, APP);
   const asked = [];
-  let answer = "dismiss";
+  let choice = "dismiss";
   page.on("dialog", (dialog) => {
     asked.push(dialog.type());
-    return dialog[answer]();
+    return dialog[choice]();
   });
   const reload = () => page.evaluate(() => location.reload());
   const section = await several(page, 3);
@@ -309,7 +309,7 @@ test("generated credentials that are not saved are not lost without a warning", 
   await submit(section);
   assert.deepEqual(asked, ["beforeunload", "confirm"]);
   await outcome(section, "Issued 3 of 3 credentials");
-  answer = "accept";
+  choice = "accept";
   await submit(section);
   await section.getByRole("heading", { name: "Issued", exact: true }).waitFor();
   assert.deepEqual(asked, ["beforeunload", "confirm", "confirm"]);
@@ -351,5 +351,5 @@ test("a list can be issued and saved by keyboard alone, and is announced sparing
   const downloading = page.waitForEvent("download");
   await press("Enter");
   await downloading;
-  assert.match(await page.evaluate(() => document.activeElement.textContent), /^The file is on its way/);
+  assert.match(await page.evaluate(() => document.activeElement.textContent), /^The file is being saved/);
 });

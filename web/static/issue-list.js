@@ -1,4 +1,4 @@
-// Issues a list: its progress, its outcome, and a file of it that can be saved once.
+// Issues a list: shows its progress and its outcome, and offers a file that can be saved once.
 
 import { Batch } from "./batch.js";
 import { asText, save } from "./csv.js";
@@ -7,27 +7,27 @@ import { token } from "./session.js";
 
 const COLUMNS = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at"];
 
-/** How often progress is announced to screen readers, in milliseconds. */
-const ANNOUNCED = 10_000;
+/** The interval at which screen readers announce progress, in milliseconds. */
+const ANNOUNCE_EVERY = 10_000;
 
-const SAVED = "The file is on its way. This page does not have the credentials any more.";
+const SAVED = "The file is being saved. This page no longer has the credentials.";
 
 /**
- * Sets up a place for lists. `act` runs a task with the form busy, and calls its second argument with what it throws.
+ * Sets up an element that shows lists. `act` runs a task with the form busy and passes errors to its second argument.
  *
- * Returns `start` to issue a list, whose last argument is called once all of it is done, and `mayDrop` to ask the user
- * if the last list may be forgotten.
+ * Returns `start`, which issues a list and calls its last argument on completion, and `mayDrop`, which asks the user
+ * whether the last list may be discarded.
  */
-export function bulk(place, act) {
+export function issueList(place, act) {
   const reminder = document.querySelector("[data-unsaved]");
   let batch = null;
   let completed = null;
   let running = false;
 
-  /** Whether there are credentials that nobody else has. */
+  /** Whether there are credentials that exist nowhere else. */
   const unsaved = () => batch !== null && batch.generates && batch.done.some(({ kind }) => kind === "issued");
   const warn = (event) => event.preventDefault();
-  /** Warns of what would be lost: when the page is left, and on its other views. */
+  /** Warns before credentials are lost: when the user leaves the page, and in the other views. */
   const guard = () => {
     if (running || unsaved()) addEventListener("beforeunload", warn);
     else removeEventListener("beforeunload", warn);
@@ -37,7 +37,7 @@ export function bulk(place, act) {
       ? ["Generated credentials are not saved yet. ", el("a", { href: "#/issue" }, "Go to them")]
       : []));
   };
-  // The views change after this event.
+  // Views change after this event.
   addEventListener("hashchange", () => setTimeout(guard));
 
   const send = () => act(async () => {
@@ -65,7 +65,7 @@ export function bulk(place, act) {
         guard();
         await batch.next(token("issuer"));
         show();
-        if (Date.now() - announced > ANNOUNCED) {
+        if (Date.now() - announced > ANNOUNCE_EVERY) {
           announced = Date.now();
           say(text.textContent);
         }
@@ -82,7 +82,7 @@ export function bulk(place, act) {
     const card = summary(batch, error, { download, send });
     present(place, card);
     say(card.querySelector("h2").textContent);
-    // The button that had the focus is disabled or gone.
+    // The focused button is disabled or gone by now.
     if (document.activeElement === document.body) card.querySelector("button")?.focus();
   };
 
@@ -102,7 +102,7 @@ export function bulk(place, act) {
       send();
     },
     mayDrop: () => {
-      if (unsaved() && !confirm("Generated credentials are not saved yet. Forget them?")) return false;
+      if (unsaved() && !confirm("Generated credentials are not saved yet. Discard them?")) return false;
       batch = null;
       guard();
       return true;
@@ -110,7 +110,7 @@ export function bulk(place, act) {
   };
 }
 
-/** What became of a list so far. */
+/** The outcome of a list so far. */
 function summary({ generates, pending, done, lost, total }, error, { download, send }) {
   const count = (kind) => done.filter((row) => row.kind === kind).length;
   const issued = count("issued");
@@ -124,11 +124,11 @@ function summary({ generates, pending, done, lost, total }, error, { download, s
     reasons(done),
     generates ? aboutLost(lost) : aboutUncertain(pending.filter((item) => item.uncertain).length),
     done.length > 0 ? file(done, generates, download) : null,
-    pending.length > 0 ? el("p", {}, el("button", { type: "button", onclick: send }, "Go on")) : null,
+    pending.length > 0 ? el("p", {}, el("button", { type: "button", onclick: send }, "Continue")) : null,
   );
 }
 
-/** Why lines were not issued, and which. */
+/** The reasons why lines were not issued, each with its lines. */
 function reasons(done) {
   const groups = Map.groupBy(done.filter(({ kind }) => kind !== "issued"), ({ status }) => status);
   if (groups.size === 0) return null;
@@ -138,14 +138,14 @@ function reasons(done) {
 
 function aboutLost(lost) {
   if (lost === 0) return null;
-  const some = `${plural(lost, "generated credential")} of a request that failed may have been issued`;
-  return el("p", {}, `${some}, and nobody knows ${lost === 1 ? "it" : "them"}. Others take the place.`);
+  const some = plural(lost, "generated credential");
+  return el("p", {}, `A failed request may have issued ${some} that nobody knows. New ones take their place.`);
 }
 
 function aboutUncertain(uncertain) {
   if (uncertain === 0) return null;
-  const some = `${plural(uncertain, "credential")} of a request that failed may have been issued`;
-  return el("p", {}, `${some}. “Go on” sends them again, and tells which were issued already.`);
+  const some = plural(uncertain, "credential");
+  return el("p", {}, `A failed request may have issued ${some}. “Continue” sends them again and tells which were.`);
 }
 
 function file(done, generates, download) {
@@ -156,8 +156,8 @@ function file(done, generates, download) {
     "div",
     { "data-file": "" },
     el("p", {}, generates
-      ? "The credentials are in the memory of this page only. Save them before you close it: the file can be had once."
-      : "The file has the credentials as plain text. It can be had once."),
+      ? "The credentials exist only in this page. Save them before you close it: there is only one chance."
+      : "The file contains the credentials in plain text and can be saved only once."),
     changed > 0
       ? el("p", {}, `In the file, ${some} ${changed === 1 ? "has" : "have"} an apostrophe added to prevent that.`)
       : null,

@@ -11,12 +11,12 @@ use wasmtime::{
     component::{Accessor, Destination, FutureReader, Resource, StreamProducer, StreamReader, StreamResult},
 };
 
-use super::Connection;
+use super::{Guest, GuestData};
 use crate::{
     bindings::spin::sqlite::sqlite::{
         Error, Host, HostConnection, HostConnectionWithStore, QueryResult, RowResult, Value,
     },
-    guest::{Guest, GuestData},
+    sqlite::Connection,
 };
 
 impl Host for Guest {}
@@ -145,48 +145,5 @@ impl<D> StreamProducer<D> for Rows {
             Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
             Poll::Pending => Poll::Pending,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sqlite::tests::databases;
-
-    async fn query(connection: &Connection, statement: &str) -> Result<Vec<RowResult>, Error> {
-        let mut running = connection.start(statement.to_owned(), Vec::new()).await?;
-        let mut rows = Vec::new();
-        while let Some(row) = running.rows.recv().await {
-            rows.push(row);
-        }
-        running.outcome.await.unwrap()?;
-        Ok(rows)
-    }
-
-    #[tokio::test]
-    async fn more_rows_than_are_buffered_arrive_all_and_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = databases(folder.path()).open("mine").unwrap();
-        let statement =
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n";
-        let rows = query(&connection, statement).await.unwrap();
-        let numbers: Vec<_> = rows
-            .iter()
-            .map(|row| match row.values[..] {
-                [Value::Integer(number)] => number,
-                _ => panic!("one integer was asked for"),
-            })
-            .collect();
-        assert_eq!(numbers, (1..=100).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
-    async fn an_error_arrives_as_the_outcome() {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = databases(folder.path()).open("mine").unwrap();
-        let Err(Error::Io(text)) = query(&connection, "SELEC 1").await else {
-            panic!("this is no statement")
-        };
-        assert!(text.contains("syntax error"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Application variables: their values from the environment, `.env` and defaults, and the templates that use them.
+//! Application variables, from the environment, `.env` and defaults, and the templates that use them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,13 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use wasmtime::component::Accessor;
 
-use crate::{
-    bindings::{fermyon::spin::variables as v2, spin::variables::variables as v3},
-    guest::{Guest, GuestData},
-    manifest::Variable,
-};
+use super::manifest::Variable;
+use crate::bindings::spin::variables::variables::Error;
 
 /// The value of every application variable.
 #[derive(Debug)]
@@ -22,7 +18,7 @@ impl Variables {
     /// Takes each variable from `SPIN_VARIABLE_<NAME>` in the environment, else in the dotenv file, else its default.
     ///
     /// # Errors
-    /// Lists all required variables without a value; or the dotenv file cannot be read.
+    /// Required variables have no value (it names all of them), or the dotenv file cannot be read.
     pub(crate) fn resolve(
         declared: &BTreeMap<String, Variable>,
         environment: impl Fn(&str) -> Option<String>,
@@ -71,7 +67,7 @@ impl Variables {
     }
 }
 
-/// The variables of one component, by the names it knows them by.
+/// The variables of one component, under its own names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ComponentVariables(HashMap<String, String>);
 
@@ -88,31 +84,10 @@ impl ComponentVariables {
     }
 
     /// The value of a variable, with Spin's errors.
-    pub(crate) fn get(&self, name: &str) -> Result<String, v3::Error> {
-        check_name(name).map_err(v3::Error::InvalidName)?;
+    pub(crate) fn get(&self, name: &str) -> Result<String, Error> {
+        check_name(name).map_err(Error::InvalidName)?;
         let value = self.0.get(name).cloned();
-        value.ok_or_else(|| v3::Error::Undefined(format!("no variable {name:?} for this component")))
-    }
-}
-
-/// `spin:variables@3.0.0`, which the SDK for WASI 0.3 imports.
-impl<T: Send> v3::HostWithStore<T> for GuestData {
-    async fn get(accessor: &Accessor<T, Self>, name: String) -> wasmtime::Result<Result<String, v3::Error>> {
-        Ok(accessor.with(|mut access| access.get().variables.get(&name)))
-    }
-}
-
-impl v3::Host for Guest {}
-
-/// `fermyon:spin/variables@2.0.0`, which the SDK for WASI 0.2 imports.
-impl v2::Host for Guest {
-    async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, v2::Error>> {
-        Ok(self.variables.get(&name).map_err(|error| match error {
-            v3::Error::InvalidName(text) => v2::Error::InvalidName(text),
-            v3::Error::Undefined(text) => v2::Error::Undefined(text),
-            v3::Error::Provider(text) => v2::Error::Provider(text),
-            v3::Error::Other(text) => v2::Error::Other(text),
-        }))
+        value.ok_or_else(|| Error::Undefined(format!("no variable {name:?} for this component")))
     }
 }
 
@@ -124,7 +99,7 @@ fn check_name(name: &str) -> Result<(), String> {
     if characters && ends && !name.contains("__") {
         Ok(())
     } else {
-        Err(format!("{name:?} is no name for a variable (lower-case letters, digits, single underscores)"))
+        Err(format!("{name:?} is not a valid variable name (lower-case letters, digits, single underscores)"))
     }
 }
 
@@ -156,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_over_dotenv_and_that_over_the_default() {
+    fn the_environment_wins_over_dotenv_and_dotenv_over_the_default() {
         let values = |environment: &[_], dotenv| {
             resolve(environment, dotenv).unwrap().fill("{{ secret }}/{{level}}").unwrap()
         };
@@ -191,9 +166,9 @@ mod tests {
         let granted = BTreeMap::from([("key".to_owned(), "<{{ secret }}>".to_owned())]);
         let component = ComponentVariables::new(&granted, &variables).unwrap();
         assert_eq!(component.get("key").unwrap(), "<a>");
-        assert!(matches!(component.get("secret"), Err(v3::Error::Undefined(_))));
+        assert!(matches!(component.get("secret"), Err(Error::Undefined(_))));
         for name in ["", "Key", "a__b", "a_", "1a", "a-b"] {
-            assert!(matches!(component.get(name), Err(v3::Error::InvalidName(_))), "{name}");
+            assert!(matches!(component.get(name), Err(Error::InvalidName(_))), "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Spin's runtime config, as far as this host supports it. Everything else is refused, with its line.
+//! Spin's runtime config, as far as this host supports it. Anything else is refused with its line number.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::{manifest::read_toml, sqlite::Database};
+use super::toml_file;
+use crate::sqlite::Database;
 
 /// Spin's runtime config, limited to SQLite databases.
 #[derive(Debug, Default, Deserialize)]
@@ -35,7 +36,7 @@ enum SqliteDatabase {
 impl RuntimeConfig {
     /// Reads the runtime config.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let config: Self = read_toml(path)?;
+        let config: Self = toml_file::read(path)?;
         config.check().with_context(|| path.display().to_string())?;
         Ok(config)
     }
@@ -62,7 +63,7 @@ impl SqliteDatabase {
     fn check(&self) -> Result<()> {
         match self {
             Self::Spin { path } => ensure!(!path.as_os_str().is_empty(), "there is no path"),
-            // In Spin's words.
+            // Spin's own message.
             Self::LibSql { url, .. } => ensure!(
                 url.starts_with("https://") || url.starts_with("http://"),
                 "unexpected libSQL URL '{url}' in runtime config file: URL does not start with 'https://' or \
@@ -76,10 +77,9 @@ impl SqliteDatabase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::parse_toml;
 
     fn parse(database: &str) -> Result<Option<Database>, String> {
-        let config: RuntimeConfig = parse_toml(&format!("[sqlite_database.a]\n{database}"))?;
+        let config: RuntimeConfig = toml_file::parse(&format!("[sqlite_database.a]\n{database}"))?;
         config.check().map_err(|error| format!("{error:#}"))?;
         assert_eq!(config.database("b"), None);
         Ok(config.database("a"))
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_not_fully_described_is_refused() {
+    fn an_incomplete_database_is_refused() {
         for (database, expected) in [
             ("type = \"spin\"", "sqlite_database.a: there is no path"),
             ("type = \"libsql\"\ntoken = \"t\"", "line 1: missing field `url`"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_refused_with_its_line() {
+    fn anything_unsupported_is_refused_with_its_line() {
         for (text, expected) in [
             (
                 "[sqlite_database.a]\ntype = \"mysql\"\n",
@@ -140,7 +140,7 @@ mod tests {
                 "line 1: the embedded host does not support `config_provider` here",
             ),
         ] {
-            let message = parse_toml::<RuntimeConfig>(text).unwrap_err();
+            let message = toml_file::parse::<RuntimeConfig>(text).unwrap_err();
             assert!(message.contains(expected) && !message.contains('\n'), "{message}");
         }
     }
