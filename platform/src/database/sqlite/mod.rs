@@ -1,5 +1,6 @@
 //! A database behind Spin's SQLite interface: a file of the host, or a libSQL server that the host reaches.
 
+mod errors;
 mod migrate;
 #[cfg_attr(target_env = "p1", path = "wasi_0_2.rs")]
 #[cfg_attr(not(target_env = "p1"), path = "wasi_0_3.rs")]
@@ -188,7 +189,7 @@ impl Opened {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        self.connection.execute(access, statement, parameters).await.map_err(DatabaseError::of_statement)
+        self.connection.execute(access, statement, parameters).await.map_err(errors::failed)
     }
 }
 
