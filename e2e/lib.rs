@@ -26,6 +26,7 @@ mod app;
 pub mod libsql;
 pub mod mock;
 pub mod openapi;
+pub mod postgres;
 pub mod prefix;
 mod setup;
 pub mod tools;
