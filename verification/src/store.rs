@@ -81,49 +81,21 @@ const REFUSE: Sql = Sql {
 /// There is a client only if there is a limit.
 fn record() -> String {
     if cfg!(feature = "postgres") {
-        // The row of a client's failures is locked when they are added, so those added at the same time are seen.
-        format!(
-            "WITH clock AS (SELECT floor(extract(epoch FROM now()) * 1000)::bigint AS millis), \
-             new AS (SELECT value, position, value ->> 'client' AS client, value ->> 'status' <> 'valid' AS fails, \
-             (value ->> 'verified_at')::bigint / 3600000 * 3600000 AS hour \
-             FROM json_array_elements($1::text::json) WITH ORDINALITY AS item (value, position)), \
-             added AS (INSERT INTO failures (minute, client, count) \
-             SELECT millis / 60000, client, count(*) FROM new, clock WHERE fails AND client IS NOT NULL \
-             GROUP BY millis, client ORDER BY client \
-             ON CONFLICT (minute, client) DO UPDATE SET count = failures.count + excluded.count \
-             RETURNING client, count), \
-             judged AS (SELECT value, position, client, hour, coalesce( \
-             added.count - count(*) FILTER (WHERE fails) OVER (PARTITION BY client), \
-             (SELECT failures.count FROM failures, clock WHERE minute = millis / 60000 \
-             AND failures.client = new.client), 0) + count(*) FILTER (WHERE fails) OVER (PARTITION BY client \
-             ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS failures \
-             FROM new LEFT JOIN added USING (client)), \
-             result AS (SELECT *, client IS NOT NULL AND failures >= $2 AS refused FROM judged), \
-             recorded AS (INSERT INTO verifications ({COLUMNS}) SELECT {COLUMNS} FROM \
-             (SELECT row.* FROM result, json_populate_record(NULL::verifications, value) AS row WHERE NOT refused) AS rows \
-             ORDER BY id), \
-             counted AS (INSERT INTO counts (hour, kind, shard, count) \
-             SELECT hour, 'refused', pg_backend_pid() % 64, count(*) FROM result WHERE refused GROUP BY hour ORDER BY hour \
-             ON CONFLICT (hour, kind, shard) DO UPDATE SET count = counts.count + excluded.count), \
-             forgotten AS (DELETE FROM failures WHERE (minute, client) IN (SELECT minute, client FROM failures, clock \
-             WHERE minute < millis / 60000 LIMIT 100 FOR UPDATE OF failures SKIP LOCKED)) \
-             SELECT value ->> 'id' AS id, failures, refused, 60000 - millis % 60000 AS millis_left FROM result, clock"
-        )
-    } else {
-        // SQLite reads all rows before it fires a trigger.
-        format!(
-            "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
-             SELECT {}, value ->> 'client', failures, \
-             value ->> 'client' IS NOT NULL AND failures >= $2 FROM \
-             (SELECT value, coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 \
-             AND client = value ->> 'client'), 0) + count(*) FILTER (WHERE value ->> 'status' <> 'valid') OVER \
-             (PARTITION BY value ->> 'client' ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) \
-             AS failures FROM json_each($1)) \
-             RETURNING id, failures, refused, \
-             60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
-            members(COLUMNS)
-        )
+        return "SELECT id, failures, refused, millis_left FROM record($1::text::json, $2)".to_owned();
     }
+    // SQLite reads all rows before it fires a trigger.
+    format!(
+        "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
+         SELECT {}, value ->> 'client', failures, \
+         value ->> 'client' IS NOT NULL AND failures >= $2 FROM \
+         (SELECT value, coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 \
+         AND client = value ->> 'client'), 0) + count(*) FILTER (WHERE value ->> 'status' <> 'valid') OVER \
+         (PARTITION BY value ->> 'client' ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) \
+         AS failures FROM json_each($1)) \
+         RETURNING id, failures, refused, \
+         60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
+        members(COLUMNS)
+    )
 }
 
 /// The table of verifications.

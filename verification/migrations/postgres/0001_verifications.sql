@@ -53,3 +53,52 @@ CREATE TABLE failures (
     count bigint NOT NULL,
     PRIMARY KEY (minute, client)
 ) WITH (fillfactor = 50);
+
+-- Records verifications, the elements of a JSON array: each becomes an audit row, unless its client has had
+-- `max_failures` before it; then it is only counted. Its failures before it are those in the table plus those before it in
+-- the array. Adding to a client's failures locks their row, so those that others add at the same time are seen.
+CREATE FUNCTION record(items json, max_failures bigint)
+RETURNS TABLE (id text, failures bigint, refused boolean, millis_left bigint) LANGUAGE sql AS $$
+    WITH clock AS (
+        SELECT floor(extract(epoch FROM now()) * 1000)::bigint AS millis
+    ), item AS (
+        SELECT value, position, value ->> 'client' AS client, value ->> 'status' <> 'valid' AS fails,
+            (value ->> 'verified_at')::bigint / 3600000 * 3600000 AS hour
+        FROM json_array_elements(items) WITH ORDINALITY AS item (value, position)
+    ), added AS (
+        INSERT INTO failures (minute, client, count)
+        SELECT millis / 60000, client, count(*) FROM item, clock WHERE fails AND client IS NOT NULL
+        GROUP BY millis, client ORDER BY client
+        ON CONFLICT (minute, client) DO UPDATE SET count = failures.count + excluded.count
+        RETURNING client, count
+    ), counted AS (
+        SELECT item.*, count(*) FILTER (WHERE fails) OVER (PARTITION BY client) AS own,
+            count(*) FILTER (WHERE fails) OVER (
+                PARTITION BY client ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS preceding
+        FROM item
+    ), before AS (
+        SELECT counted.*, preceding + coalesce(
+            added.count - own,
+            (SELECT count FROM failures, clock WHERE minute = millis / 60000 AND failures.client = counted.client),
+            0
+        ) AS failures
+        FROM counted LEFT JOIN added USING (client)
+    ), outcome AS (
+        SELECT *, client IS NOT NULL AND failures >= max_failures AS refused FROM before
+    ), recorded AS (
+        INSERT INTO verifications (id, request_id, credential_hash, status, verified_by, verified_at, client_address)
+        SELECT row.id, request_id, credential_hash, status, verified_by, verified_at, client_address
+        FROM outcome, json_populate_record(NULL::verifications, value) AS row WHERE NOT refused ORDER BY row.id
+    ), count_refused AS (
+        INSERT INTO counts (hour, kind, shard, count)
+        SELECT hour, 'refused', pg_backend_pid() % 64, count(*) FROM outcome WHERE refused GROUP BY hour ORDER BY hour
+        ON CONFLICT (hour, kind, shard) DO UPDATE SET count = counts.count + excluded.count
+    ), forget AS (
+        DELETE FROM failures WHERE (minute, client) IN (
+            SELECT minute, client FROM failures, clock WHERE minute < millis / 60000
+            LIMIT 100 FOR UPDATE OF failures SKIP LOCKED
+        )
+    )
+    SELECT value ->> 'id', failures, refused, 60000 - millis % 60000 FROM outcome, clock
+$$;

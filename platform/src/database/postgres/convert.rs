@@ -1,8 +1,10 @@
 //! Values and errors of the interface, as the rest of this crate has them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::wasi::pg::{Column, DbValue, ParameterValue, PgError, QueryError};
+use serde_json::Value as Json;
+
+use super::wasi::pg::{DbValue, ParameterValue, PgError, QueryError};
 use crate::database::{
     error::DatabaseError,
     value::{Row, Value},
@@ -20,30 +22,29 @@ impl From<Value> for ParameterValue {
     }
 }
 
-/// The rows of a result.
-pub(super) fn rows(columns: Vec<Column>, rows: Vec<Vec<DbValue>>) -> Result<Vec<Row>, DatabaseError> {
-    let names: Arc<[String]> = columns.into_iter().map(|column| column.name).collect();
-    let row = |values: Vec<DbValue>| {
-        let values = values.into_iter().map(value).collect::<Option<_>>();
-        let values = values.ok_or(DatabaseError::UnexpectedRow { column: "of an unknown type" })?;
-        Ok(Row::new(Arc::clone(&names), values))
-    };
-    rows.into_iter().map(row).collect()
+/// The rows of a result: objects in a JSON array, with the columns as members.
+pub(super) fn rows(rows: Option<DbValue>) -> Result<Vec<Row>, DatabaseError> {
+    let unexpected = DatabaseError::UnexpectedRow { column: "rows" };
+    let Some(DbValue::Str(rows)) = rows else { return Err(unexpected) };
+    let rows: Vec<BTreeMap<String, Json>> = serde_json::from_str(&rows).map_err(|_| unexpected)?;
+    let names: Arc<[String]> = rows.iter().take(1).flat_map(BTreeMap::keys).cloned().collect();
+    Ok(rows
+        .into_iter()
+        .map(|row| Row::new(Arc::clone(&names), row.into_values().map(value).collect()))
+        .collect())
 }
 
-/// `None` for a type that no statement returns.
-fn value(value: DbValue) -> Option<Value> {
-    Some(match value {
-        DbValue::DbNull => Value::Null,
-        DbValue::Boolean(boolean) => Value::Integer(boolean.into()),
-        DbValue::Int16(integer) => Value::Integer(integer.into()),
-        DbValue::Int32(integer) => Value::Integer(integer.into()),
-        DbValue::Int64(integer) => Value::Integer(integer),
-        DbValue::Floating64(real) => Value::Real(real),
-        DbValue::Str(text) => Value::Text(text),
-        DbValue::Binary(bytes) => Value::Blob(bytes),
-        _ => return None,
-    })
+fn value(json: Json) -> Value {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(boolean) => Value::Integer(boolean.into()),
+        Json::Number(number) => match number.as_i64() {
+            Some(integer) => Value::Integer(integer),
+            None => Value::Real(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::Text(text),
+        Json::Array(_) | Json::Object(_) => Value::Text(json.to_string()),
+    }
 }
 
 /// The error of a connection that was not made: the statement has not begun.
@@ -70,18 +71,22 @@ pub(super) fn failed(error: PgError) -> DatabaseError {
     }
 }
 
-/// The server's words with their code. Its detail may quote a row.
+/// The server's words with their code. Its detail may quote a row; the host adds a backtrace to other errors if it is asked
+/// for backtraces.
 fn text(error: &PgError) -> String {
-    match error {
+    let text = match error {
         PgError::QueryFailed(QueryError::DbError(error)) => {
-            format!("{} (SQLSTATE {})", error.message, error.code)
+            return format!("{} (SQLSTATE {})", error.message, error.code);
         }
         PgError::QueryFailed(QueryError::Text(text))
         | PgError::ConnectionFailed(text)
         | PgError::BadParameter(text)
         | PgError::ValueConversionFailed(text)
-        | PgError::Other(text) => text.clone(),
-    }
+        | PgError::Other(text) => text,
+    };
+    let lines = text.lines().take_while(|line| !line.starts_with("Stack backtrace")).map(str::trim);
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("DETAIL")).collect();
+    lines.join(" ")
 }
 
 #[cfg(test)]
@@ -125,17 +130,25 @@ mod tests {
 
     #[test]
     fn values_are_the_same_as_those_of_sqlite() {
-        let column = |name: &str| Column {
-            name: name.to_owned(),
-            data_type: super::super::wasi::pg::DbDataType::Other("any".to_owned()),
-        };
-        let values =
-            vec![DbValue::Boolean(true), DbValue::Int32(7), DbValue::Str("a".to_owned()), DbValue::DbNull];
-        let found = rows(["a", "b", "c", "d"].map(column).into(), vec![values]).unwrap();
-        assert!(found[0].get::<bool>("a").unwrap());
+        let text =
+            r#"[{"b": 7, "a": true, "c": "\"a\" \u00e4", "d": null}, {"b": 8, "a": false, "c": "", "d": 9}]"#;
+        let found = rows(Some(DbValue::Str(text.to_owned()))).unwrap();
+        assert_eq!((found[0].get::<bool>("a").unwrap(), found[1].get::<bool>("a").unwrap()), (true, false));
         assert_eq!(found[0].get::<u64>("b").unwrap(), 7);
-        assert_eq!(found[0].get::<String>("c").unwrap(), "a");
+        assert_eq!(found[0].get::<String>("c").unwrap(), "\"a\" ä");
         assert_eq!(found[0].get::<Option<i64>>("d").unwrap(), None);
-        assert!(rows(vec![column("a")], vec![vec![DbValue::Decimal("1".to_owned())]]).is_err());
+        assert_eq!(found[1].get::<Option<i64>>("d").unwrap(), Some(9));
+        assert!(rows(Some(DbValue::Str("[]".to_owned()))).unwrap().is_empty());
+        for unexpected in [None, Some(DbValue::DbNull), Some(DbValue::Str("{}".to_owned()))] {
+            assert!(rows(unexpected).is_err());
+        }
+    }
+
+    #[test]
+    fn no_text_has_a_row_or_a_backtrace_in_it() {
+        let message = "db error: ERROR: duplicate key\nDETAIL: Key (a)=(secret) already exists.\n\nCaused by:\n    x\n\n\
+                       Stack backtrace:\n   0: spin";
+        let error = failed(PgError::QueryFailed(QueryError::Text(message.to_owned())));
+        assert_eq!(error.to_string(), "a statement failed: db error: ERROR: duplicate key Caused by: x");
     }
 }

@@ -46,7 +46,7 @@ impl Connection {
         let session = deadline.within(Session::open(self.address.for_migrations())).await;
         let session = session.ok_or(DatabaseError::Busy)?.map_err(convert::not_connected)?;
         // The request goes on past its deadline: an interrupted migration is lost.
-        session.query(&script(applied, missing), Vec::new()).await.map_err(convert::failed)?;
+        session.execute(&script(applied, missing), Vec::new()).await.map_err(convert::failed)?;
         for migration in missing {
             tracing::info!(database = self.label, migration = migration.name, "migrated");
         }

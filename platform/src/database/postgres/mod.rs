@@ -22,8 +22,8 @@ use crate::{batch::Transient, clock::Deadline, settings::SettingsError};
 use address::Address;
 use wasi::Session;
 
-/// How long a statement is awaited beyond its request's deadline. The server cancels it by then, and says so, unless it
-/// began late.
+/// How long a statement is awaited beyond its request's deadline. The server cancels it before, and says so, unless it began
+/// late.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The minimum pause after a transient error.
@@ -81,7 +81,7 @@ impl Connection {
     /// durable once this returns `Ok`.
     pub(super) async fn execute(
         &self,
-        _: Access,
+        access: Access,
         statement: &str,
         parameters: Vec<Value>,
         deadline: Deadline,
@@ -95,14 +95,32 @@ impl Connection {
             None => return Err(DatabaseError::Busy),
         };
         let parameters = parameters.into_iter().map(Into::into).collect();
-        let result = match deadline.later(GRACE).within(session.query(statement, parameters)).await {
-            Some(Ok((columns, rows))) => convert::rows(columns, rows),
-            Some(Err(error)) => Err(convert::failed(error)),
-            None => Err(DatabaseError::Statement("the server did not respond in time".to_owned())),
+        let run = async {
+            if access == Access::Write(0) {
+                session.execute(statement, parameters).await.map_err(convert::failed)?;
+                return Ok(Vec::new());
+            }
+            convert::rows(session.query(access, statement, parameters).await.map_err(convert::failed)?)
         };
+        let late = || Err(DatabaseError::Statement("the server did not respond in time".to_owned()));
+        let result = deadline.later(GRACE).within(run).await.unwrap_or_else(late);
         if result.as_ref().is_err_and(DatabaseError::is_transient) {
             pause(PAUSE).await;
         }
         result
     }
+}
+
+/// The statement with all its rows in one, a JSON array: one row costs one turn of the host's event loop.
+fn one_row(statement: &str) -> String {
+    format!("WITH result AS ({statement}) SELECT coalesce(json_agg(result)::text, '[]') FROM result")
+}
+
+/// The statement with its rows, a JSON array, in a setting of the session.
+#[cfg(target_env = "p1")]
+fn set_rows(statement: &str) -> String {
+    format!(
+        "WITH result AS ({statement}) \
+         SELECT set_config('kube_credentials.rows', coalesce(json_agg(result)::text, '[]'), false) FROM result"
+    )
 }
