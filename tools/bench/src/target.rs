@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use http::Uri;
-use launch::{Application, Host, Manifest, SpinVersion, Wasi};
+use launch::{Application, Database, Host, Manifest, SpinVersion, Wasi};
 
 use crate::{database, interrupt, load::SECRET};
 
@@ -56,10 +56,10 @@ impl Components {
     /// Writes what a host needs to serve them from a folder.
     fn write(self, folder: &Path) -> Result<()> {
         match self {
-            Self::Project(wasi) => Application::read(wasi)?.write(folder),
+            Self::Project(wasi) => Application::read(wasi, Database::Sqlite)?.write(folder),
             Self::Bare => {
                 let mut manifest = Manifest::read(Path::new("tools/bench/bare/spin.toml"))?;
-                manifest.set_sources(|_| Wasi::V0_3.built("bare").display().to_string());
+                manifest.set_sources(|_| Wasi::V0_3.built(Database::Sqlite, "bare").display().to_string());
                 fs::write(folder.join("spin.toml"), manifest.to_string())?;
                 fs::copy(
                     launch::workspace().join("runtime-config.toml"),

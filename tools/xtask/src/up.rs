@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use launch::{Host, Server, SpinVersion, Wasi, workspace};
+use launch::{Database, Host, Server, SpinVersion, Wasi, workspace};
 use nix::sys::stat::{Mode, umask};
 
 use crate::{
@@ -31,7 +31,12 @@ pub(crate) enum HostChoice {
     Embedded,
 }
 
-pub(crate) fn up(listen: SocketAddr, choice: HostChoice, wasi: Option<Wasi>) -> Result<()> {
+pub(crate) fn up(
+    listen: SocketAddr,
+    choice: HostChoice,
+    wasi: Option<Wasi>,
+    _database: Database,
+) -> Result<()> {
     env_file::write(workspace())?;
     let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
     build_for_manifest(wasi, &[])?;
