@@ -85,14 +85,15 @@ const REVOKE: Sql = Sql {
     postgres: "UPDATE credentials SET \
                revoked_at = coalesce(revoked_at, round(extract(epoch FROM clock_timestamp()) * 1000)::bigint), \
                revocation_reason = CASE WHEN revoked_at IS NULL THEN $1 ELSE revocation_reason END \
-               WHERE credential_hash IN (SELECT json_array_elements_text($2::text::json)) \
+               WHERE credential_hash = ANY (ARRAY(SELECT json_array_elements_text($2::text::json))) \
                RETURNING credential_hash, revoked_at, revocation_reason",
 };
 
-/// The hashes of a JSON array.
-const HASHES: Sql = Sql {
-    sqlite: "SELECT value FROM json_each($1)",
-    postgres: "SELECT json_array_elements_text($1::text::json)",
+/// A credential's hash is one of a JSON array.
+const IS_ASKED_FOR: Sql = Sql {
+    sqlite: "credential_hash IN (SELECT value FROM json_each($1))",
+    // An array, because PostgreSQL expects a hundred rows of the function and may read the whole table instead.
+    postgres: "credential_hash = ANY (ARRAY(SELECT json_array_elements_text($1::text::json)))",
 };
 
 /// The table of issued credentials.
@@ -318,9 +319,8 @@ impl Batch for Lookup {
         requests: &[Vec<CredentialHash>],
         deadline: Deadline,
     ) -> Result<Vec<HashMap<CredentialHash, IssueRecord>>, DatabaseError> {
-        static SELECT: LazyLock<String> = LazyLock::new(|| {
-            format!("SELECT {CHECKED} FROM credentials WHERE credential_hash IN ({})", HASHES.text())
-        });
+        static SELECT: LazyLock<String> =
+            LazyLock::new(|| format!("SELECT {CHECKED} FROM credentials WHERE {}", IS_ASKED_FOR.text()));
         let hashes: Vec<_> = requests.iter().flatten().collect();
         let mut found = HashMap::new();
         // A libSQL server sends at most 10 MB of rows.

@@ -63,16 +63,20 @@ END $$;
 CREATE TRIGGER count_revoked AFTER UPDATE ON credentials REFERENCING OLD TABLE AS before NEW TABLE AS after
 FOR EACH STATEMENT EXECUTE FUNCTION count_revoked();
 
--- The elements of a JSON array whose `hashes` have not been issued. Credentials with several hashes are locked until the
--- end of the transaction: replicas with different current secrets insert different ones of them, which no unique index
--- compares. The locks are taken in one order, and before the query, which then sees what was committed meanwhile.
+-- The elements of a JSON array whose `hashes` have not been issued; a single hash is left to the unique index. Credentials
+-- with several hashes are locked until the end of the transaction: replicas with different current secrets insert different
+-- ones of them, which no unique index compares. The locks are taken in one order, and before the query, which then sees what
+-- was committed meanwhile.
 CREATE FUNCTION not_issued(items json) RETURNS SETOF json LANGUAGE plpgsql AS $$ BEGIN
     PERFORM pg_advisory_xact_lock(1, lock) FROM (
         SELECT DISTINCT hashtext(hash) & 127 AS lock
         FROM json_array_elements(items) AS item, json_array_elements_text(item -> 'hashes') AS hash
         WHERE json_array_length(item -> 'hashes') > 1 ORDER BY lock
     ) AS locks;
-    RETURN QUERY SELECT item FROM json_array_elements(items) AS item WHERE NOT EXISTS (
-        SELECT FROM credentials WHERE credential_hash IN (SELECT json_array_elements_text(item -> 'hashes'))
+    -- Arrays, because a function is expected to return a hundred rows, for which the whole table might be read.
+    RETURN QUERY SELECT item FROM json_array_elements(items) AS item
+    WHERE json_array_length(item -> 'hashes') = 1 OR NOT EXISTS (
+        SELECT FROM credentials
+        WHERE credential_hash = ANY (ARRAY(SELECT json_array_elements_text(item -> 'hashes')))
     );
 END $$;

@@ -58,8 +58,11 @@ CREATE TABLE failures (
 -- `max_failures` before it; then it is only counted. Its failures before it are those in the table plus those before it in
 -- the array. Adding to a client's failures locks their row, so those that others add at the same time are seen.
 CREATE FUNCTION record(items json, max_failures bigint)
-RETURNS TABLE (id text, failures bigint, refused boolean, millis_left bigint) LANGUAGE sql AS $$
-    WITH clock AS (
+RETURNS TABLE (id text, failures bigint, refused boolean, millis_left bigint) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    -- In plpgsql, because a function in sql is planned again by each call.
+    RETURN QUERY WITH clock AS (
         SELECT floor(extract(epoch FROM now()) * 1000)::bigint AS millis
     ), item AS (
         SELECT value, position, value ->> 'client' AS client, value ->> 'status' <> 'valid' AS fails,
@@ -100,5 +103,5 @@ RETURNS TABLE (id text, failures bigint, refused boolean, millis_left bigint) LA
             LIMIT 100 FOR UPDATE OF failures SKIP LOCKED
         )
     )
-    SELECT value ->> 'id', failures, refused, 60000 - millis % 60000 FROM outcome, clock
-$$;
+    SELECT value ->> 'id', failures, refused, 60000 - millis % 60000 FROM outcome, clock;
+END $$;
