@@ -1,6 +1,9 @@
 //! README, links and versions agree with the project.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use e2e::{Response, Setup, TestApp, needs_own_host, openapi, read, values::assert_similar, workspace};
 use reqwest::Method;
@@ -57,15 +60,22 @@ fn every_variable_is_documented_with_its_default() {
     let manifest = read("spin.toml");
     let variables = manifest.split("[variables]\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let (readme, example) = (read("README.md"), read(".env.example"));
+    let table = readme.split("\n| variable | default |").nth(1).unwrap().split("\n\n").next().unwrap();
+    // A row has one variable or several, with one default or one each.
+    let ticked = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let mut defaults = BTreeMap::new();
+    for row in table.lines() {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let values = ticked(cells[1]);
+        for (index, name) in ticked(cells[0]).into_iter().enumerate() {
+            defaults.insert(name, values.get(index).or(values.first()).cloned().unwrap_or_default());
+        }
+    }
     let mut names = BTreeSet::new();
     for line in variables.lines() {
         let (name, definition) = line.split_once(" = ").unwrap();
         let default = definition.split('"').nth(1).unwrap_or_default();
-        let documented = match default {
-            "" => format!("| `{name}` | "),
-            default => format!("| `{name}` | `{default}` |"),
-        };
-        assert!(readme.contains(&documented), "README.md lacks {documented}");
+        assert_eq!(defaults.get(name).map(String::as_str), Some(default), "README.md, {name}");
         let variable = format!("SPIN_VARIABLE_{}={default}\n", name.to_ascii_uppercase());
         assert!(example.contains(&variable), ".env.example lacks {variable}");
         names.insert(name.to_ascii_uppercase());
