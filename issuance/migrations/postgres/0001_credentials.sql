@@ -53,8 +53,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION count_issued();
 
 CREATE FUNCTION count_revoked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO counts (hour, kind, shard, count)
-    SELECT new.revoked_at / 3600000 * 3600000, 'revoked', pg_backend_pid() % 64, count(*)
-    FROM after AS new JOIN before AS old USING (id) WHERE old.revoked_at IS NULL AND new.revoked_at IS NOT NULL
+    SELECT after.revoked_at / 3600000 * 3600000, 'revoked', pg_backend_pid() % 64, count(*)
+    FROM after JOIN before USING (id) WHERE before.revoked_at IS NULL AND after.revoked_at IS NOT NULL
     GROUP BY 1 ORDER BY 1
     ON CONFLICT (hour, kind, shard) DO UPDATE SET count = counts.count + excluded.count;
     RETURN NULL;

@@ -15,6 +15,7 @@ mod build;
 mod coverage;
 mod dist;
 mod env_file;
+mod postgres;
 mod process;
 mod test;
 mod up;

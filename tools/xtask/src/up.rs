@@ -11,12 +11,13 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use launch::{Database, Host, Server, SpinVersion, Wasi, workspace};
+use launch::{Application, Database, Host, Server, SpinVersion, Wasi, component_folder, workspace};
 use nix::sys::stat::{Mode, umask};
 
 use crate::{
-    build::{build_for_manifest, build_host},
+    build::{build_components, build_for_manifest, build_host},
     env_file,
+    postgres::LocalServer,
     process::step,
 };
 
@@ -35,15 +36,28 @@ pub(crate) fn up(
     listen: SocketAddr,
     choice: HostChoice,
     wasi: Option<Wasi>,
-    _database: Database,
+    database: Database,
 ) -> Result<()> {
     env_file::write(workspace())?;
     let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
-    build_for_manifest(wasi, &[])?;
+    match database {
+        Database::Sqlite => build_for_manifest(wasi, &[])?,
+        Database::Postgres => build_components(wasi, database)?,
+    }
     if host != Host::Spin {
         build_host()?;
     }
-    serve(&mut host.command(workspace(), Path::new("spin.toml"), &listen.to_string())?)
+    let listen = listen.to_string();
+    if database == Database::Sqlite {
+        return serve(&mut host.command(workspace(), Path::new("spin.toml"), &listen)?);
+    }
+    let services = ["issuance", "verification"];
+    let server = LocalServer::start(services)?;
+    // The host is started where .env is, on a manifest elsewhere.
+    let folder = component_folder(database);
+    Application::read(wasi, database)?.write(&folder)?;
+    let mut command = host.command(workspace(), &folder.join("spin.toml"), &listen)?;
+    serve(command.envs(services.into_iter().flat_map(|service| server.variables(service))))
 }
 
 /// Runs the host until a signal ends it, and prints how to call it.
