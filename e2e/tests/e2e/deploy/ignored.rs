@@ -40,7 +40,7 @@ fn written(words: &[&str]) -> Vec<String> {
         let pairs = words.windows(2).filter(|pair| names.contains(&pair[0]));
         pairs.map(|pair| pair[1].to_owned()).collect::<Vec<_>>()
     };
-    written.extend(follows(&[">", ">>", "-out", "-keyout", "--output", "--file", ".backup", "tee"]));
+    written.extend(follows(&[">", ">>", "-out", "-keyout", "--output", ".backup", "tee"]));
     match words {
         [.., "mkdir", folder] => written.push(format!("{}/", folder.trim_end_matches('/'))),
         ["install" | "mv" | "cp", .., target] => written.push((*target).to_owned()),

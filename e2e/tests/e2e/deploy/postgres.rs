@@ -113,7 +113,7 @@ impl Folder {
         // The server must not hold the pipes of this test.
         self.sh(&format!(
             "pg_ctl start --wait --silent --pgdata {data} --log {data}.log --options \
-             \"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off\" < /dev/null > start.log 2>&1"
+             \"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off\" < /dev/null > start.log 2>&1 || {{ cat {data}.log; exit 1; }}"
         ));
     }
 }
@@ -241,7 +241,6 @@ fn a_server_is_restored_to_an_instant() {
     folder.sh(&issue("bb"));
     let before = folder.sh("psql 'user=postgres dbname=postgres' -At --command 'SELECT now()'");
     folder.sh("psql \"$ISSUANCE\" --quiet --command 'DELETE FROM credentials'
-        archived='SELECT last_archived_wal FROM pg_stat_archiver'
         last=$(psql 'user=postgres dbname=postgres' -At --command 'SELECT pg_walfile_name(pg_switch_wal())')
         for try in $(seq 300); do [ -f \"/archive/$last\" ] && break; sleep 0.1; done
         pg_ctl stop --mode immediate --silent --pgdata data

@@ -169,7 +169,17 @@ fn in_compose(compose: &Path, env_file: &str) -> Settings {
     let path = program(folder.path(), "podman", podman);
     let created = folder.path().join("created");
     run(Command::new(compose)
-        .args(["--env-file", ".env", "--file", "deploy/compose.yaml", "up", "--no-build", "--no-deps", "--no-start", "app"])
+        .args([
+            "--env-file",
+            ".env",
+            "--file",
+            "deploy/compose.yaml",
+            "up",
+            "--no-build",
+            "--no-deps",
+            "--no-start",
+            "app",
+        ])
         .current_dir(folder.path())
         .env("PATH", path)
         .env("CREATED", &created));
