@@ -8,6 +8,7 @@ mod group;
 mod host;
 mod manifest;
 mod paths;
+mod postgres;
 mod server;
 mod wasi;
 
@@ -20,6 +21,7 @@ pub use self::{
     host::{Host, SpinVersion},
     manifest::Manifest,
     paths::{component_folder, program, target_folder, workspace},
+    postgres::{Postgres, postgres_programs},
     server::Server,
     wasi::Wasi,
 };

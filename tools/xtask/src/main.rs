@@ -15,7 +15,6 @@ mod build;
 mod coverage;
 mod dist;
 mod env_file;
-mod postgres;
 mod process;
 mod test;
 mod up;

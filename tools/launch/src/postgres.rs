@@ -1,12 +1,12 @@
-//! The server of `cargo xtask up --database postgres`: an installed PostgreSQL, with its data in `data/postgres`.
+//! A PostgreSQL server on this machine, with a database for each service.
 
 use std::{
     env,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::Write,
     net::{Ipv4Addr, TcpListener},
     os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt, chown},
+        fs::{OpenOptionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -16,10 +16,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use launch::{Group, workspace};
 use nix::unistd::Uid;
 
-use crate::process::{output, run, step};
+use crate::group::Group;
 
 /// PostgreSQL refuses to run as root, and runs as nobody then.
 const NOBODY: u32 = 65_534;
@@ -30,34 +29,26 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 const START_TIME: Duration = Duration::from_secs(30);
 
 /// A running server with a role and a database for each service. Killed when dropped.
-pub(crate) struct LocalServer {
+#[derive(Debug)]
+pub struct Postgres {
     programs: PathBuf,
     folder: PathBuf,
     port: u16,
     password: String,
-    group: Option<Group>,
+    _group: Option<Group>,
 }
 
-impl LocalServer {
-    /// Starts the server; makes its data folder, and roles and databases with these names, unless they are there.
-    pub(crate) fn start(services: [&str; 2]) -> Result<Self> {
-        let programs = programs()?;
-        step(&format!("starting PostgreSQL ({}) in data/postgres", programs.display()));
-        let folder = workspace().join("data/postgres");
-        DirBuilder::new().recursive(true).mode(0o711).create(workspace().join("data"))?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+impl Postgres {
+    /// Starts a server with its data in this folder, which exists. The first time it makes the data; roles and databases
+    /// with the names of these services are made as far as they are missing. All roles have the password.
+    pub fn start(programs: PathBuf, folder: PathBuf, password: &str, services: [&str; 2]) -> Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut server = Self { programs, folder, port, password: String::new(), group: None };
+        let mut server = Self { programs, folder, port, password: password.to_owned(), _group: None };
         server.own(&server.folder)?;
-        server.password = server.password()?;
         if !server.folder.join("cluster/PG_VERSION").exists() {
-            run(server.program("initdb").args(["--username=postgres", "--auth=scram-sha-256"]).args([
-                "--pwfile=password",
-                "--encoding=UTF8",
-                "--pgdata=cluster",
-            ]))?;
+            server.init()?;
         }
-        server.serve()?;
+        server._group = Some(server.serve()?);
         for service in services {
             server.add_database(service)?;
         }
@@ -65,7 +56,7 @@ impl LocalServer {
     }
 
     /// The variables with which a service finds its database.
-    pub(crate) fn variables(&self, service: &str) -> Vec<(String, String)> {
+    pub fn variables(&self, service: &str) -> Vec<(String, String)> {
         let name = |setting: &str| format!("SPIN_VARIABLE_{service}_DATABASE_{setting}").to_ascii_uppercase();
         vec![
             (name("host"), Ipv4Addr::LOCALHOST.to_string()),
@@ -75,7 +66,32 @@ impl LocalServer {
         ]
     }
 
-    fn serve(&mut self) -> Result<()> {
+    /// The address of a service's database: a URL with user and password, and what it may be allowed as.
+    pub fn url(&self, service: &str) -> (String, String) {
+        let host = format!("127.0.0.1:{}", self.port);
+        let url = format!("postgres://{service}:{}@{host}/{service}?sslmode=disable", self.password);
+        (url, format!("postgres://{host}"))
+    }
+
+    /// Runs a script in a service's database as its owner, and returns what psql prints.
+    pub fn run(&self, service: &str, script: &str) -> Result<String> {
+        self.psql(service, service, script)
+    }
+
+    fn init(&self) -> Result<()> {
+        let path = self.folder.join("password");
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(self.password.as_bytes())?;
+        self.own(&path)?;
+        let mut init = self.program("initdb");
+        init.args(["--username=postgres", "--auth=scram-sha-256", "--pwfile=password"]);
+        let output = init.args(["--encoding=UTF8", "--pgdata=cluster"]).stdin(Stdio::null()).output()?;
+        fs::remove_file(path)?;
+        ensure!(output.status.success(), "initdb failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    fn serve(&self) -> Result<Group> {
         let log = || OpenOptions::new().create(true).append(true).mode(0o600).open(self.folder.join("log"));
         let port = format!("port={}", self.port);
         let mut command = self.program("postgres");
@@ -85,7 +101,7 @@ impl LocalServer {
         command.stdin(Stdio::null()).stdout(log()?).stderr(log()?);
         let mut group = Group::spawn(&mut command)?;
         let started = Instant::now();
-        while self.psql("SELECT 1").is_err() {
+        while self.psql("postgres", "postgres", "SELECT 1").is_err() {
             let ended = group.child.try_wait()?.is_some();
             if ended || started.elapsed() > START_TIME {
                 let log = fs::read_to_string(self.folder.join("log"))?;
@@ -94,46 +110,36 @@ impl LocalServer {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        self.group = Some(group);
-        Ok(())
+        Ok(group)
     }
 
     fn add_database(&self, service: &str) -> Result<()> {
+        let psql = |statement: &str| self.psql("postgres", "postgres", statement);
         let has = |table: &str, column: &str| {
-            let found = self.psql(&format!("SELECT 1 FROM {table} WHERE {column} = '{service}'"))?;
+            let found = psql(&format!("SELECT 1 FROM {table} WHERE {column} = '{service}'"))?;
             Ok::<_, anyhow::Error>(!found.is_empty())
         };
         let role = if has("pg_roles", "rolname")? { "ALTER" } else { "CREATE" };
-        self.psql(&format!("{role} ROLE {service} LOGIN PASSWORD '{}'", self.password))?;
+        psql(&format!("{role} ROLE {service} LOGIN PASSWORD '{}'", self.password))?;
         if !has("pg_database", "datname")? {
-            self.psql(&format!("CREATE DATABASE {service} OWNER {service}"))?;
+            psql(&format!("CREATE DATABASE {service} OWNER {service}"))?;
         }
         Ok(())
     }
 
-    /// Runs a statement as `postgres`, and returns what psql prints.
-    fn psql(&self, statement: &str) -> Result<String> {
+    fn psql(&self, user: &str, database: &str, script: &str) -> Result<String> {
         let mut psql = self.program("psql");
         psql.env("PGPASSWORD", &self.password).args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        psql.args(["-U", "postgres", "-d", "postgres", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", statement]);
-        output(psql.stderr(Stdio::null())).context("psql failed")
-    }
-
-    /// The password of all roles: a random one, kept beside the data.
-    fn password(&self) -> Result<String> {
-        let path = self.folder.join("password");
-        if !path.exists() {
-            let mut random = [0; 16];
-            getrandom::fill(&mut random)?;
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
-            file.write_all(hex::encode(random).as_bytes())?;
-            file.sync_all()?;
-            File::open(&self.folder)?.sync_all()?;
-        }
-        self.own(&path)?;
-        let password = fs::read_to_string(&path)?;
-        ensure!(!password.is_empty(), "{} is empty", path.display());
-        Ok(password)
+        psql.args(["-U", user, "-d", database, "-qAt", "-v", "ON_ERROR_STOP=1"]);
+        let mut child = psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut stdin = child.stdin.take().context("psql has no stdin")?;
+        let script = script.to_owned();
+        // psql may print, or fail, before it has read everything.
+        let writer = thread::spawn(move || stdin.write_all(script.as_bytes()));
+        let output = child.wait_with_output()?;
+        let _ = writer.join();
+        ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     /// One of PostgreSQL's programs, run in the server's folder by the user who may.
@@ -155,7 +161,7 @@ impl LocalServer {
 }
 
 /// The folder of PostgreSQL's programs: that of the `postgres` which `POSTGRES` or PATH names, else Debian's newest.
-fn programs() -> Result<PathBuf> {
+pub fn postgres_programs() -> Result<PathBuf> {
     let paths = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&paths).map(|folder| folder.join("postgres")).find(|file| file.exists());
     let debian = || {
