@@ -25,6 +25,7 @@ mod app;
 pub mod libsql;
 pub mod mock;
 pub mod openapi;
+pub mod postgres;
 pub mod prefix;
 mod response;
 mod setup;

@@ -10,7 +10,7 @@ use axum::{
 use platform::{
     clock::Deadline,
     component::ONE_REQUEST,
-    database::{Database, Migration},
+    database::{Database, Migration, Sql},
     edge::{Check, require},
     request_id::RequestId,
     service::{Service, metrics, statistics},
@@ -33,7 +33,7 @@ impl Service for App {
     const WORKER_PREFIX: &'static str = "worker";
     const HEALTH_PATHS: &'static [&'static str] = &["/health", "/health/issuance"];
     const MIGRATIONS: &'static [Migration] = MIGRATIONS;
-    const PROBE: &'static str = PROBE;
+    const PROBE: Sql = PROBE;
     const COUNTED: &'static [Family] = COUNTED;
 
     type Settings = Settings;

@@ -10,7 +10,7 @@ use platform::{
     batch::{Batch, Batcher},
     clock::Deadline,
     database::{
-        ALL_ROWS, Access, Database, DatabaseError, ListQuery, Migration, Page, Row, Value, insert_all,
+        ALL_ROWS, Access, Database, DatabaseError, ListQuery, Migration, Page, Row, Sql, Value, members,
         to_json,
     },
     edge::Listing,
@@ -21,8 +21,10 @@ use serde::Serialize;
 use serde_json::json;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] =
-    migrations!["0001_credentials", "0002_lifecycle", "0003_counts", "0004_key_ids"];
+pub const MIGRATIONS: &[Migration] = migrations!(
+    sqlite: "0001_credentials", "0002_lifecycle", "0003_counts", "0004_key_ids";
+    postgres: "0001_credentials"
+);
 
 /// What the triggers of the schema count.
 pub(crate) const COUNTED: &[Family] = &[
@@ -41,13 +43,58 @@ pub(crate) const COUNTED: &[Family] = &[
 ];
 
 /// Shows whether the database can be read and written, without changing anything.
-pub(crate) const PROBE: &str = "UPDATE credentials SET id = id WHERE false";
+pub(crate) const PROBE: Sql = Sql {
+    sqlite: "UPDATE credentials SET id = id WHERE false",
+    postgres: "UPDATE credentials SET key_id = key_id WHERE false",
+};
 
 /// The columns of a new credential.
 const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, metadata";
 
 /// The columns of a credential that a check needs.
 const CHECKED: &str = "credential_hash, worker_id, issued_at, expires_at, revoked_at, metadata";
+
+/// Inserts new credentials: the elements of a JSON array that exist under none of their `hashes`. One statement decides
+/// and reports: on a shared connection, `changes()` could be another request's.
+fn insert() -> String {
+    let rows = if cfg!(feature = "postgres") {
+        format!(
+            "SELECT {NEW} FROM not_issued($1::text::json) AS item, json_populate_record(NULL::credentials, item)"
+        )
+    } else {
+        format!(
+            "SELECT {} FROM json_each($1) AS new WHERE NOT EXISTS (SELECT 1 FROM credentials \
+             WHERE credential_hash IN (SELECT value FROM json_each(new.value, '$.hashes')))",
+            members(NEW)
+        )
+    };
+    format!(
+        "INSERT INTO credentials ({NEW}) {rows} \
+         ON CONFLICT (credential_hash) DO NOTHING RETURNING credential_hash"
+    )
+}
+
+/// Revokes the credentials of a JSON array of hashes. Right-hand sides see the row before the update, so time and reason
+/// stay together. The time is the database's, because the statement may wait for its turn.
+const REVOKE: Sql = Sql {
+    sqlite: "UPDATE credentials SET \
+             revoked_at = coalesce(revoked_at, CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), \
+             revocation_reason = CASE WHEN revoked_at IS NULL THEN $1 ELSE revocation_reason END \
+             WHERE credential_hash IN (SELECT value FROM json_each($2)) \
+             RETURNING credential_hash, revoked_at, revocation_reason",
+    postgres: "UPDATE credentials SET \
+               revoked_at = coalesce(revoked_at, round(extract(epoch FROM clock_timestamp()) * 1000)::bigint), \
+               revocation_reason = CASE WHEN revoked_at IS NULL THEN $1 ELSE revocation_reason END \
+               WHERE credential_hash = ANY (ARRAY(SELECT json_array_elements_text($2::text::json))) \
+               RETURNING credential_hash, revoked_at, revocation_reason",
+};
+
+/// A credential's hash is one of a JSON array.
+const IS_ASKED_FOR: Sql = Sql {
+    sqlite: "credential_hash IN (SELECT value FROM json_each($1))",
+    // An array, because PostgreSQL expects a hundred rows of the function and may read the whole table instead.
+    postgres: "credential_hash = ANY (ARRAY(SELECT json_array_elements_text($1::text::json)))",
+};
 
 /// The table of issued credentials.
 pub(crate) struct Store {
@@ -130,11 +177,7 @@ impl Store {
             .database
             .query(
                 Access::Write(hashes.len()),
-                "UPDATE credentials SET \
-                 revoked_at = coalesce(revoked_at, CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), \
-                 revocation_reason = CASE WHEN revoked_at IS NULL THEN ?1 ELSE revocation_reason END \
-                 WHERE credential_hash IN (SELECT value FROM json_each(?2)) \
-                 RETURNING credential_hash, revoked_at, revocation_reason",
+                REVOKE.text(),
                 [reason.map(Reason::as_str).into(), to_json(&hashes)?],
                 deadline,
             )
@@ -175,15 +218,16 @@ impl Store {
 }
 
 fn list_query(listing: &Listing<Status>, after: Option<Vec<Value>>, now: Timestamp) -> ListQuery {
-    // The index is named so that statistics do not change SQLite's choice. A hash has at most one row.
-    let table = match (listing.credential_hash, listing.status) {
-        (Some(_), _) => "credentials",
-        (None, None | Some(Status::Active)) => "credentials INDEXED BY credentials_by_time",
-        (None, Some(Status::Expired)) => "credentials INDEXED BY credentials_expiring",
-        (None, Some(Status::Revoked)) => "credentials INDEXED BY credentials_revoked",
-    };
     let columns = format!("id, key_id, revocation_reason, {CHECKED}");
-    let mut query = ListQuery::new(table, columns, &["issued_at", "id"], listing.limit.get());
+    let mut query = ListQuery::new("credentials", columns, &["issued_at", "id"], listing.limit.get());
+    // A hash has at most one row.
+    if listing.credential_hash.is_none() {
+        query = query.index(match listing.status {
+            None | Some(Status::Active) => "credentials_by_time",
+            Some(Status::Expired) => "credentials_expiring",
+            Some(Status::Revoked) => "credentials_revoked",
+        });
+    }
     query = match listing.status {
         None => query,
         Some(Status::Revoked) => query.filter("revoked_at IS NOT NULL", []),
@@ -249,14 +293,12 @@ impl Batch for Insert {
         requests: &[Vec<NewCredential>],
         deadline: Deadline,
     ) -> Result<Vec<Vec<bool>>, DatabaseError> {
-        // One statement decides and reports: on the shared connection, `changes()` could be another request's.
-        static INSERT: LazyLock<String> = LazyLock::new(|| {
-            insert_all("credentials", NEW)
-                + " WHERE NOT EXISTS (SELECT 1 FROM credentials WHERE credential_hash IN \
-                   (SELECT value FROM json_each(new.value, '$.hashes'))) \
-                   ON CONFLICT (credential_hash) DO NOTHING RETURNING credential_hash"
-        });
-        let rows: Vec<_> = requests.iter().flatten().map(NewCredential::row).collect();
+        static INSERT: LazyLock<String> = LazyLock::new(insert);
+
+        let mut new: Vec<_> = requests.iter().flatten().collect();
+        // PostgreSQL locks rows in this order, which must be the same everywhere.
+        new.sort_by_key(|new| new.hashes.first().map(|hash| hash.to_string()));
+        let rows: Vec<_> = new.into_iter().map(NewCredential::row).collect();
         let inserted =
             self.0.try_once(Access::Write(rows.len()), &INSERT, [to_json(&rows)?], deadline).await?;
         let hashes = inserted.iter().map(|row| row.get("credential_hash"));
@@ -277,11 +319,8 @@ impl Batch for Lookup {
         requests: &[Vec<CredentialHash>],
         deadline: Deadline,
     ) -> Result<Vec<HashMap<CredentialHash, IssueRecord>>, DatabaseError> {
-        static SELECT: LazyLock<String> = LazyLock::new(|| {
-            format!(
-                "SELECT {CHECKED} FROM credentials WHERE credential_hash IN (SELECT value FROM json_each(?))"
-            )
-        });
+        static SELECT: LazyLock<String> =
+            LazyLock::new(|| format!("SELECT {CHECKED} FROM credentials WHERE {}", IS_ASKED_FOR.text()));
         let hashes: Vec<_> = requests.iter().flatten().collect();
         let mut found = HashMap::new();
         // A libSQL server sends at most 10 MB of rows.

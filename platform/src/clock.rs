@@ -45,6 +45,7 @@ impl Deadline {
     }
 
     /// The deadline moved later by this much.
+    #[cfg(feature = "postgres")]
     pub(crate) fn later(self, by: Duration) -> Self {
         Self(self.0 + by)
     }

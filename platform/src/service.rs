@@ -7,7 +7,7 @@ use futures_util::future::join;
 
 use crate::{
     clock::{self, Deadline},
-    database::{Access, Database, Location, Migration},
+    database::{Access, Database, Location, Migration, Sql},
     edge::{Check, Checks, Edge, Health, Json, Problem, Query, unavailable},
     request_id::RequestId,
     settings::{Identity, SettingsError},
@@ -25,7 +25,7 @@ pub trait Service: Sized + Send + Sync + 'static {
     /// The steps of its schema.
     const MIGRATIONS: &'static [Migration];
     /// A statement that shows whether the database can be read and written, without losing anything.
-    const PROBE: &'static str;
+    const PROBE: Sql;
     /// What the triggers of its schema count.
     const COUNTED: &'static [Family];
 
@@ -109,7 +109,7 @@ impl<S: Service> HealthState<S> {
             }
         };
         // At once, as they share the deadline.
-        let probe = self.database.query(Access::Write(0), S::PROBE, [], deadline);
+        let probe = self.database.query(Access::Write(0), S::PROBE.text(), [], deadline);
         let (probe, own_checks) = join(probe, own_checks).await;
         let mut checks = Vec::from(Check::settings(self.service.as_ref().err()));
         checks.push(Check::outcome("database", probe.map(drop), "the database cannot be used"));

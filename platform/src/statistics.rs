@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     clock::{self, Deadline},
-    database::{ALL_ROWS, Access, Database, DatabaseError},
+    database::{ALL_ROWS, Access, Database, DatabaseError, Sql},
     edge::Problem,
 };
 
@@ -109,8 +109,8 @@ impl Range {
         let rows = database
             .query(
                 Access::Read(ALL_ROWS),
-                "SELECT hour / ?1 AS bucket, kind, sum(count) AS count FROM counts \
-                 WHERE hour >= ?2 AND hour < ?3 GROUP BY bucket, kind ORDER BY bucket",
+                "SELECT hour / $1 AS bucket, kind, CAST(sum(count) AS BIGINT) AS count FROM counts \
+                 WHERE hour >= $2 AND hour < $3 GROUP BY bucket, kind ORDER BY bucket",
                 [length.into(), since.into(), until.into()],
                 Deadline::of_request(),
             )
@@ -136,7 +136,7 @@ impl Counts {
 
     /// Reads the sums over all time.
     async fn total(database: &Database, families: &[Family]) -> Result<Self, DatabaseError> {
-        let statement = "SELECT kind, sum(count) AS count FROM counts GROUP BY kind";
+        let statement = "SELECT kind, CAST(sum(count) AS BIGINT) AS count FROM counts GROUP BY kind";
         let mut totals = Self::none(families);
         for row in database.query(Access::Read(ALL_ROWS), statement, [], Deadline::of_request()).await? {
             totals.add(&row.get::<String>("kind")?, row.get("count")?);
@@ -183,9 +183,13 @@ impl Metrics {
         database: &Database,
         families: &[Family],
     ) -> Result<Self, DatabaseError> {
+        const SIZE: Sql = Sql {
+            sqlite: "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
+            postgres: "SELECT pg_database_size(current_database()) AS bytes",
+        };
+
         let totals = Counts::total(database, families).await?;
-        let statement = "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()";
-        let size = database.query_briefly(Access::Read(1), statement, []).await;
+        let size = database.query_briefly(Access::Read(1), SIZE.text(), []).await;
         let bytes = size.and_then(|rows| rows.first().map(|row| row.get::<u64>("bytes")).transpose());
         let mut text = String::new();
         // Writing to a string cannot fail.

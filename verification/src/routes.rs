@@ -9,7 +9,7 @@ use axum::{
 };
 use platform::{
     clock::Deadline,
-    database::{Database, Migration},
+    database::{Database, Migration, Sql},
     edge::{Check, require},
     request_id::RequestId,
     service::{Service, metrics, statistics},
@@ -30,7 +30,7 @@ impl Service for App {
     const WORKER_PREFIX: &'static str = "verification-worker";
     const HEALTH_PATHS: &'static [&'static str] = &["/health/verification"];
     const MIGRATIONS: &'static [Migration] = MIGRATIONS;
-    const PROBE: &'static str = PROBE;
+    const PROBE: Sql = PROBE;
     const COUNTED: &'static [Family] = COUNTED;
 
     type Settings = Settings;

@@ -11,7 +11,9 @@ use credentials::{CredentialHash, Timestamp, VerdictStatus, VerificationId, Work
 use platform::{
     batch::{Batch, Batcher},
     clock::Deadline,
-    database::{Access, Database, DatabaseError, ListQuery, Migration, Page, Row, Value, members, to_json},
+    database::{
+        Access, Database, DatabaseError, ListQuery, Migration, Page, Row, Sql, Value, members, to_json,
+    },
     edge::Listing,
     migrations,
     request_id::RequestId,
@@ -20,8 +22,10 @@ use platform::{
 use serde::Serialize;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] =
-    migrations!["0001_verifications", "0002_lists", "0003_limits_and_counts"];
+pub const MIGRATIONS: &[Migration] = migrations!(
+    sqlite: "0001_verifications", "0002_lists", "0003_limits_and_counts";
+    postgres: "0001_verifications"
+);
 
 /// What the triggers of the schema count.
 pub(crate) const COUNTED: &[Family] = &[
@@ -40,16 +44,59 @@ pub(crate) const COUNTED: &[Family] = &[
 ];
 
 /// Shows whether the database can be read and written, by forgetting the failures of past minutes.
-pub(crate) const PROBE: &str = "DELETE FROM failures WHERE minute < unixepoch() / 60";
+pub(crate) const PROBE: Sql = Sql {
+    sqlite: "DELETE FROM failures WHERE minute < unixepoch() / 60",
+    postgres: "DELETE FROM failures WHERE minute < floor(extract(epoch FROM now()) / 60)",
+};
 
 /// The columns of an audit row: the members of a [`Verification`].
 const COLUMNS: &str = "id, request_id, credential_hash, status, verified_by, verified_at, client_address";
 
-/// An id begins with its row's time in milliseconds: 12 hexadecimal digits, with a hyphen after the eighth.
-const DELETE_OLDEST: &str = "DELETE FROM verifications WHERE id IN (SELECT id FROM verifications WHERE id < \
-     (SELECT substr(time, 1, 8) || '-' || substr(time, 9) FROM \
-     (SELECT printf('%012x', max(0, CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1)) AS time)) \
-     ORDER BY id LIMIT ?2)";
+/// Deletes rows older than `$1` milliseconds, at most `$2`. An id begins with its row's time in milliseconds: 12
+/// hexadecimal digits, with a hyphen after the eighth.
+const DELETE_OLDEST: Sql = Sql {
+    sqlite: "DELETE FROM verifications WHERE id IN (SELECT id FROM verifications WHERE id < \
+             (SELECT substr(time, 1, 8) || '-' || substr(time, 9) FROM \
+             (SELECT printf('%012x', max(0, CAST(unixepoch('subsec') * 1000 AS INTEGER) - $1)) AS time)) \
+             ORDER BY id LIMIT $2)",
+    postgres: "DELETE FROM verifications WHERE id IN (SELECT id FROM verifications WHERE id < \
+               (SELECT substr(time, 1, 8) || '-' || substr(time, 9) FROM \
+               (SELECT lpad(to_hex(greatest(0, floor(extract(epoch FROM now()) * 1000)::bigint - $1)), 12, '0') \
+               AS time) AS oldest) ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)",
+};
+
+/// Counts refusals: the elements of a JSON array.
+const REFUSE: Sql = Sql {
+    sqlite: "INSERT INTO counts (hour, kind, count) \
+             SELECT value ->> 'hour', 'refused', value ->> 'count' FROM json_each($1) WHERE true \
+             ON CONFLICT DO UPDATE SET count = count + excluded.count",
+    postgres: "INSERT INTO counts (hour, kind, shard, count) \
+               SELECT hour, 'refused', pg_backend_pid() % 64, sum(count) \
+               FROM json_to_recordset($1::text::json) AS refusal (hour bigint, count bigint) GROUP BY hour ORDER BY hour \
+               ON CONFLICT (hour, kind, shard) DO UPDATE SET count = counts.count + excluded.count",
+};
+
+/// Records verifications, the elements of a JSON array: each becomes an audit row, or is counted as refused if its client
+/// has had `$2` failures before it. Its failures before it are those in the table plus those before it in the statement.
+/// There is a client only if there is a limit.
+fn record() -> String {
+    if cfg!(feature = "postgres") {
+        return "SELECT id, failures, refused, millis_left FROM record($1::text::json, $2)".to_owned();
+    }
+    // SQLite reads all rows before it fires a trigger.
+    format!(
+        "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
+         SELECT {}, value ->> 'client', failures, \
+         value ->> 'client' IS NOT NULL AND failures >= $2 FROM \
+         (SELECT value, coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 \
+         AND client = value ->> 'client'), 0) + count(*) FILTER (WHERE value ->> 'status' <> 'valid') OVER \
+         (PARTITION BY value ->> 'client' ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) \
+         AS failures FROM json_each($1)) \
+         RETURNING id, failures, refused, \
+         60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
+        members(COLUMNS)
+    )
+}
 
 /// The table of verifications.
 pub(crate) struct Store {
@@ -168,7 +215,7 @@ impl Store {
         self.database
             .query_briefly(
                 Access::Write(0),
-                DELETE_OLDEST,
+                DELETE_OLDEST.text(),
                 [integer(age.as_millis()), integer(limit as u128)],
             )
             .await
@@ -194,21 +241,18 @@ fn first_at(time: Timestamp) -> Value {
 fn list_query(listing: &Listing<VerdictStatus>, after: Option<Vec<Value>>) -> ListQuery {
     let columns =
         "id, request_id, credential_hash, is_valid, status, verified_by, verified_at, client_address";
-    let query = |table| ListQuery::new(table, columns, &["id"], listing.limit.get());
+    let query = ListQuery::new("verifications", columns, &["id"], listing.limit.get());
     let hash = listing.credential_hash.map(|hash| [hash.to_string().into()]);
     let status = listing.status.map(|status| [status.as_str().into()]);
-    // The index is named because SQLite, given statistics, may prefer to read all rows in order.
-    let by_credential = || query("verifications INDEXED BY verifications_by_credential");
     let query = match (hash, status) {
-        (None, None) => query("verifications"),
-        (None, Some(status)) => {
-            query("verifications INDEXED BY verifications_by_status").filter("status = ?", status)
-        }
-        (Some(hash), None) => by_credential().filter("credential_hash = ?", hash),
+        (None, None) => query,
+        (None, Some(status)) => query.index("verifications_by_status").filter("status = ?", status),
+        (Some(hash), None) => query.index("verifications_by_credential").filter("credential_hash = ?", hash),
         // An index on both would enlarge each audit row by a third.
-        (Some(hash), Some(status)) => {
-            by_credential().filter("credential_hash = ?", hash).scan("status = ?", status)
-        }
+        (Some(hash), Some(status)) => query
+            .index("verifications_by_credential")
+            .filter("credential_hash = ?", hash)
+            .scan("status = ?", status),
     };
     query.range(listing.since.map(first_at), listing.until.map(first_at), after)
 }
@@ -238,26 +282,12 @@ impl Batch for Record {
         requests: &[Vec<Verification>],
         deadline: Deadline,
     ) -> Result<Vec<Recorded>, DatabaseError> {
-        // A verification's failures are those in the table plus those before it in the statement: SQLite reads all rows
-        // before it fires a trigger. There is a client only if there is a limit.
-        static INSERT: LazyLock<String> = LazyLock::new(|| {
-            format!(
-                "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
-                 SELECT {}, value ->> 'client', failures, \
-                 value ->> 'client' IS NOT NULL AND failures >= ?2 FROM \
-                 (SELECT value, coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 \
-                 AND client = value ->> 'client'), 0) + count(*) FILTER (WHERE value ->> 'status' <> 'valid') OVER \
-                 (PARTITION BY value ->> 'client' ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) \
-                 AS failures FROM json_each(?1)) \
-                 RETURNING id, client, failures, refused, \
-                 60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
-                members(COLUMNS)
-            )
-        });
+        static RECORD: LazyLock<String> = LazyLock::new(record);
+
         let verifications: Vec<_> = requests.iter().flatten().collect();
         let parameters = [to_json(&verifications)?, i64::from(self.limit).into()];
         let rows =
-            self.database.try_once(Access::Write(verifications.len()), &INSERT, parameters, deadline).await?;
+            self.database.try_once(Access::Write(verifications.len()), &RECORD, parameters, deadline).await?;
 
         let mut results = HashMap::new();
         for row in &rows {
@@ -297,10 +327,7 @@ impl Batch for Refuse {
     type Error = DatabaseError;
 
     async fn run(&self, refusals: &[Refusals], deadline: Deadline) -> Result<Vec<()>, DatabaseError> {
-        let statement = "INSERT INTO counts (hour, kind, count) \
-                         SELECT value ->> 'hour', 'refused', value ->> 'count' FROM json_each(?) WHERE true \
-                         ON CONFLICT DO UPDATE SET count = count + excluded.count";
-        self.0.try_once(Access::Write(0), statement, [to_json(&refusals)?], deadline).await?;
+        self.0.try_once(Access::Write(0), REFUSE.text(), [to_json(&refusals)?], deadline).await?;
         Ok(vec![(); refusals.len()])
     }
 }

@@ -9,6 +9,7 @@ use toml::Table;
 mod env_files;
 mod ignored;
 mod parts;
+mod postgres;
 mod programs;
 mod settings;
 mod spinkube;

@@ -136,7 +136,7 @@ fn readme_has_the_routes_of_each_component() {
 #[test]
 fn readme_has_the_variables_and_no_others() {
     let manifest = read("spin.toml");
-    let variables = between(&manifest, "[variables]\n", "\n\n").lines();
+    let variables = between(&manifest, "[variables]\n", "\n\n").lines().filter(|line| !line.starts_with('#'));
     let readme = read("README.md");
     let rows = table(&readme, "variable | default |");
     assert_eq!(

@@ -1,6 +1,9 @@
 //! README, links and versions agree with the project.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use e2e::{Response, Setup, TestApp, needs_own_host, openapi, read, values::assert_similar, workspace};
 use reqwest::Method;
@@ -57,15 +60,22 @@ fn every_variable_is_documented_with_its_default() {
     let manifest = read("spin.toml");
     let variables = manifest.split("[variables]\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let (readme, example) = (read("README.md"), read(".env.example"));
+    let table = readme.split("\n| variable | default |").nth(1).unwrap().split("\n\n").next().unwrap();
+    // A row has one variable or several, with one default or one each.
+    let ticked = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let mut defaults = BTreeMap::new();
+    for row in table.lines().skip(2) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let values = ticked(cells[1]);
+        for (index, name) in ticked(cells[0]).into_iter().enumerate() {
+            defaults.insert(name, values.get(index).or(values.first()).cloned().unwrap_or_default());
+        }
+    }
     let mut names = BTreeSet::new();
-    for line in variables.lines() {
+    for line in variables.lines().filter(|line| !line.starts_with('#')) {
         let (name, definition) = line.split_once(" = ").unwrap();
         let default = definition.split('"').nth(1).unwrap_or_default();
-        let documented = match default {
-            "" => format!("| `{name}` | "),
-            default => format!("| `{name}` | `{default}` |"),
-        };
-        assert!(readme.contains(&documented), "README.md lacks {documented}");
+        assert_eq!(defaults.get(name).map(String::as_str), Some(default), "README.md, {name}");
         let variable = format!("SPIN_VARIABLE_{}={default}\n", name.to_ascii_uppercase());
         assert!(example.contains(&variable), ".env.example lacks {variable}");
         names.insert(name.to_ascii_uppercase());
@@ -127,7 +137,8 @@ fn versions_after<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'
 #[test]
 fn every_file_names_the_newest_version_of_the_changelog() {
     let changelog = read("CHANGELOG.md");
-    let version = changelog.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
+    let mut headings = changelog.lines().filter_map(|line| line.strip_prefix("## "));
+    let version = headings.find(|heading| *heading != "Unreleased").unwrap();
     assert_eq!(version, env!("CARGO_PKG_VERSION"), "Cargo.toml");
     assert_eq!(openapi::document()["info"]["version"], version, "openapi.yaml");
     for file in ["spin.toml", "tools/bench/bare/spin.toml"] {

@@ -24,6 +24,14 @@ pub enum DatabaseError {
     /// The statement failed, for example on a full disk, a read-only file or a broken connection.
     #[error("a statement failed: {0}")]
     Statement(String),
+    /// The server refused the statement. It has no effect.
+    #[error("a statement failed: {reason}")]
+    Refused {
+        /// The SQLSTATE.
+        code: String,
+        /// What the server said.
+        reason: String,
+    },
     /// Another connection holds a lock that the statement needs, or the server interrupted it or had no connection for
     /// it. It has no effect.
     #[error("a statement failed: {0}")]
@@ -49,30 +57,6 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// Classifies an error by its message, which is all that Spin passes on.
-    pub(crate) fn of_statement(reason: String) -> Self {
-        // SQLite's texts for SQLITE_BUSY and SQLITE_LOCKED, and a libSQL server's for a statement that it interrupted
-        // (it may when another replica disconnects; SQLite has then rolled it back) or had no connection for.
-        const TRANSIENT: [&str; 5] = [
-            "database is locked",
-            "database table is locked",
-            "(error code: SQLITE_INTERRUPT)",
-            "Timed out while opening database connection",
-            "Too many concurrent requests",
-        ];
-        // A libSQL server's refusals of a stream that it closed as idle, or lost in a restart.
-        const DISCONNECTED: [&str; 3] =
-            ["STREAM_EXPIRED", "Received an invalid baton", "Received a baton that has already been used"];
-        let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
-        if has(&TRANSIENT) {
-            Self::Transient(reason)
-        } else if has(&DISCONNECTED) {
-            Self::Disconnected(reason)
-        } else {
-            Self::Statement(reason)
-        }
-    }
-
     /// Whether the statement may have taken effect despite the error: the commit may have failed after the write, or
     /// the connection may have broken before the result arrived.
     #[must_use]
@@ -81,6 +65,7 @@ impl DatabaseError {
             Self::Statement(_) | Self::Interrupted | Self::UnexpectedRow { .. } => true,
             Self::Open { .. }
             | Self::NewerSchema { .. }
+            | Self::Refused { .. }
             | Self::Transient(_)
             | Self::Disconnected(_)
             | Self::Busy
@@ -100,47 +85,6 @@ impl From<BatchError> for DatabaseError {
         match error {
             BatchError::Late => Self::Busy,
             BatchError::Interrupted => Self::Interrupted,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lost_stream_is_recognised_by_the_servers_words() {
-        for text in [
-            "Hrana: `api error: `{\"message\":\"The stream has expired due to inactivity\",\"code\":\"STREAM_EXPIRED\"}``",
-            r#"Error::Io("Hrana: `api error: `{\"code\":\"STREAM_EXPIRED\"}``")"#,
-            "Hrana: `api error: `Received an invalid baton``",
-        ] {
-            let error = DatabaseError::of_statement(text.to_owned());
-            assert!(
-                matches!(error, DatabaseError::Disconnected(_)) && !error.may_have_taken_effect(),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn only_what_surely_had_no_effect_is_transient() {
-        for text in [
-            "database is locked",
-            "Error code 5: database is locked",
-            "database table is locked: credentials",
-            "Hrana: `cursor error: `error at step 0: (error code: SQLITE_INTERRUPT) `SQLite error: interrupted```",
-            "Hrana: `api error: `{\"error\":\"Timed out while opening database connection\"}``",
-            "the libSQL server: status 429 Too Many Requests: Too many concurrent requests",
-        ] {
-            let error = DatabaseError::of_statement(text.to_owned());
-            assert!(error.is_transient() && !error.may_have_taken_effect(), "{text}");
-        }
-        for text in
-            ["Operation was blocked: SQL read operations are forbidden", "locked", "connection reset by peer"]
-        {
-            let error = DatabaseError::of_statement(text.to_owned());
-            assert!(!error.is_transient() && error.may_have_taken_effect(), "{text}");
         }
     }
 }

@@ -26,6 +26,7 @@ impl<T> Page<T> {
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     table: &'static str,
+    index: Option<&'static str>,
     columns: String,
     key: &'static [&'static str],
     limit: u16,
@@ -48,7 +49,7 @@ struct Conditions {
 const MAX_SCANNED: i64 = 10_000;
 
 impl ListQuery {
-    /// Up to `limit` rows of a table (perhaps with `INDEXED BY`), by a unique key of one or more of the selected columns.
+    /// Up to `limit` rows of a table, by a unique key of one or more of the selected columns.
     pub fn new(
         table: &'static str,
         columns: impl Into<String>,
@@ -56,7 +57,23 @@ impl ListQuery {
         limit: u16,
     ) -> Self {
         let none = Conditions::default;
-        Self { table, columns: columns.into(), key, limit, indexed: none(), from: none(), scanned: none() }
+        Self {
+            table,
+            index: None,
+            columns: columns.into(),
+            key,
+            limit,
+            indexed: none(),
+            from: none(),
+            scanned: none(),
+        }
+    }
+
+    /// Names the index in whose order the rows are read.
+    #[must_use]
+    pub fn index(mut self, index: &'static str) -> Self {
+        self.index = Some(index);
+        self
     }
 
     /// Keeps rows that meet a condition served by an index.
@@ -124,11 +141,13 @@ impl ListQuery {
 
     /// The statement for the page and one extra row, with its parameters.
     pub(crate) fn statement(&self) -> (String, Vec<Value>) {
-        let Self { table, columns, limit, indexed, from, scanned, .. } = self;
+        let Self { columns, limit, indexed, from, scanned, .. } = self;
+        let table = self.table();
         let (conditions, mut parameters) = all_of([indexed, from, scanned]);
         let order = self.order();
         parameters.push((i64::from(*limit) + 1).into());
-        (format!("SELECT {columns} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT ?"), parameters)
+        let statement = format!("SELECT {columns} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT ?");
+        (numbered(&statement), parameters)
     }
 
     /// Ends the scan at the row with this key, which is at or above any other lower bound.
@@ -142,14 +161,21 @@ impl ListQuery {
         if self.scanned.conditions.is_empty() {
             return None;
         }
-        let (table, key) = (self.table, self.key.join(", "));
+        let (table, key) = (self.table(), self.key.join(", "));
         let order = self.order();
         let (conditions, mut parameters) = all_of([&self.indexed, &self.from]);
         parameters.push((MAX_SCANNED - 1).into());
-        Some((
-            format!("SELECT {key} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT 1 OFFSET ?"),
-            parameters,
-        ))
+        let statement =
+            format!("SELECT {key} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT 1 OFFSET ?");
+        Some((numbered(&statement), parameters))
+    }
+
+    /// The table, in SQLite with the index, because statistics would change its choice.
+    fn table(&self) -> String {
+        match self.index {
+            Some(index) if cfg!(not(feature = "postgres")) => format!("{} INDEXED BY {index}", self.table),
+            _ => self.table.to_owned(),
+        }
     }
 
     fn order(&self) -> String {
@@ -181,6 +207,13 @@ fn all_of<const N: usize>(all: [&Conditions; N]) -> (String, Vec<Value>) {
     (condition, parameters)
 }
 
+/// A statement with numbered parameters, which both databases understand, in place of its question marks.
+fn numbered(statement: &str) -> String {
+    let mut parts = statement.split('?');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.zip(1..).fold(first, |statement, (part, number)| format!("{statement}${number}{part}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,7 +225,7 @@ mod tests {
     #[test]
     fn the_statement_contains_only_the_filters_in_use() {
         let (statement, parameters) = query().statement();
-        assert_eq!(statement, "SELECT a, b, c FROM t WHERE true ORDER BY a DESC, b DESC LIMIT ?");
+        assert_eq!(statement, "SELECT a, b, c FROM t WHERE true ORDER BY a DESC, b DESC LIMIT $1");
         assert_eq!(parameters, [Value::Integer(51)]);
         assert_eq!(query().end_of_scan(), None);
     }
@@ -203,7 +236,7 @@ mod tests {
         assert_eq!(
             until().statement(),
             (
-                "SELECT a, b, c FROM t WHERE c = ? AND a < ? AND a >= ? ORDER BY a DESC, b DESC LIMIT ?"
+                "SELECT a, b, c FROM t WHERE c = $1 AND a < $2 AND a >= $3 ORDER BY a DESC, b DESC LIMIT $4"
                     .to_owned(),
                 vec!["x".into(), 9.into(), 1.into(), 51.into()]
             )
@@ -212,7 +245,7 @@ mod tests {
         assert_eq!(
             after.statement(),
             (
-                "SELECT a, b, c FROM t WHERE (a, b) < (?, ?) ORDER BY a DESC, b DESC LIMIT ?".to_owned(),
+                "SELECT a, b, c FROM t WHERE (a, b) < ($1, $2) ORDER BY a DESC, b DESC LIMIT $3".to_owned(),
                 vec![5.into(), 2.into(), 51.into()]
             )
         );
@@ -225,7 +258,7 @@ mod tests {
         assert_eq!(
             scan.end_of_scan().unwrap(),
             (
-                "SELECT a, b FROM t WHERE b = ? AND a >= ? ORDER BY a DESC, b DESC LIMIT 1 OFFSET ?"
+                "SELECT a, b FROM t WHERE b = $1 AND a >= $2 ORDER BY a DESC, b DESC LIMIT 1 OFFSET $3"
                     .to_owned(),
                 vec![7.into(), 1.into(), 9999.into()]
             )
@@ -234,8 +267,8 @@ mod tests {
         assert_eq!(
             scan.statement(),
             (
-                "SELECT a, b, c FROM t WHERE b = ? AND (a, b) >= (?, ?) AND c > ? \
-                 ORDER BY a DESC, b DESC LIMIT ?"
+                "SELECT a, b, c FROM t WHERE b = $1 AND (a, b) >= ($2, $3) AND c > $4 \
+                 ORDER BY a DESC, b DESC LIMIT $5"
                     .to_owned(),
                 vec![7.into(), 4.into(), 5.into(), 8.into(), 51.into()]
             )

@@ -1,15 +1,15 @@
-//! A service's own SQLite database.
+//! A service's own database: SQLite by default, PostgreSQL with the feature `postgres`.
 
-mod connection;
 mod error;
-mod libsql;
 mod list;
-mod location;
 mod migration;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod retry;
-mod statement;
+mod sql;
+#[cfg(not(feature = "postgres"))]
+mod sqlite;
 mod value;
-mod via_spin;
 
 use std::{
     sync::{Mutex, OnceLock, PoisonError},
@@ -20,14 +20,19 @@ use crate::{
     batch::Transient,
     clock::{self, Deadline, Instant},
 };
-use connection::Connection;
-use migration::migrate;
+#[cfg(feature = "postgres")]
+use postgres::Connection;
+#[cfg(not(feature = "postgres"))]
+use sqlite::Connection;
 
 pub use error::DatabaseError;
 pub use list::{ListQuery, Page};
-pub use location::Location;
 pub use migration::Migration;
-pub use statement::{ALL_ROWS, Access, insert_all, members, to_json};
+#[cfg(feature = "postgres")]
+pub use postgres::Location;
+pub use sql::{ALL_ROWS, Access, Sql, members, to_json};
+#[cfg(not(feature = "postgres"))]
+pub use sqlite::Location;
 pub use value::{FromValue, Row, Value};
 
 /// A database with one connection per instance, opened by the first request that needs it and then shared.
@@ -143,7 +148,7 @@ impl Database {
 
     async fn connect(&self, deadline: Deadline) -> Result<Connection, DatabaseError> {
         let connection = Connection::open(&self.location).await?;
-        migrate(&connection, self.location.label(), self.migrations, deadline).await?;
+        connection.migrate(self.migrations, deadline).await?;
         Ok(connection)
     }
 }

@@ -15,6 +15,7 @@ mod load;
 mod machine;
 mod measurement;
 mod options;
+mod postgres;
 mod report;
 mod run;
 mod schema;

@@ -19,8 +19,8 @@ pub(crate) struct Options {
     /// this.
     #[arg(long)]
     quick: bool,
-    /// Measures only these targets: embedded, embedded-wasi-0.2, embedded-bare, spin, spin-wasi-0.2, spin-bare, or
-    /// the name of a --target.
+    /// Measures only these targets: embedded, embedded-wasi-0.2, embedded-bare, the same with spin- and with -postgres,
+    /// or the name of a --target.
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     only: Vec<String>,
     /// Also measures a running server with the same API. May be repeated.

@@ -83,7 +83,7 @@ impl Bench<'_> {
             interrupt::check()?;
             let folder = self.folder.join(target.name());
             fs::create_dir(&folder)?;
-            servers.push((*target, Server::start(target, databases, &folder)?));
+            servers.push((*target, Server::start(target, databases, size, &folder)?));
         }
         let first_cell = self.cells.len();
         for connections in &self.plan.connections {

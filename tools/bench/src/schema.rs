@@ -54,7 +54,7 @@ mod tests {
     fn no_migration_of_the_components_is_left_out() {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for schema in [ISSUANCE, VERIFICATION] {
-            let folder = fs::read_dir(workspace.join(schema.label).join("migrations")).unwrap();
+            let folder = fs::read_dir(workspace.join(schema.label).join("migrations/sqlite")).unwrap();
             let mut files: Vec<_> =
                 folder.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
             files.sort();

@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use http::Uri;
-use launch::{Application, Host, Manifest, SpinVersion, Wasi};
+use launch::{Application, Database, Host, Manifest, Postgres, SpinVersion, Wasi, postgres_programs};
 
-use crate::{database, interrupt, load::SECRET};
+use crate::{database, interrupt, load::SECRET, postgres};
 
 /// A server to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,52 +22,66 @@ pub(crate) enum Target {
 }
 
 const EMBEDDED: Host = Host::Embedded("release");
-const EMBEDDED_BARE: &str = "embedded-bare";
-const SPIN_BARE: &str = "spin-bare";
-
 /// The targets that are started here.
-pub(crate) const HOSTED: [(&str, Host, Components); 6] = [
-    (EMBEDDED_BARE, EMBEDDED, Components::Bare),
-    ("embedded-wasi-0.2", EMBEDDED, Components::Project(Wasi::V0_2)),
-    ("embedded", EMBEDDED, Components::Project(Wasi::V0_3)),
-    (SPIN_BARE, Host::Spin, Components::Bare),
-    ("spin-wasi-0.2", Host::Spin, Components::Project(Wasi::V0_2)),
-    ("spin", Host::Spin, Components::Project(Wasi::V0_3)),
-];
+pub(crate) const HOSTED: [(&str, Host, Components); 12] = {
+    use Database::{Postgres, Sqlite};
+    use Host::Spin;
+    use Wasi::{V0_2, V0_3};
+    [
+        ("embedded-bare", EMBEDDED, Components::Bare(Sqlite)),
+        ("embedded-wasi-0.2", EMBEDDED, Components::Project(V0_2, Sqlite)),
+        ("embedded", EMBEDDED, Components::Project(V0_3, Sqlite)),
+        ("embedded-postgres-bare", EMBEDDED, Components::Bare(Postgres)),
+        ("embedded-postgres-wasi-0.2", EMBEDDED, Components::Project(V0_2, Postgres)),
+        ("embedded-postgres", EMBEDDED, Components::Project(V0_3, Postgres)),
+        ("spin-bare", Spin, Components::Bare(Sqlite)),
+        ("spin-wasi-0.2", Spin, Components::Project(V0_2, Sqlite)),
+        ("spin", Spin, Components::Project(V0_3, Sqlite)),
+        ("spin-postgres-bare", Spin, Components::Bare(Postgres)),
+        ("spin-postgres-wasi-0.2", Spin, Components::Project(V0_2, Postgres)),
+        ("spin-postgres", Spin, Components::Project(V0_3, Postgres)),
+    ]
+};
 
 /// What a host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Components {
     /// The project's, in this build.
-    Project(Wasi),
+    Project(Wasi, Database),
     /// The one in `bare/`, as both services.
-    Bare,
+    Bare(Database),
 }
 
 impl Components {
     /// The version of WASI that they are built for.
     fn wasi(self) -> Wasi {
         match self {
-            Self::Project(wasi) => wasi,
-            Self::Bare => Wasi::V0_3,
+            Self::Project(wasi, _) => wasi,
+            Self::Bare(_) => Wasi::V0_3,
         }
+    }
+
+    fn database(self) -> Database {
+        let (Self::Project(_, database) | Self::Bare(database)) = self;
+        database
     }
 
     /// Writes what a host needs to serve them from a folder.
     fn write(self, folder: &Path) -> Result<()> {
-        match self {
-            Self::Project(wasi) => Application::read(wasi)?.write(folder),
-            Self::Bare => {
-                let mut manifest = Manifest::read(Path::new("tools/bench/bare/spin.toml"))?;
-                manifest.set_sources(|_| Wasi::V0_3.built("bare").display().to_string());
-                fs::write(folder.join("spin.toml"), manifest.to_string())?;
-                fs::copy(
-                    launch::workspace().join("runtime-config.toml"),
-                    folder.join("runtime-config.toml"),
-                )?;
-                Ok(())
-            }
+        let Self::Bare(database) = self else {
+            return Application::read(self.wasi(), self.database())?.write(folder);
+        };
+        let manifest = match database {
+            Database::Sqlite => "tools/bench/bare/spin.toml",
+            Database::Postgres => "tools/bench/bare/spin.postgres.toml",
+        };
+        let mut manifest = Manifest::read(Path::new(manifest))?;
+        manifest.set_sources(|_| Wasi::V0_3.built(database, "bare").display().to_string());
+        fs::write(folder.join("spin.toml"), manifest.to_string())?;
+        if database == Database::Sqlite {
+            fs::copy(launch::workspace().join("runtime-config.toml"), folder.join("runtime-config.toml"))?;
         }
+        Ok(())
     }
 }
 
@@ -88,12 +102,11 @@ impl Target {
         }
     }
 
-    /// The target with the bare component on the same host; `None` for a running server.
+    /// The target with the bare component on the same host and database; `None` for a running server.
     pub(crate) fn bare(&self) -> Option<&'static str> {
-        match self {
-            Self::Hosted { host, .. } => Some(if *host == Host::Spin { SPIN_BARE } else { EMBEDDED_BARE }),
-            Self::Running(_) => None,
-        }
+        let Self::Hosted { host, components, .. } = self else { return None };
+        let bare = (*host, Components::Bare(components.database()));
+        HOSTED.iter().find(|(_, host, components)| (*host, *components) == bare).map(|(name, ..)| *name)
     }
 
     /// The version of WASI that its components are built for; `None` for a running server.
@@ -104,14 +117,16 @@ impl Target {
         }
     }
 
-    /// Fails if it needs a Spin that is not on PATH.
+    /// Fails if it needs a Spin that is not on PATH, or a PostgreSQL that is not installed.
     pub(crate) fn check(&self) -> Result<()> {
-        match self {
-            Self::Hosted { host: Host::Spin, components, .. } => {
-                SpinVersion::on_path()?.check(components.wasi())
-            }
-            _ => Ok(()),
+        let Self::Hosted { host, components, .. } = self else { return Ok(()) };
+        if *host == Host::Spin {
+            SpinVersion::on_path()?.check(components.wasi())?;
         }
+        if components.database() == Database::Postgres {
+            postgres_programs()?;
+        }
+        Ok(())
     }
 
     /// Whether it is started here.
@@ -187,12 +202,13 @@ pub(crate) struct Server {
 struct Own {
     server: launch::Server,
     data: PathBuf,
+    postgres: Option<Postgres>,
     log: PathBuf,
 }
 
 impl Server {
-    /// Starts a target in a folder, on copies of these databases.
-    pub(crate) fn start(target: &Target, databases: &Path, folder: &Path) -> Result<Self> {
+    /// Starts a target in a folder, on copies of these databases, or on a server with as many rows.
+    pub(crate) fn start(target: &Target, databases: &Path, rows: u64, folder: &Path) -> Result<Self> {
         let (host, components, arguments) = match target {
             Target::Hosted { host, components, arguments, .. } => (host, components, arguments),
             Target::Running(Running { issuance, verification, pid, .. }) => {
@@ -201,7 +217,10 @@ impl Server {
             }
         };
         let (data, log) = (folder.join("data"), folder.join("log"));
-        database::copy(databases, &data)?;
+        let postgres = match components.database() {
+            Database::Sqlite => database::copy(databases, &data).map(|()| None)?,
+            Database::Postgres => Some(postgres::start(&folder.join("postgres"), rows)?),
+        };
         components.write(folder)?;
         let mut command = host.command(folder, Path::new("spin.toml"), "127.0.0.1:0")?;
         command
@@ -209,6 +228,7 @@ impl Server {
             .env("SPIN_VARIABLE_CREDENTIAL_SECRET", SECRET)
             // Counted but never reached: every verify-miss is a failure.
             .env("SPIN_VARIABLE_VERIFY_FAILURES_PER_MINUTE", "1000000")
+            .envs(postgres.as_ref().map(postgres::variables).unwrap_or_default())
             .stderr(fs::File::create(&log)?);
         let server = launch::Server::start(&mut command, |_| {}).or_else(|error| {
             interrupt::check()?;
@@ -216,7 +236,12 @@ impl Server {
         })?;
         let url = url(&server.url)?;
         let pid = Some(server.group.child.id());
-        Ok(Self { issuance: url.clone(), verification: url, pid, own: Some(Own { server, data, log }) })
+        Ok(Self {
+            issuance: url.clone(),
+            verification: url,
+            pid,
+            own: Some(Own { server, data, postgres, log }),
+        })
     }
 
     /// The end of its log, if it was started here.
@@ -228,7 +253,7 @@ impl Server {
     pub(crate) fn kill_and_count(self) -> Result<Option<(u64, u64)>> {
         let Some(mut own) = self.own else { return Ok(None) };
         own.server.group.kill()?;
-        database::count(&own.data).map(Some)
+        own.postgres.as_ref().map_or_else(|| database::count(&own.data), postgres::count).map(Some)
     }
 }
 

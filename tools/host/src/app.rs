@@ -21,6 +21,7 @@ use crate::{
     },
     guest::{Grants, outbound::Outbound},
     log::log,
+    postgres::Postgres,
     routes::{Match, Routes},
     sqlite::{Database, Databases},
 };
@@ -70,6 +71,7 @@ impl App {
             let grants = Grants {
                 environment: component.environment.clone().into_iter().collect(),
                 databases,
+                postgres: Postgres::new(allowed.clone()),
                 variables: ComponentVariables::new(&component.variables, variables)
                     .with_context(|| format!("component {id}"))?,
                 outbound: Outbound { allowed, chaining: chaining.clone() },

@@ -1,7 +1,7 @@
 //! The interfaces of `wit/`, as Rust.
 //!
-//! This file and `sqlite` need each other: the connection resource is `sqlite`'s own type, whose methods use the types
-//! generated here.
+//! This file needs `sqlite` and `postgres`, and they need it: the connection resources are their own types, whose methods
+//! use the types generated here.
 
 #![allow(unsafe_code, unused_qualifications, unreachable_pub, clippy::all, reason = "generated")]
 
@@ -11,6 +11,8 @@ wasmtime::component::bindgen!({
     imports: { default: async | tracing | trappable },
     with: {
         "fermyon:spin/sqlite.connection": crate::sqlite::Connection,
+        "spin:postgres/postgres.connection": crate::postgres::Connection,
+        "spin:postgres/postgres.connection-builder": crate::postgres::Builder,
         "spin:sqlite/sqlite.connection": crate::sqlite::Connection,
     },
 });

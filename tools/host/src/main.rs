@@ -2,7 +2,7 @@
 //!
 //! It is for trying, developing and testing; [Spin](https://spinframework.dev) is for serving. It runs the same
 //! manifest, runtime config, `.env` and wasm files on the same wasmtime, and offers components the same HTTP,
-//! SQLite and variables as Spin. Each may be built for WASI 0.2, with an instance for each request, or for
+//! databases and variables as Spin. Each may be built for WASI 0.2, with an instance for each request, or for
 //! WASI 0.3, with Spin's instance pool. It refuses to start if anything is not supported.
 
 use std::{
@@ -31,6 +31,7 @@ mod component;
 mod config;
 mod guest;
 mod log;
+mod postgres;
 mod routes;
 mod server;
 mod sqlite;

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{manifest::Manifest, paths::workspace, wasi::Wasi};
+use crate::{database::Database, manifest::Manifest, paths::workspace, wasi::Wasi};
 
 /// The project's `spin.toml` and `runtime-config.toml`, to be served from another folder.
 #[derive(Clone, Debug)]
@@ -15,19 +15,26 @@ pub struct Application {
 
 impl Application {
     /// Reads both files, for the components of this build; fails if one has not been built.
-    pub fn read(wasi: Wasi) -> Result<Self> {
+    pub fn read(wasi: Wasi, database: Database) -> Result<Self> {
         let mut manifest = Manifest::of_project()?;
+        let built = |component: &str| wasi.built(database, component);
         for component in manifest.components() {
-            let wasm = wasi.built(&component);
+            let wasm = built(&component);
             ensure!(
                 wasm.exists(),
-                "{} is missing: cargo xtask build --wasi {wasi} builds it",
+                "{} is missing: cargo xtask build --wasi {wasi} --database {database} builds it",
                 wasm.display()
             );
         }
-        manifest.set_sources(|component| wasi.built(component).display().to_string());
-        let runtime_config = workspace().join("runtime-config.toml");
-        let runtime_config = fs::read_to_string(runtime_config).context("cannot read runtime-config.toml")?;
+        manifest.set_sources(|component| built(component).display().to_string());
+        let runtime_config = match database {
+            Database::Sqlite => fs::read_to_string(workspace().join("runtime-config.toml"))
+                .context("cannot read runtime-config.toml")?,
+            Database::Postgres => {
+                manifest.use_postgres()?;
+                String::new()
+            }
+        };
         Ok(Self { manifest: manifest.to_string(), runtime_config })
     }
 
@@ -44,23 +51,12 @@ impl Application {
         self.runtime_config = self.runtime_config.replace("path = \"data/", &data);
     }
 
-    /// Uses the databases that this runtime config names.
-    pub fn set_runtime_config(&mut self, text: String) {
-        self.runtime_config = text;
-    }
-
-    /// Changes the manifest as [`Manifest::use_libsql_over_http`] says.
-    pub fn use_libsql_over_http(&mut self) -> Result<()> {
-        let mut manifest = Manifest::parse(&self.manifest)?;
-        manifest.use_libsql_over_http()?;
-        self.manifest = manifest.to_string();
-        Ok(())
-    }
-
-    /// Writes both files into a folder, for [`Host::command`](crate::Host::command).
+    /// Writes the files into a folder, for [`Host::command`](crate::Host::command).
     pub fn write(&self, folder: &Path) -> Result<()> {
         fs::write(folder.join("spin.toml"), &self.manifest)?;
-        fs::write(folder.join("runtime-config.toml"), &self.runtime_config)?;
+        if !self.runtime_config.is_empty() {
+            fs::write(folder.join("runtime-config.toml"), &self.runtime_config)?;
+        }
         Ok(())
     }
 }

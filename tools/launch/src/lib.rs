@@ -3,10 +3,12 @@
 //! [`Application`] prepares a folder, [`Host::command`] is the command line, [`Server::start`] runs it until it serves.
 
 mod application;
+mod database;
 mod group;
 mod host;
 mod manifest;
 mod paths;
+mod postgres;
 mod server;
 mod wasi;
 
@@ -14,10 +16,12 @@ pub use nix::sys::signal::Signal;
 
 pub use self::{
     application::Application,
+    database::Database,
     group::{Group, ending, signal_all},
     host::{Host, SpinVersion},
     manifest::Manifest,
-    paths::{program, target_folder, workspace},
+    paths::{component_folder, program, target_folder, workspace},
+    postgres::{Postgres, postgres_programs},
     server::Server,
     wasi::Wasi,
 };

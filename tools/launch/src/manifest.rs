@@ -53,10 +53,10 @@ impl Manifest {
         }
     }
 
-    /// For hosts without SQLite: each database is one on a libSQL server, reached from inside the component at the URL in
-    /// the variable `<label>_database_url`, which must then be set.
-    pub fn use_libsql_over_http(&mut self) -> Result<()> {
-        let mut urls = Vec::new();
+    /// For components that are built for PostgreSQL: instead of a SQLite database each may connect to the hosts that its
+    /// variables name.
+    pub fn use_postgres(&mut self) -> Result<()> {
+        let mut databases = Vec::new();
         for (id, component) in self.0["component"].as_table_mut().into_iter().flat_map(Table::iter_mut) {
             let Some(labels) =
                 component.as_table_mut().and_then(|component| component.remove("sqlite_databases"))
@@ -66,14 +66,17 @@ impl Manifest {
             let hosts = component["allowed_outbound_hosts"].as_array_mut();
             let hosts = hosts.with_context(|| format!("{id} has no allowed_outbound_hosts"))?;
             for label in labels.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                let url = format!("{label}_database_url");
-                hosts.push(format!("{{{{ {url} }}}}"));
-                urls.push(url);
+                for host in ["host", "standby_host"] {
+                    hosts.push(format!(
+                        "postgres://{{{{ {label}_database_{host} }}}}:{{{{ {label}_database_port }}}}"
+                    ));
+                }
+                databases.push(label.to_owned());
             }
         }
-        for url in urls {
+        for label in databases {
             let required = InlineTable::from_iter([("required", true)]);
-            self.0["variables"][url.as_str()] = toml_edit::value(required);
+            self.0["variables"][&format!("{label}_database_host")] = toml_edit::value(required);
         }
         Ok(())
     }
@@ -108,13 +111,15 @@ mod tests {
     }
 
     #[test]
-    fn without_sqlite_each_database_is_at_the_url_in_a_required_variable() {
-        let text = "[variables]\nx_database_url = { default = \"\" }\n\n[component.a]\nsqlite_databases = [\"x\"]\n\
+    fn for_postgresql_a_component_may_connect_to_the_hosts_in_its_variables() {
+        let text = "[variables]\nx_database_host = { default = \"\" }\n\n[component.a]\nsqlite_databases = [\"x\"]\n\
                     allowed_outbound_hosts = [\"{{ other }}\"]\n\n[component.b]\nallowed_outbound_hosts = []\n";
         let mut manifest = Manifest::parse(text).unwrap();
-        manifest.use_libsql_over_http().unwrap();
-        let expected = "[variables]\nx_database_url = { required = true }\n\n[component.a]\n\
-                        allowed_outbound_hosts = [\"{{ other }}\", \"{{ x_database_url }}\"]\n\n\
+        manifest.use_postgres().unwrap();
+        let expected = "[variables]\nx_database_host = { required = true }\n\n[component.a]\n\
+                        allowed_outbound_hosts = [\"{{ other }}\", \
+                        \"postgres://{{ x_database_host }}:{{ x_database_port }}\", \
+                        \"postgres://{{ x_database_standby_host }}:{{ x_database_port }}\"]\n\n\
                         [component.b]\nallowed_outbound_hosts = []\n";
         assert_eq!(manifest.to_string(), expected);
     }

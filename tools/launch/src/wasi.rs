@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Error, bail};
 
-use crate::paths::target_folder;
+use crate::{database::Database, paths::component_folder};
 
 /// The version of WASI that components are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +29,8 @@ impl Wasi {
     }
 
     /// Where Cargo puts a component of this build.
-    pub fn built(self, component: &str) -> PathBuf {
-        target_folder().join(self.target()).join("release").join(component).with_extension("wasm")
+    pub fn built(self, database: Database, component: &str) -> PathBuf {
+        component_folder(database).join(self.target()).join("release").join(component).with_extension("wasm")
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Error, Result};
-use launch::{Host, Wasi, target_folder};
+use launch::{Database, Host, Wasi, target_folder};
 
 use crate::{
     build::{build_bare, build_components, cargo},
@@ -16,10 +16,12 @@ pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         build(&["bench"])?;
     } else {
-        for wasi in Wasi::ALL {
-            build_components(wasi)?;
+        for database in Database::ALL {
+            for wasi in Wasi::ALL {
+                build_components(wasi, database)?;
+            }
+            build_bare(database)?;
         }
-        build_bare()?;
         step("building the embedded host and the bench (several minutes the first time)");
         build(&[Host::EMBEDDED, "bench"])?;
     }

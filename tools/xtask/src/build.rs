@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use launch::{Host, Manifest, Wasi, target_folder, workspace};
+use launch::{Database, Host, Manifest, Wasi, component_folder, target_folder, workspace};
 
 use crate::process::{output, run, step};
 
@@ -21,8 +21,8 @@ pub(crate) fn build_for_manifest(wasi: Wasi, named: &[String]) -> Result<()> {
     let sources: Vec<_> = sources.collect::<Result<_>>()?;
     announce(components, &format!("WASI {wasi}"));
     for (component, source) in sources {
-        run(&mut wasm_build(wasi, component)?)?;
-        replace(&source, &wasi.built(component))?;
+        run(&mut wasm_build(wasi, Database::Sqlite, component)?)?;
+        replace(&source, &wasi.built(Database::Sqlite, component))?;
     }
     Ok(())
 }
@@ -45,31 +45,31 @@ fn replace(to: &Path, from: &Path) -> Result<()> {
 }
 
 /// Builds all components, for manifests that are made from `spin.toml`.
-pub(crate) fn build_components(wasi: Wasi) -> Result<()> {
+pub(crate) fn build_components(wasi: Wasi, database: Database) -> Result<()> {
     let components = Manifest::of_project()?.components();
-    announce(&components, &format!("WASI {wasi}"));
-    components.iter().try_for_each(|component| run(&mut wasm_build(wasi, component)?))
+    announce(&components, &format!("WASI {wasi} and {database}"));
+    components.iter().try_for_each(|component| run(&mut wasm_build(wasi, database, component)?))
 }
 
 /// Builds the component that the bench compares them with.
-pub(crate) fn build_bare() -> Result<()> {
-    step("building the bare component");
-    run(&mut wasm_build(Wasi::V0_3, "bare")?)
+pub(crate) fn build_bare(database: Database) -> Result<()> {
+    step(&format!("building the bare component for {database}"));
+    run(&mut wasm_build(Wasi::V0_3, database, "bare")?)
 }
 
 /// Builds components so that the same source gives the same bytes on every machine with the same Rust. Returns the folder
 /// with the wasm files.
-pub(crate) fn build_reproducibly(components: &[String], wasi: Wasi, features: &[&str]) -> Result<PathBuf> {
-    announce(components, &format!("WASI {wasi}, reproducibly"));
+pub(crate) fn build_reproducibly(components: &[String], wasi: Wasi, database: Database) -> Result<PathBuf> {
+    announce(components, &format!("WASI {wasi} and {database}, reproducibly"));
     // In a target folder of its own: with other flags, Cargo would compile everything again each time.
-    let folder = target_folder().join("reproducible");
+    let folder = target_folder().join("reproducible").join(database.to_string());
     // Panic messages name source files, those of dependencies by their paths on this machine.
     let mut flags = OsString::from("--remap-path-prefix=");
     flags.push(cargo_home()?);
     flags.push("=/cargo");
     for component in components {
-        let mut build = wasm_build(wasi, component)?;
-        build.args(features).arg("--locked").env("CARGO_TARGET_DIR", &folder);
+        let mut build = wasm_build(wasi, database, component)?;
+        build.arg("--locked").env("CARGO_TARGET_DIR", &folder);
         build.env("CARGO_ENCODED_RUSTFLAGS", &flags);
         // spin-sdk 5 exports a symbol with the commit of the surrounding git repository, whichever that is.
         build.env("GIT_DIR", "/nonexistent");
@@ -79,11 +79,16 @@ pub(crate) fn build_reproducibly(components: &[String], wasi: Wasi, features: &[
 }
 
 /// With `--crate-type`, because Cargo skips link-time optimisation for a crate that is also a library.
-fn wasm_build(wasi: Wasi, package: &str) -> Result<Command> {
+fn wasm_build(wasi: Wasi, database: Database, package: &str) -> Result<Command> {
     add_target(wasi)?;
     let mut build = cargo();
+    build.env("CARGO_TARGET_DIR", component_folder(database));
     build.args(["rustc", "--release", "--target", wasi.target()]);
     build.args(["--package", package, "--crate-type", "cdylib"]);
+    // The page has no database.
+    if package != "web" {
+        build.args(database.features());
+    }
     Ok(build)
 }
 

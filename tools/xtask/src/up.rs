@@ -1,21 +1,26 @@
 //! `cargo xtask up`: builds and serves everything, with only Rust installed.
 
 use std::{
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
     net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     process::Command,
     thread,
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use launch::{Host, Server, SpinVersion, Wasi, workspace};
+use launch::{
+    Application, Database, Host, Postgres, Server, SpinVersion, Wasi, component_folder, postgres_programs,
+    workspace,
+};
 use nix::sys::stat::{Mode, umask};
 
 use crate::{
-    build::{build_for_manifest, build_host},
+    build::{build_components, build_for_manifest, build_host},
     env_file,
     process::step,
 };
@@ -31,14 +36,53 @@ pub(crate) enum HostChoice {
     Embedded,
 }
 
-pub(crate) fn up(listen: SocketAddr, choice: HostChoice, wasi: Option<Wasi>) -> Result<()> {
+pub(crate) fn up(
+    listen: SocketAddr,
+    choice: HostChoice,
+    wasi: Option<Wasi>,
+    database: Database,
+) -> Result<()> {
     env_file::write(workspace())?;
     let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
-    build_for_manifest(wasi, &[])?;
+    match database {
+        Database::Sqlite => build_for_manifest(wasi, &[])?,
+        Database::Postgres => build_components(wasi, database)?,
+    }
     if host != Host::Spin {
         build_host()?;
     }
-    serve(&mut host.command(workspace(), Path::new("spin.toml"), &listen.to_string())?)
+    let listen = listen.to_string();
+    if database == Database::Sqlite {
+        return serve(&mut host.command(workspace(), Path::new("spin.toml"), &listen)?);
+    }
+    let services = ["issuance", "verification"];
+    let server = start_postgres(services)?;
+    // The host is started where .env is, on a manifest elsewhere.
+    let folder = component_folder(database);
+    Application::read(wasi, database)?.write(&folder)?;
+    let mut command = host.command(workspace(), &folder.join("spin.toml"), &listen)?;
+    serve(command.envs(services.into_iter().flat_map(|service| server.variables(service))))
+}
+
+/// Starts the installed PostgreSQL with its data and its password in `data/postgres`.
+fn start_postgres(services: [&str; 2]) -> Result<Postgres> {
+    let programs = postgres_programs()?;
+    step(&format!("starting PostgreSQL ({}) with its data in data/postgres", programs.display()));
+    let folder = workspace().join("data/postgres");
+    // PostgreSQL runs as another user if this is root, who must be able to reach its folder.
+    DirBuilder::new().recursive(true).mode(0o711).create(workspace().join("data"))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let path = workspace().join("data/postgres-password");
+    if !path.exists() {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+        file.write_all(hex::encode(random).as_bytes())?;
+        file.sync_all()?;
+    }
+    let password = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(!password.is_empty(), "{} is empty", path.display());
+    Postgres::start(programs, folder, &password, services)
 }
 
 /// Runs the host until a signal ends it, and prints how to call it.
@@ -108,8 +152,6 @@ fn choose(choice: HostChoice, wasi: Option<Wasi>, spin: Result<SpinVersion>) -> 
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context;
-
     use super::*;
 
     const EMBEDDED: Host = Host::Embedded("debug");

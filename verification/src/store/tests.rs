@@ -77,7 +77,7 @@ fn the_oldest_rows_are_those_from_before_an_age_by_the_databases_clock() {
                    VALUES (?1, 'r', 'h', 'valid', 'w', ?2)";
         database.execute(row, rusqlite::params![id, now - age]).unwrap();
     }
-    let delete = |age: i64, limit: i64| database.execute(DELETE_OLDEST, [age, limit]).unwrap();
+    let delete = |age: i64, limit: i64| database.execute(DELETE_OLDEST.sqlite, [age, limit]).unwrap();
     assert_eq!(delete(i64::from(u32::MAX) * 1000, 9), 0, "an age of more than there is time since 1970");
     assert_eq!(delete(day, 2), 2);
     let oldest = "SELECT max(?1 - verified_at) FROM verifications";
@@ -85,7 +85,7 @@ fn the_oldest_rows_are_those_from_before_an_age_by_the_databases_clock() {
     assert_eq!(age, day + 60_000, "the oldest go first");
     assert_eq!(delete(day, 9), 1);
     assert_eq!(delete(day, 9), 0);
-    let plan = format!("EXPLAIN QUERY PLAN {DELETE_OLDEST}");
+    let plan = format!("EXPLAIN QUERY PLAN {}", DELETE_OLDEST.sqlite);
     let mut plan = database.prepare(&plan).unwrap();
     let steps = plan.query_map([1, 1], |row| row.get::<_, String>(3)).unwrap().map(Result::unwrap);
     let steps: Vec<_> = steps.collect();

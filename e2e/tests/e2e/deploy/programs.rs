@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use e2e::{read, tools, workspace};
+use serde_json::Value;
 
 use super::{KUBERNETES, python_tool, run, text, yaml};
 
@@ -36,9 +37,17 @@ fn systemd_and_caddy_accept_their_files() {
     let installed = unit.replace("/usr/local/bin/spin", "/bin/true");
     let file = folder.path().join("kube-credentials.service");
     fs::write(&file, installed).unwrap();
+    let drop_in = read("deploy/systemd/postgres.conf").replace("/usr/local/bin/spin", "/bin/true");
+    let drop_ins = folder.path().join("kube-credentials.service.d");
+    fs::create_dir(&drop_ins).unwrap();
     // systemd only warns about directives that it does not know.
-    let printed = run(Command::new(analyze).arg("verify").arg(file));
-    assert!(!printed.contains("kube-credentials"), "{printed}");
+    for drop_in in [None, Some(drop_in)] {
+        if let Some(drop_in) = drop_in {
+            fs::write(drop_ins.join("postgres.conf"), drop_in).unwrap();
+        }
+        let printed = run(Command::new(&analyze).arg("verify").arg(&file));
+        assert!(!printed.contains("kube-credentials"), "{printed}");
+    }
 
     run(Command::new(caddy)
         .args(["validate", "--adapter", "caddyfile", "--config"])
@@ -57,8 +66,12 @@ fn compose_and_kubernetes_files_match_their_schemas() {
         .arg(deploy.join("compose.yaml")));
 
     let resources: Vec<_> = KUBERNETES.iter().flat_map(|file| yaml(&format!("kubernetes/{file}"))).collect();
-    // The SpinKube kinds have no schemas here.
-    let known = resources.iter().filter(|resource| !text(&resource["kind"]).starts_with("SpinApp")).count();
+    // The kinds of SpinKube and CloudNativePG have no schemas here.
+    let is_known = |resource: &&Value| {
+        let version = text(&resource["apiVersion"]);
+        !version.starts_with("core.spinkube.dev/") && !version.starts_with("postgresql.cnpg.io/")
+    };
+    let known = resources.iter().filter(is_known).count();
     let printed = run(Command::new(kubernetes)
         .arg("--strict")
         .args(KUBERNETES.map(|file| deploy.join("kubernetes").join(file))));

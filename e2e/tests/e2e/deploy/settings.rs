@@ -78,6 +78,11 @@ fn variables_in_deployments_exist() {
     assert!(found > 20, "{found}");
 }
 
+/// Whether a variable says where a database is, which in Kubernetes a Secret of CloudNativePG says.
+fn of_the_server(name: &str) -> bool {
+    name.split_once("_database_").is_some_and(|(_, setting)| !["standby_host", "tls"].contains(&setting))
+}
+
 #[test]
 fn kubernetes_has_a_place_for_every_variable_and_shows_no_value() {
     let app = spin_app();
@@ -89,7 +94,7 @@ fn kubernetes_has_a_place_for_every_variable_and_shows_no_value() {
     assert_eq!(places.keys().collect::<BTreeSet<_>>(), variables.keys().collect());
     for (name, variable) in places {
         assert!(variable["value"].is_null(), "{variable}");
-        if name != "worker_id" {
+        if name != "worker_id" && !of_the_server(&name) {
             let reference = &variable["valueFrom"]["secretKeyRef"];
             assert_eq!(reference["key"], in_environment(&name));
             assert_eq!(reference["optional"] == true, variables[&name].get("required").is_none(), "{name}");
@@ -117,6 +122,9 @@ fn in_kubernetes(kubectl: &Path, env_file: &str) -> Settings {
         let value = if from["fieldRef"]["fieldPath"] == "metadata.name" {
             Some("the pod's name".to_owned())
         } else {
+            if of_the_server(text(&variable["name"])) {
+                continue;
+            }
             let secret = find("Secret", &from["secretKeyRef"]["name"]);
             assert_eq!(secret["metadata"]["namespace"], app["metadata"]["namespace"]);
             let value = &secret["data"][text(&from["secretKeyRef"]["key"])];
@@ -136,13 +144,15 @@ fn in_kubernetes(kubectl: &Path, env_file: &str) -> Settings {
 fn in_kubernetes_every_line_of_env_arrives() {
     let Some(kubectl) = python_tool("kubectl", "KUBECTL") else { return };
     let mut expected = all();
+    expected.retain(|name, _| !of_the_server(name));
     expected.insert("worker_id".to_owned(), "the pod's name".to_owned());
     assert_eq!(in_kubernetes(&kubectl, &env_file(&all())), expected);
-    let expected = [("trusted_proxies", "1"), ("worker_id", "the pod's name")];
+    let mut expected = vec![("trusted_proxies", "1"), ("worker_id", "the pod's name")];
+    expected.extend(["issuance_database_tls", "verification_database_tls"].map(|name| (name, "disable")));
     assert_eq!(in_kubernetes(&kubectl, &env_file(&required())), with_defaults(&required(), &expected));
     let example = in_kubernetes(&kubectl, &read(".env.example"));
     assert_eq!(example["credential_secret"], "");
-    assert_eq!(example.len(), 3, "{example:?}");
+    assert_eq!(example.len(), 5, "{example:?}");
 }
 
 /// The application's settings in Compose, as podman-compose reads its file.
@@ -159,7 +169,17 @@ fn in_compose(compose: &Path, env_file: &str) -> Settings {
     let path = program(folder.path(), "podman", podman);
     let created = folder.path().join("created");
     run(Command::new(compose)
-        .args(["--file", "deploy/compose.yaml", "up", "--no-build", "--no-deps", "--no-start", "app"])
+        .args([
+            "--env-file",
+            ".env",
+            "--file",
+            "deploy/compose.yaml",
+            "up",
+            "--no-build",
+            "--no-deps",
+            "--no-start",
+            "app",
+        ])
         .current_dir(folder.path())
         .env("PATH", path)
         .env("CREATED", &created));
@@ -184,8 +204,13 @@ fn in_compose_every_line_of_env_arrives() {
 
     let Some(compose) = python_tool("podman-compose", "PODMAN_COMPOSE") else { return };
     assert_eq!(in_compose(&compose, &env_file(&all())), all());
-    let expected = with_defaults(&required(), &[("trusted_proxies", "1")]);
-    assert_eq!(in_compose(&compose, &env_file(&required())), expected);
+    let mut expected = vec![("trusted_proxies", "1")];
+    expected.extend(["issuance_database_host", "verification_database_host"].map(|name| (name, "postgres")));
+    expected.extend(["issuance_database_tls", "verification_database_tls"].map(|name| (name, "disable")));
+    // Its server needs passwords.
+    let mut required = required();
+    required.extend(all().into_iter().filter(|(name, _)| name.ends_with("_database_password")));
+    assert_eq!(in_compose(&compose, &env_file(&required)), with_defaults(&required, &expected));
 }
 
 #[test]

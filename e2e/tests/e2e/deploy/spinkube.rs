@@ -1,4 +1,4 @@
-//! `deploy/kubernetes` uses only what SpinKube offers.
+//! `deploy/kubernetes` uses only what SpinKube and CloudNativePG offer.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -6,27 +6,24 @@ use serde_json::{Value, json};
 
 use super::{KUBERNETES, keys, kubernetes, list, python_tool, run, spin_app, text, yaml};
 
+#[track_caller]
+fn within(value: &Value, fields: &[&str]) {
+    let unknown: Vec<_> = keys(value).into_iter().filter(|key| !fields.contains(key)).collect();
+    assert!(unknown.is_empty(), "{unknown:?} in {value}");
+}
+
 /// SpinKube ignores fields it does not know.
 #[test]
 fn the_resources_of_spinkube_have_only_its_fields() {
-    let within = |value: &Value, fields: &[&str]| {
-        let unknown: Vec<_> = keys(value).into_iter().filter(|key| !fields.contains(key)).collect();
-        assert!(unknown.is_empty(), "{unknown:?} in {value}");
-    };
     let app = spin_app();
     let spec = &app["spec"];
     within(&app, &["apiVersion", "kind", "metadata", "spec"]);
     assert_eq!(app["apiVersion"], "core.spinkube.dev/v1alpha1");
-    let fields =
-        ["image", "executor", "enableAutoscaling", "variables", "runtimeConfig", "checks", "resources"];
+    let fields = ["image", "executor", "enableAutoscaling", "variables", "checks", "resources"];
     within(spec, &fields);
     for variable in list(&spec["variables"]) {
         within(variable, &["name", "value", "valueFrom"]);
         within(&variable["valueFrom"], &["secretKeyRef", "fieldRef"]);
-    }
-    within(&spec["runtimeConfig"], &["sqliteDatabases"]);
-    for database in list(&spec["runtimeConfig"]["sqliteDatabases"]) {
-        within(database, &["name", "type", "options"]);
     }
     within(&spec["checks"], &["readiness", "liveness"]);
     for probe in ["readiness", "liveness"] {
@@ -65,10 +62,30 @@ fn the_resources_of_spinkube_have_only_its_fields() {
 }
 
 #[test]
+fn the_clusters_of_cloudnativepg_have_only_its_fields() {
+    for cluster in kubernetes("Cluster") {
+        within(&cluster, &["apiVersion", "kind", "metadata", "spec"]);
+        assert_eq!(cluster["apiVersion"], "postgresql.cnpg.io/v1");
+        let spec = &cluster["spec"];
+        within(spec, &["imageName", "instances", "postgresql", "bootstrap", "storage", "resources"]);
+        within(&spec["postgresql"], &["synchronous", "parameters"]);
+        within(&spec["postgresql"]["synchronous"], &["method", "number", "dataDurability"]);
+        within(&spec["bootstrap"], &["initdb"]);
+        within(&spec["bootstrap"]["initdb"], &["database", "owner"]);
+        within(&spec["storage"], &["size"]);
+        within(&spec["resources"], &["limits", "requests"]);
+    }
+}
+
+#[test]
 fn only_the_application_reaches_the_databases_and_only_the_ingress_controller_reaches_it() {
     let name = &spin_app()["metadata"]["name"];
     let application = json!({ "matchLabels": { "core.spinkube.dev/app-name": name } });
-    let database = json!({ "matchLabels": { "app.kubernetes.io/component": "database" } });
+    // CloudNativePG sets this label on all pods of a cluster.
+    let clusters: Vec<_> =
+        kubernetes("Cluster").iter().map(|cluster| cluster["metadata"]["name"].clone()).collect();
+    let database =
+        json!({ "matchExpressions": [{ "key": "cnpg.io/cluster", "operator": "In", "values": clusters }] });
     let policies = kubernetes("NetworkPolicy");
     let of = |pods: &Value| {
         let mut found =
@@ -79,14 +96,17 @@ fn only_the_application_reaches_the_databases_and_only_the_ingress_controller_re
     };
 
     let databases = of(&database);
-    assert_eq!(databases["policyTypes"], json!(["Ingress", "Egress"]));
-    let from = json!([{ "from": [{ "podSelector": application }], "ports": [{ "port": 8080 }] }]);
-    assert_eq!(databases["ingress"], from);
-    assert!(databases["egress"].is_null(), "they need nothing");
-    for server in kubernetes("StatefulSet") {
-        let labels = &server["spec"]["template"]["metadata"]["labels"];
-        assert_eq!(labels["app.kubernetes.io/component"], "database");
-    }
+    // Its instances need the Kubernetes API.
+    assert_eq!(databases["policyTypes"], json!(["Ingress"]));
+    let [requests, operation] = &list(&databases["ingress"])[..] else { panic!("{databases}") };
+    assert_eq!(*requests, json!({ "from": [{ "podSelector": application }], "ports": [{ "port": 5432 }] }));
+    // "Networking" in CloudNativePG's documentation.
+    let operator = json!({
+        "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "cnpg-system" } },
+        "podSelector": { "matchLabels": { "app.kubernetes.io/name": "cloudnative-pg" } },
+    });
+    let ports = json!([{ "port": 5432 }, { "port": 8000 }]);
+    assert_eq!(*operation, json!({ "from": [{ "podSelector": database }, operator], "ports": ports }));
 
     let policy = of(&application);
     assert_eq!(policy["policyTypes"], json!(["Ingress"]));

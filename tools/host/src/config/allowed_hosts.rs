@@ -1,4 +1,4 @@
-//! `allowed_outbound_hosts`: which URLs a component may request.
+//! `allowed_outbound_hosts`: which hosts a component may reach, and by which protocol.
 
 use std::ops::Range;
 
@@ -48,7 +48,13 @@ impl AllowedHosts {
 
     /// Whether a request to this URL is allowed.
     pub(crate) fn allow(&self, url: &Url) -> bool {
-        self.0.iter().any(|allowed| allowed.allows(url))
+        let port = url.port_or_known_default();
+        url.host().is_some_and(|host| self.allow_address(url.scheme(), &host.to_owned(), port))
+    }
+
+    /// Whether a connection is allowed, by a protocol that may not be HTTP.
+    pub(crate) fn allow_address(&self, scheme: &str, host: &Host, port: Option<u16>) -> bool {
+        self.0.iter().any(|allowed| allowed.allows(scheme, host, port.map(u32::from)))
     }
 }
 
@@ -73,10 +79,9 @@ impl AllowedHost {
         })
     }
 
-    fn allows(&self, url: &Url) -> bool {
-        let port = url.port_or_known_default().map(u32::from);
-        self.scheme.as_ref().is_none_or(|scheme| scheme == url.scheme())
-            && url.host().is_some_and(|host| self.host.allows(&host.to_owned()))
+    fn allows(&self, scheme: &str, host: &Host, port: Option<u32>) -> bool {
+        self.scheme.as_ref().is_none_or(|allowed| allowed == scheme)
+            && self.host.allows(host)
             && self.ports.as_ref().is_none_or(|ports| port.is_some_and(|port| ports.contains(&port)))
     }
 }
@@ -115,6 +120,7 @@ fn parse_ports(text: &str, scheme: &str) -> Result<Option<Range<u32>>> {
         ("*", _) => None,
         ("", "http") => single(80),
         ("", "https") => single(443),
+        ("", "postgres") => single(5432),
         ("", _) => bail!("there is no port, and the scheme has no default"),
         (range, _) => match range.split_once("..") {
             Some((from, to)) => Some(number(from)?..number(to)?),
@@ -151,6 +157,14 @@ mod tests {
         assert!(!allows("http://a.example", "http://b.a.example/"));
         assert!(!allows("http://a.example", "http://a.example.evil.example/"));
         assert!(allows("http://[::1]:80", "http://[::1]/"));
+
+        let postgres = |entry, host: &str, port| {
+            allowed(entry).unwrap().allow_address("postgres", &Host::parse(host).unwrap(), Some(port))
+        };
+        assert!(postgres("postgres://127.0.0.1", "127.0.0.1", 5432));
+        assert!(!postgres("postgres://127.0.0.1", "127.0.0.1", 5433));
+        assert!(postgres("postgres://*.example:*", "a.example", 5433));
+        assert!(!postgres("http://127.0.0.1:5432", "127.0.0.1", 5432));
     }
 
     #[test]

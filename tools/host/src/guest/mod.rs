@@ -11,10 +11,13 @@ use self::outbound::Outbound;
 use crate::{
     bindings::{fermyon::spin as v2, spin as v3},
     config::variables::ComponentVariables,
+    postgres::Postgres,
     sqlite::Databases,
 };
 
 pub(crate) mod outbound;
+mod postgres;
+mod rows;
 mod sqlite_v2;
 mod sqlite_v3;
 mod variables;
@@ -24,6 +27,7 @@ mod variables;
 pub(crate) struct Grants {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) databases: Databases,
+    pub(crate) postgres: Postgres,
     pub(crate) variables: ComponentVariables,
     pub(crate) outbound: Outbound,
 }
@@ -35,6 +39,7 @@ pub(crate) struct Guest {
     http: WasiHttpCtx,
     outbound: Outbound,
     pub(crate) databases: Databases,
+    pub(crate) postgres: Postgres,
     pub(crate) variables: ComponentVariables,
 }
 
@@ -46,6 +51,7 @@ impl Guest {
             http: WasiHttpCtx::new(),
             outbound: grants.outbound.clone(),
             databases: grants.databases.clone(),
+            postgres: grants.postgres.clone(),
             variables: grants.variables.clone(),
         }
     }
@@ -85,6 +91,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     p3::add_to_linker(&mut linker)?;
     v2::sqlite::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
     v2::variables::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
+    v3::postgres::postgres::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
     v3::sqlite::sqlite::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
     v3::variables::variables::add_to_linker::<_, GuestData>(&mut linker, |guest| guest)?;
     Ok(linker)

@@ -1,17 +1,8 @@
 //! `spin:sqlite@3.1.0`, which the SDK for WASI 0.3 imports.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
-use tokio::sync::mpsc;
-use wasmtime::{
-    StoreContextMut,
-    component::{Accessor, Destination, FutureReader, Resource, StreamProducer, StreamReader, StreamResult},
-};
-
-use super::{Guest, GuestData};
+use super::{Guest, GuestData, rows::Rows};
 use crate::{
     bindings::spin::sqlite::sqlite::{
         Error, Host, HostConnection, HostConnectionWithStore, QueryResult, RowResult, Value,
@@ -115,35 +106,6 @@ impl<T, E> TransposeInner<T, E> for Result<wasmtime::Result<T>, E> {
             Ok(Ok(value)) => Ok(Ok(value)),
             Ok(Err(trap)) => Err(trap),
             Err(error) => Ok(Err(error)),
-        }
-    }
-}
-
-/// Streams the rows to the guest, one at a time.
-struct Rows(mpsc::Receiver<RowResult>);
-
-impl<D> StreamProducer<D> for Rows {
-    type Item = RowResult;
-    type Buffer = Option<RowResult>;
-
-    fn poll_produce<'a>(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        store: StoreContextMut<'a, D>,
-        mut destination: Destination<'a, Self::Item, Self::Buffer>,
-        finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        if destination.remaining(store) == Some(0) {
-            return Poll::Ready(Ok(StreamResult::Completed));
-        }
-        match self.get_mut().0.poll_recv(context) {
-            Poll::Ready(Some(row)) => {
-                destination.set_buffer(Some(row));
-                Poll::Ready(Ok(StreamResult::Completed))
-            }
-            Poll::Ready(None) => Poll::Ready(Ok(StreamResult::Dropped)),
-            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
-            Poll::Pending => Poll::Pending,
         }
     }
 }

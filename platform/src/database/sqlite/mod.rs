@@ -1,23 +1,22 @@
 //! A database behind Spin's SQLite interface: a file of the host, or a libSQL server that the host reaches.
-//!
-//! Without the feature `spin-sqlite`, which is on by default, a component does not import the interface: a host that lacks
-//! it refuses a component that asks for it.
 
-#[cfg_attr(not(feature = "spin-sqlite"), path = "none.rs")]
-#[cfg_attr(all(feature = "spin-sqlite", target_env = "p1"), path = "wasi_0_2.rs")]
-#[cfg_attr(all(feature = "spin-sqlite", not(target_env = "p1")), path = "wasi_0_3.rs")]
+mod errors;
+mod migrate;
+#[cfg_attr(target_env = "p1", path = "wasi_0_2.rs")]
+#[cfg_attr(not(target_env = "p1"), path = "wasi_0_3.rs")]
 mod wasi;
+
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use super::{
     error::DatabaseError,
-    retry::{TRANSIENT_PAUSE, pause},
-    statement::{ALL_ROWS, Access, Statement},
+    retry::pause,
+    sql::{ALL_ROWS, Access},
     value::{Row, Value},
 };
-use crate::{batch::Transient, clock::Deadline};
-use wasi::Connection;
+use crate::{batch::Transient, clock::Deadline, settings::SettingsError};
 
 /// How long SQLite waits for a lock before the statement is retried here, in milliseconds.
 ///
@@ -28,25 +27,55 @@ const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 3";
 /// A commit is on disk before its statement returns.
 const SYNCHRONOUS: &str = "PRAGMA synchronous = FULL";
 
+/// The minimum pause after a transient error of a libSQL server, which does not itself wait for locks.
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// Where a service's database is: the host's runtime config says.
+#[derive(Clone, Debug)]
+pub struct Location {
+    label: &'static str,
+}
+
+impl Location {
+    /// The database with a label of `spin.toml`.
+    pub const fn none(label: &'static str) -> Self {
+        Self { label }
+    }
+
+    /// The database with the service's name as its label.
+    #[allow(clippy::unused_async, reason = "the same as for PostgreSQL")]
+    pub async fn load(service: &'static str) -> (Self, Result<(), SettingsError>) {
+        (Self::none(service), Ok(()))
+    }
+
+    /// The name of the database in errors and log lines.
+    pub(super) fn label(&self) -> &'static str {
+        self.label
+    }
+}
+
 /// One connection that runs one statement at a time. The host enforces that too, but without limiting the wait: while
 /// the database is locked, queued requests would wait one after another, for minutes.
-pub(super) struct SpinDatabase {
+pub(super) struct Connection {
     label: &'static str,
     opened: Mutex<Opened>,
 }
 
 /// A connection, in no transaction.
 struct Opened {
-    connection: Connection,
+    connection: wasi::Connection,
     /// Whether the database itself waits for locks; known before the first write.
     waits: Option<bool>,
 }
 
-impl SpinDatabase {
-    pub(super) async fn open(label: &'static str) -> Result<Self, DatabaseError> {
+impl Connection {
+    pub(super) async fn open(location: &Location) -> Result<Self, DatabaseError> {
+        let label = location.label;
         Ok(Self { label, opened: Mutex::new(Opened::connect(label).await?) })
     }
 
+    /// Runs one statement to completion if it gets its turn before the deadline. Its writes are durable once this returns
+    /// `Ok`.
     pub(super) async fn execute(
         &self,
         access: Access,
@@ -65,12 +94,13 @@ impl SpinDatabase {
         let waits = opened.waits == Some(true);
         drop(opened);
         if !waits && result.as_ref().is_err_and(DatabaseError::is_transient) {
-            pause(TRANSIENT_PAUSE).await;
+            pause(PAUSE).await;
         }
         result
     }
 
-    pub(super) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), DatabaseError> {
+    /// Runs statements in one transaction that takes the write lock at once: all take effect, or none does.
+    async fn transaction(&self, statements: Vec<(&'static str, Vec<Value>)>) -> Result<(), DatabaseError> {
         let mut opened = self.opened.lock().await;
         if opened.waits_for_locks().await? {
             // First, because nothing else waits for readers.
@@ -78,7 +108,7 @@ impl SpinDatabase {
         }
         let result = async {
             opened.run("BEGIN IMMEDIATE", vec![]).await?;
-            for Statement { sql, parameters } in statements {
+            for (sql, parameters) in statements {
                 opened.run(sql, parameters).await?;
             }
             opened.run("COMMIT", vec![]).await.map(drop)
@@ -91,13 +121,8 @@ impl SpinDatabase {
         result
     }
 
-    /// Whether the database waits for locks by itself: SQLite does, a libSQL server in its own way.
-    pub(super) async fn waits_for_locks(&self) -> Result<bool, DatabaseError> {
-        self.opened.lock().await.waits_for_locks().await
-    }
-
     /// Switches a file to a write-ahead log. If the file is busy, a later connection will.
-    pub(super) async fn use_wal(&self) -> Result<(), DatabaseError> {
+    async fn use_wal(&self) -> Result<(), DatabaseError> {
         let mut opened = self.opened.lock().await;
         if opened.waits_for_locks().await?
             && let Err(error) = opened.use_wal().await
@@ -111,7 +136,7 @@ impl SpinDatabase {
 impl Opened {
     async fn connect(label: &'static str) -> Result<Self, DatabaseError> {
         let connection =
-            Connection::open(label).await.map_err(|reason| DatabaseError::Open { label, reason })?;
+            wasi::Connection::open(label).await.map_err(|reason| DatabaseError::Open { label, reason })?;
         Ok(Self { connection, waits: None })
     }
 
@@ -164,11 +189,10 @@ impl Opened {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
-        self.connection.execute(access, statement, parameters).await.map_err(DatabaseError::of_statement)
+        self.connection.execute(access, statement, parameters).await.map_err(errors::failed)
     }
 }
 
-#[cfg(feature = "spin-sqlite")]
 impl From<Value> for spin_sdk::sqlite::Value {
     fn from(value: Value) -> Self {
         match value {
@@ -181,7 +205,6 @@ impl From<Value> for spin_sdk::sqlite::Value {
     }
 }
 
-#[cfg(feature = "spin-sqlite")]
 impl From<spin_sdk::sqlite::Value> for Value {
     fn from(value: spin_sdk::sqlite::Value) -> Self {
         use spin_sdk::sqlite::Value;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spin_sdk::sqlite;
 
 use crate::database::{
-    statement::Access,
+    sql::Access,
     value::{Row, Value},
 };
 
