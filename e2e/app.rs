@@ -2,8 +2,10 @@
 
 use std::{
     env,
+    fmt::Debug,
     path::{Path, PathBuf},
     slice,
+    str::FromStr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +16,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::{ADMIN_TOKEN, Response, Setup, libsql::Servers, openapi};
+use crate::{
+    ADMIN_TOKEN, Response, Setup,
+    database::{Database, Lock},
+    openapi,
+    postgres::PostgresDatabases,
+};
 
 /// How long an application may take to respond once its host listens.
 const START_TIME: Duration = Duration::from_secs(60);
@@ -31,9 +38,10 @@ pub struct TestApp {
 
 /// The resources of an application that the test started itself.
 struct Own {
-    folder: TempDir,
-    setup: Setup,
+    // Dropped first: it uses the others.
     server: Server,
+    setup: Setup,
+    folder: TempDir,
 }
 
 impl TestApp {
@@ -167,55 +175,37 @@ impl TestApp {
         self.own().folder.path()
     }
 
-    /// The folders with the database files.
-    pub fn data_folders(&self) -> Vec<PathBuf> {
-        match self.servers() {
-            Some(servers) => vec![servers.issuance.data_folder(), servers.verification.data_folder()],
-            None => vec![self.data_folder()],
-        }
-    }
-
     /// The folder of the databases, when they are files.
     pub fn data_folder(&self) -> PathBuf {
         self.folder().join("data")
     }
 
-    /// The libSQL servers with its databases, if any.
-    pub fn servers(&self) -> Option<Arc<Servers>> {
-        self.own().setup.servers.clone()
+    /// Its databases on a PostgreSQL server, if they are.
+    pub fn postgres(&self) -> Option<Arc<PostgresDatabases>> {
+        self.own().setup.postgres.clone()
     }
 
-    /// A direct connection to one of the databases, bypassing any libSQL server.
-    pub fn database(&self, name: &str) -> rusqlite::Connection {
-        let file = match self.servers() {
-            Some(servers) => servers.of(name).data_folder().join("data"),
-            None => self.data_folder().join(format!("{name}.db")),
-        };
-        let database = rusqlite::Connection::open(file).unwrap();
-        database.busy_timeout(Duration::from_secs(10)).unwrap();
-        database
+    /// A direct connection to the database of a service.
+    pub fn database(&self, service: &str) -> Database {
+        match self.postgres() {
+            Some(databases) => Database::postgres(databases, service),
+            None => Database::file(&self.data_folder().join(format!("{service}.db"))),
+        }
     }
 
-    /// Holds the write lock of one of the databases until dropped or rolled back.
-    pub fn lock(&self, database: &str) -> rusqlite::Connection {
-        let lock = self.database(database);
-        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-        lock
+    /// Lets no one write to one of the databases until the lock is dropped.
+    pub fn lock(&self, service: &str) -> Lock {
+        self.database(service).lock()
     }
 
     /// The first column of a query's first row.
-    pub fn query<T: rusqlite::types::FromSql>(&self, database: &str, sql: &str) -> T {
-        self.database(database).query_row(sql, [], |row| row.get(0)).unwrap()
+    pub fn query<T: FromStr<Err: Debug>>(&self, service: &str, query: &str) -> T {
+        self.database(service).query(query)
     }
 
     /// The number of rows in a table; 0 if it does not exist.
-    pub fn count(&self, database: &str, table: &str) -> usize {
-        let exists = format!("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'");
-        if self.query::<i64>(database, &exists) == 0 {
-            return 0;
-        }
-        let count: i64 = self.query(database, &format!("SELECT count(*) FROM {table}"));
-        usize::try_from(count).unwrap()
+    pub fn count(&self, service: &str, table: &str) -> usize {
+        self.database(service).count(table)
     }
 
     /// The output of the host and the components so far.

@@ -16,13 +16,13 @@ pub use launch::{Signal, SpinVersion, Wasi, workspace};
 
 pub use crate::{
     app::TestApp,
-    libsql::{Databases, databases},
+    database::{Database, Databases, Lock, databases},
     response::Response,
     setup::{Setup, on_spin, wasi},
 };
 
 mod app;
-pub mod libsql;
+mod database;
 pub mod mock;
 pub mod openapi;
 pub mod postgres;

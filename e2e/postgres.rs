@@ -1,17 +1,28 @@
 //! Real PostgreSQL servers.
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::{MetadataExt, chown},
+    fs,
+    io::Write,
+    os::unix::{
+        fs::{MetadataExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
+use launch::Signal;
 use tempfile::TempDir;
 
 use crate::{free_address, tools};
 
-/// The password of the user `postgres`.
+/// The password of every user: `postgres` and the services.
 pub const PASSWORD: &str = "pa55-w0rd";
 
 /// Where Debian has a folder for each version.
@@ -20,54 +31,212 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 /// PostgreSQL refuses to run as root, and runs as nobody then.
 const NOBODY: u32 = 65534;
 
-/// The program that starts and stops servers, if it is installed. Newer versions come first.
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// Runs a server until stdin ends, as it does when this process ends, in whatever way.
+const SUPERVISE: &str = r#"
+exec 2>> log
+"$@" < /dev/null >> log &
+cat > /dev/null
+kill -QUIT $!; kill -CONT $!; wait $!
+[ -z "$REMOVED" ] || rm -rf "$REMOVED"
+"#;
+
+/// Between columns in the output of psql, and between rows.
+const SEPARATORS: [char; 2] = ['\u{1f}', '\u{1e}'];
+
+/// The server's program, if it is installed. Its folder has the others. Newer versions come first.
 pub fn program() -> Option<PathBuf> {
     let versions = fs::read_dir(DEBIAN).into_iter().flatten().flatten();
     let mut programs: Vec<_> =
-        versions.map(|version| version.path().join("bin/pg_ctl").display().to_string()).collect();
+        versions.map(|version| version.path().join("bin/postgres").display().to_string()).collect();
     programs.sort_by(|one, other| other.cmp(one));
-    tools::find("pg_ctl", "PG_CTL", &programs.iter().map(String::as_str).collect::<Vec<_>>())
+    let programs: Vec<_> = programs.iter().map(String::as_str).collect();
+    tools::find("postgres", "POSTGRES", &programs)?.canonicalize().ok()
 }
 
-/// A server with the user `postgres`, that listens on one port of this machine. Stopped when dropped.
+/// A server with the users `postgres`, `issuance` and `verification`. It always listens on the same port, and is stopped
+/// when dropped.
 #[derive(Debug)]
 pub struct PostgresServer {
+    pub host: &'static str,
     pub port: u16,
-    program: PathBuf,
+    programs: PathBuf,
     folder: TempDir,
+    /// Whether the folder is removed by [`SUPERVISE`], because nothing drops this.
+    is_shared: bool,
+    /// Of the last start.
+    settings: Mutex<String>,
+    /// [`SUPERVISE`].
+    process: Mutex<Option<Child>>,
 }
 
 impl PostgresServer {
+    /// The server of all tests that do not break it.
+    ///
+    /// # Panics
+    /// If PostgreSQL is missing: see [`program`].
+    pub fn shared() -> Arc<Self> {
+        static SHARED: LazyLock<Arc<PostgresServer>> = LazyLock::new(|| {
+            let program = program().expect("the tests on PostgreSQL need PostgreSQL");
+            let mut server = PostgresServer::new(&program, "127.0.0.1", "trust");
+            server.is_shared = true;
+            server.restart("-c max_connections=1000 -c fsync=off");
+            server.add_users();
+            Arc::new(server)
+        });
+        Arc::clone(&SHARED)
+    }
+
     /// Starts a server.
     ///
     /// # Panics
     /// If it does not start.
     pub fn start(program: &Path) -> Self {
-        let port = free_address().rsplit(':').next().unwrap().parse().unwrap();
-        let server = Self { port, program: program.to_owned(), folder: tempfile::tempdir().unwrap() };
-        let password = server.path("password");
-        fs::write(&password, PASSWORD).unwrap();
-        for path in [server.folder.path(), &password] {
-            chown(path, server.other_user(), None).unwrap();
-        }
-        let options =
-            format!("--username=postgres --auth=scram-sha-256 --no-sync --pwfile={}", password.display());
-        server.control(&["initdb", "--options", &options]);
-        server.restart("");
+        Self::start_at(program, "127.0.0.1", "")
+    }
+
+    /// Starts a server at this address of this machine, with settings such as `-c max_connections=10`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_at(program: &Path, host: &'static str, settings: &str) -> Self {
+        let server = Self::new(program, host, "scram-sha-256");
+        server.restart(settings);
+        server.add_users();
         server
     }
 
-    /// Starts it again with other settings, such as `-c max_connections=10`.
+    fn new(program: &Path, host: &'static str, authentication: &str) -> Self {
+        let port = free_address().rsplit(':').next().unwrap().parse().unwrap();
+        let server = Self::without_data(program, host, port);
+        let password = server.path("password");
+        fs::write(&password, PASSWORD).unwrap();
+        chown(&password, other_user(), None).unwrap();
+        let authentication = format!("--auth={authentication}");
+        server.run(
+            "initdb",
+            &["--username=postgres", &authentication, "--no-sync", "--pwfile=password", "--pgdata=data"],
+        );
+        server
+    }
+
+    fn without_data(program: &Path, host: &'static str, port: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        chown(folder.path(), other_user(), None).unwrap();
+        let programs = program.parent().unwrap().to_owned();
+        let (settings, process) = Default::default();
+        Self { host, port, programs, folder, is_shared: false, settings, process }
+    }
+
+    fn add_users(&self) {
+        for user in ["issuance", "verification"] {
+            self.execute("postgres", &format!("CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'"));
+        }
+    }
+
+    /// Starts a standby at another address, with the same port, that the server waits for with each commit.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_standby(&self, host: &'static str) -> Self {
+        let standby = Self::without_data(&self.programs.join("postgres"), host, self.port);
+        let source = self.address("application_name=standby");
+        standby.run("pg_basebackup", &["--pgdata=data", "-R", "--checkpoint=fast", "--dbname", &source]);
+        standby.restart("");
+        self.execute("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'standby'");
+        self.execute("postgres", "SELECT pg_reload_conf()");
+        let state = "SELECT coalesce(max(sync_state), '') FROM pg_stat_replication";
+        let started = Instant::now();
+        while self.query("postgres", state)[0][0] != "sync" {
+            assert!(started.elapsed() < START_TIME, "the standby does not replicate:\n{}", standby.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+        standby
+    }
+
+    /// Makes a standby the primary, which waits for no standby of its own.
+    pub fn promote(&self) {
+        self.execute("postgres", "SELECT pg_promote()");
+        self.execute("postgres", "ALTER SYSTEM RESET synchronous_standby_names");
+        self.execute("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// Starts it again with other settings.
     ///
     /// # Panics
     /// If it does not start.
     pub fn restart(&self, settings: &str) {
-        let settings = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off {settings}",
-            self.port
-        );
-        let log = self.path("log");
-        self.control(&["restart", "--wait", "--log", log.to_str().unwrap(), "--options", &settings]);
+        self.stop();
+        settings.clone_into(&mut self.settings.lock().unwrap());
+        self.start_again();
+    }
+
+    /// Starts it again after [`kill`](Self::kill), with the same settings.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_again(&self) {
+        let started = Instant::now();
+        // What is left of a killed server may still hold its memory or its port.
+        while !self.try_start() {
+            assert!(started.elapsed() < START_TIME, "PostgreSQL does not start:\n{}", self.log());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Starts it and waits until it serves. `false` if it exits before.
+    fn try_start(&self) -> bool {
+        let mut command = self.command(Path::new("sh"));
+        command.args(["-c", SUPERVISE, "sh"]).arg(self.programs.join("postgres")).args(["-D", "data"]);
+        command.args(["-p", &self.port.to_string(), "-c", "unix_socket_directories="]);
+        command.arg("-c").arg(format!("listen_addresses={}", self.host));
+        command.args(self.settings.lock().unwrap().split_whitespace());
+        if self.is_shared {
+            command.env("REMOVED", self.folder.path());
+        }
+        *self.process.lock().unwrap() = Some(command.stdin(Stdio::piped()).process_group(0).spawn().unwrap());
+        let started = Instant::now();
+        while self.try_query("postgres", "SELECT 1").is_err() {
+            if self.postmaster().is_none() && started.elapsed() > Duration::from_secs(1) {
+                self.stop();
+                return false;
+            }
+            assert!(started.elapsed() < START_TIME, "PostgreSQL does not serve:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
+    /// Stops it, without a checkpoint.
+    fn stop(&self) {
+        if let Some(mut process) = self.process.lock().unwrap().take() {
+            self.signal(Signal::SIGCONT);
+            drop(process.stdin.take());
+            process.wait().unwrap();
+        }
+    }
+
+    /// Kills the server, as a crash would.
+    pub fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+        self.stop();
+    }
+
+    /// Sends a signal to all its processes, the one that starts the others first.
+    pub fn signal(&self, signal: Signal) {
+        let Some(postmaster) = self.postmaster() else { return };
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
+        let processes = format!("{postmaster} {}", children.unwrap_or_default());
+        let kill = format!("kill -{} {processes} 2> /dev/null", signal as i32);
+        Command::new("sh").args(["-c", &kill]).status().unwrap();
+    }
+
+    /// The id of the process that starts the others, if it runs.
+    fn postmaster(&self) -> Option<u32> {
+        let id = fs::read_to_string(self.path("data/postmaster.pid")).ok()?.lines().next()?.parse().ok()?;
+        let command = fs::read_to_string(format!("/proc/{id}/comm")).ok()?;
+        (command.trim() == "postgres").then_some(id)
     }
 
     /// Starts it again with TLS: with a certificate for `localhost` from an authority of its own. Returns that of the
@@ -84,40 +253,86 @@ impl PostgresServer {
         let signed = ["-subj", "/CN=localhost", "-CA", ca, "-CAkey", ca_key];
         let extensions = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"];
         openssl(&[&new[..], &signed, &extensions, &["-keyout", key, "-out", certificate]].concat());
-        chown(key, self.other_user(), None).unwrap();
+        chown(key, other_user(), None).unwrap();
         self.restart(&format!("-c ssl=on -c ssl_cert_file={certificate} -c ssl_key_file={key}"));
         fs::read_to_string(ca).unwrap()
     }
 
     /// A connection string, with more parameters.
     pub fn address(&self, parameters: &str) -> String {
-        format!("host=127.0.0.1 port={} user=postgres password={PASSWORD} {parameters}", self.port)
+        format!("host={} port={} user=postgres password={PASSWORD} {parameters}", self.host, self.port)
     }
 
-    fn control(&self, arguments: &[&str]) {
-        let ended = self.run(arguments);
-        assert!(ended.success(), "{arguments:?}: {}", fs::read_to_string(self.path("errors")).unwrap());
+    /// A client as `postgres`. It reads statements from stdin and stops at the first error.
+    pub(crate) fn psql(&self, database: &str) -> Command {
+        let mut psql = Command::new(self.programs.join("psql"));
+        let [column, row] = SEPARATORS.map(String::from);
+        psql.args(["--no-psqlrc", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"]);
+        psql.args(["--field-separator", &column, "--record-separator", &row]);
+        psql.arg(self.address(&format!("dbname={database} connect_timeout=2 sslmode=prefer")));
+        psql.env("PGOPTIONS", "-c client_min_messages=warning").stdin(Stdio::piped());
+        psql.stdout(Stdio::piped()).stderr(Stdio::piped());
+        psql
     }
 
-    fn run(&self, arguments: &[&str]) -> ExitStatus {
-        let mut command = match self.other_user() {
-            None => Command::new(&self.program),
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.args([&format!("--reuid={user}"), "--clear-groups", "--"]).arg(&self.program);
-                command
-            }
-        };
-        // The server, which stays, must not hold a pipe.
-        let errors = File::create(self.path("errors")).unwrap();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        command.args(arguments).args(["--silent", "--pgdata"]).arg(self.path("data"));
-        command.current_dir(self.folder.path()).status().unwrap()
+    /// Runs statements. Returns the number of rows that the last one changed.
+    ///
+    /// # Panics
+    /// If one fails.
+    pub fn execute(&self, database: &str, statements: &str) -> usize {
+        let output = self.run_psql(&mut self.psql(database), statements).unwrap();
+        output.lines().last().and_then(|tag| tag.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
     }
 
-    fn other_user(&self) -> Option<u32> {
-        let user = fs::metadata("/proc/self").unwrap().uid();
-        (user == 0).then_some(NOBODY)
+    /// The rows of a query, as text.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn query(&self, database: &str, query: &str) -> Vec<Vec<String>> {
+        self.try_query(database, query).unwrap()
+    }
+
+    fn try_query(&self, database: &str, query: &str) -> Result<Vec<Vec<String>>, String> {
+        let output = self.run_psql(self.psql(database).arg("--quiet"), query)?;
+        let [column, row] = SEPARATORS;
+        let rows = output.trim_end_matches('\n').split_terminator(row);
+        Ok(rows.map(|row| row.split(column).map(str::to_owned).collect()).collect())
+    }
+
+    fn run_psql(&self, psql: &mut Command, statements: &str) -> Result<String, String> {
+        let mut process = psql.spawn().unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        let statements = statements.to_owned();
+        // psql may end before it has read everything.
+        let writer = thread::spawn(move || drop(stdin.write_all(statements.as_bytes())));
+        let output = process.wait_with_output().unwrap();
+        writer.join().unwrap();
+        if !output.status.success() {
+            return Err(format!("{}\n{}", String::from_utf8_lossy(&output.stderr), self.log()));
+        }
+        Ok(String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Runs one of PostgreSQL's programs to its end.
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let mut command = self.command(&self.programs.join(program));
+        let output = command.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A command in the server's folder, as a user that may run it.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some(user) = other_user() {
+            command.uid(user).gid(user);
+        }
+        command.current_dir(self.folder.path());
+        command
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -127,8 +342,51 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        self.run(&["stop", "--mode", "immediate"]);
+        self.stop();
     }
+}
+
+/// The databases of an application, one for each service. They are dropped with this.
+#[derive(Debug)]
+pub struct PostgresDatabases {
+    pub server: Arc<PostgresServer>,
+    prefix: String,
+}
+
+impl PostgresDatabases {
+    /// Creates empty databases.
+    ///
+    /// # Panics
+    /// If the server does not serve.
+    pub fn create(server: Arc<PostgresServer>) -> Self {
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
+        let prefix = format!("app_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+        for service in ["issuance", "verification"] {
+            server.execute("postgres", &format!("CREATE DATABASE {prefix}_{service} OWNER {service}"));
+        }
+        Self { server, prefix }
+    }
+
+    /// The name of a service's database.
+    pub fn name(&self, service: &str) -> String {
+        format!("{}_{service}", self.prefix)
+    }
+}
+
+impl Drop for PostgresDatabases {
+    fn drop(&mut self) {
+        for service in ["issuance", "verification"] {
+            let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name(service));
+            // The server may be gone.
+            let _ = self.server.run_psql(&mut self.server.psql("postgres"), &drop);
+        }
+    }
+}
+
+/// The user that runs the server, if not the current one.
+fn other_user() -> Option<u32> {
+    let user = fs::metadata("/proc/self").unwrap().uid();
+    (user == 0).then_some(NOBODY)
 }
 
 fn openssl(arguments: &[&str]) {

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use crate::{
     ADMIN_TOKEN, SECRET, TestApp,
-    libsql::{Databases, Servers, databases},
+    database::{Database, Databases, databases},
+    postgres::{PASSWORD, PostgresDatabases, PostgresServer},
 };
 
 /// An application's configuration.
@@ -27,21 +28,27 @@ pub struct Setup {
     address: String,
     log_is_full: bool,
     pub(crate) validates: bool,
+    /// The databases on a PostgreSQL server, once created, and the server.
+    pub(crate) postgres: Option<Arc<PostgresDatabases>>,
+    server: Option<Arc<PostgresServer>>,
     databases: Databases,
-    /// The libSQL servers, once started.
-    pub(crate) servers: Option<Arc<Servers>>,
 }
 
 impl Setup {
     #[expect(clippy::new_without_default, reason = "reads files and panics if that fails")]
     pub fn new() -> Self {
-        Self::of_build(wasi())
+        Self::of_build(wasi(), databases())
     }
 
-    /// Uses this build of the components, whichever one is under test.
-    pub fn of_build(wasi: Wasi) -> Self {
+    /// Uses databases on this server, whichever kind is under test.
+    pub fn on(server: &Arc<PostgresServer>) -> Self {
+        Self { server: Some(Arc::clone(server)), ..Self::of_build(wasi(), Databases::Postgres) }
+    }
+
+    /// Uses this build of the components, and these databases, whichever are under test.
+    pub fn of_build(wasi: Wasi, databases: Databases) -> Self {
         leave_nothing_running();
-        let application = Application::read(wasi).unwrap();
+        let application = Application::read(wasi, databases.build()).unwrap();
         Self {
             application,
             components: Vec::new(),
@@ -50,8 +57,9 @@ impl Setup {
             address: "127.0.0.1:0".to_owned(),
             log_is_full: false,
             validates: true,
-            databases: databases(),
-            servers: None,
+            postgres: None,
+            server: None,
+            databases,
         }
         .variable("credential_secret", SECRET)
         .variable("admin_token", ADMIN_TOKEN)
@@ -59,7 +67,7 @@ impl Setup {
 
     /// Sets an application variable. The last value counts.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value.to_owned()));
+        self.variables.push((variable(name), value.to_owned()));
         self
     }
 
@@ -83,16 +91,10 @@ impl Setup {
 
     /// Uses the databases of another running application.
     pub fn databases_of(mut self, other: &TestApp) -> Self {
-        match other.servers() {
-            Some(servers) => self.servers = Some(servers),
+        match other.postgres() {
+            Some(postgres) => self.postgres = Some(postgres),
             None => self.application.set_data_folder(&other.data_folder()),
         }
-        self
-    }
-
-    /// Chooses the kind of databases for this application only.
-    pub fn databases(mut self, databases: Databases) -> Self {
-        self.databases = databases;
         self
     }
 
@@ -115,8 +117,24 @@ impl Setup {
         self.start_in(tempfile::tempdir().unwrap()).await
     }
 
-    /// Starts with the databases that `fill` puts into their folder.
-    pub async fn start_with_data(self, fill: impl FnOnce(&Path)) -> TestApp {
+    /// Starts with databases that `fill` has worked on; for PostgreSQL they are empty before. It gets each service's.
+    pub async fn start_with_databases(mut self, fill: impl Fn(&str, Database)) -> TestApp {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let postgres = (self.databases == Databases::Postgres).then(|| self.create_databases());
+        for service in ["issuance", "verification"] {
+            let database = match &postgres {
+                Some(databases) => Database::postgres(Arc::clone(databases), service),
+                None => Database::file(&data.join(format!("{service}.db"))),
+            };
+            fill(service, database);
+        }
+        self.start_in(folder).await
+    }
+
+    /// Starts with the files that `fill` puts into the folder of the databases.
+    pub async fn start_with_files(self, fill: impl FnOnce(&Path)) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         fs::create_dir(&data).unwrap();
@@ -125,29 +143,37 @@ impl Setup {
     }
 
     async fn start_in(mut self, folder: TempDir) -> TestApp {
-        if self.databases != Databases::Files {
-            let servers = self
-                .servers
-                .get_or_insert_with(|| Arc::new(Servers::start(&folder.path().join("data"), self.databases)));
-            if self.databases == Databases::Libsql {
-                self.application.set_runtime_config(servers.runtime_config());
-            } else {
-                let servers = Arc::clone(servers);
-                self.application.use_libsql_over_http().unwrap();
-                self = self.at_servers(servers);
-            }
-        }
         self.application.write(folder.path()).unwrap();
+        if self.databases == Databases::Postgres {
+            self = self.with_server();
+        }
         self.start_from(folder).await
     }
 
-    /// Has the components reach these servers over HTTP.
-    pub fn at_servers(mut self, servers: Arc<Servers>) -> Self {
+    /// The databases on the PostgreSQL server, which are created if there are none.
+    fn create_databases(&mut self) -> Arc<PostgresDatabases> {
+        let server = self.server.get_or_insert_with(PostgresServer::shared);
+        let create = || Arc::new(PostgresDatabases::create(Arc::clone(server)));
+        Arc::clone(self.postgres.get_or_insert_with(create))
+    }
+
+    /// Has the components use a PostgreSQL server. Variables that are already set stay as they are.
+    pub fn with_server(mut self) -> Self {
+        let databases = self.create_databases();
+        let mut variables = Vec::new();
         for service in ["issuance", "verification"] {
-            self = self.variable(&format!("{service}_database_url"), &servers.of(service).url);
+            for (setting, value) in [
+                ("host", databases.server.host.to_owned()),
+                ("port", databases.server.port.to_string()),
+                ("name", databases.name(service)),
+                ("password", PASSWORD.to_owned()),
+                ("tls", "disable".to_owned()),
+            ] {
+                variables.push((variable(&format!("{service}_database_{setting}")), value));
+            }
         }
-        self.servers = Some(servers);
-        self
+        variables.append(&mut self.variables);
+        Self { variables, ..self }
     }
 
     /// Starts with the manifest and runtime config that this folder already has.
@@ -176,6 +202,10 @@ impl Setup {
         }
         Server::start(&mut command, |_| {}).unwrap()
     }
+}
+
+fn variable(name: &str) -> String {
+    format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())
 }
 
 /// Makes SIGINT, SIGTERM and SIGHUP end the tests together with their servers, which have process groups of their own.

@@ -2,7 +2,16 @@
 
 use std::mem::discriminant;
 
+use std::time::SystemTime;
+
+use credentials::Timestamp;
 use serde_json::Value;
+
+/// The current time.
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    Timestamp::from_millis(i64::try_from(since_epoch).unwrap()).unwrap()
+}
 
 /// The names of an object's members, sorted.
 pub fn names(object: &Value) -> Vec<&str> {

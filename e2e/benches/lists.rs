@@ -1,11 +1,12 @@
 //! Measures how long one page of a list takes with a thousand and with a million rows: `cargo bench -p e2e --profile dev`.
 //!
-//! Needs the build that `cargo xtask test` makes. Inserts rows directly into the databases and requests pages over
+//! Needs the builds that `cargo xtask test` makes; `E2E_DATABASE=postgres` selects PostgreSQL. Inserts rows directly into the databases and requests pages over
 //! HTTP.
 
 use std::time::{Duration, Instant};
 
-use e2e::{Setup, TestApp};
+use credentials::Timestamp;
+use e2e::{Database, Setup, TestApp, values::now};
 
 const REQUESTS: usize = 50;
 
@@ -46,10 +47,8 @@ async fn measure(rows: i64) -> Vec<Duration> {
     app.verify("first").await;
     fill(&app, rows);
     // Rows are one second apart, and the newest is a day old.
-    let middle: String = app.query(
-        "issuance",
-        &format!("SELECT strftime('%Y-%m-%dT%H:%M:%SZ', unixepoch() - 86400 - {rows} / 2, 'unixepoch')"),
-    );
+    let middle = now().as_millis() - (86400 + rows / 2) * 1000;
+    let middle = Timestamp::from_millis(middle).unwrap().to_string();
     let hash = format!("{:064x}", rows / 2);
     let mut medians = Vec::new();
     for (_, path) in PAGES {
@@ -72,29 +71,27 @@ async fn measure(rows: i64) -> Vec<Duration> {
 }
 
 fn fill(app: &TestApp, rows: i64) {
-    let numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1), \
-                   t (now) AS (SELECT (unixepoch() - 86400) * 1000)";
-    app.database("issuance")
-        .execute(
-            &format!(
-                "{numbers} INSERT INTO credentials \
-                 (credential_hash, key_id, worker_id, issued_at, expires_at, revoked_at) \
-                 SELECT format('%064x', i), 'k', 'w', now - (?1 - i) * 1000, \
-                 CASE WHEN i % 1000 = 1 THEN now WHEN i % 2 = 0 THEN now + 1000000000000 END, \
-                 CASE WHEN i % 1000 = 2 THEN now END FROM n, t"
-            ),
-            [rows],
+    let numbers_in = |database: &Database| {
+        let now = database.now();
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}), \
+             t (now) AS (SELECT {now} - 86400000)"
         )
-        .unwrap();
-    app.database("verification")
-        .execute(
-            &format!(
-                "{numbers}, m (i, ms) AS (SELECT i, now - (?1 - i) * 1000 FROM n, t) INSERT INTO verifications \
-                 (id, request_id, credential_hash, status, verified_by, verified_at) \
-                 SELECT format('%08x-%04x-7000-8000-%012x', ms >> 16, ms & 65535, i), 'r', format('%064x', i), \
-                 CASE WHEN i % 1000 = 1 THEN 'revoked' ELSE 'valid' END, 'w', ms FROM m"
-            ),
-            [rows],
-        )
-        .unwrap();
+    };
+    let database = app.database("issuance");
+    let (numbers, hash) = (numbers_in(&database), database.hex("i", 64));
+    database.execute(&format!(
+        "{numbers} INSERT INTO credentials \
+         (credential_hash, key_id, worker_id, issued_at, expires_at, revoked_at) \
+         SELECT {hash}, 'k', 'w', now - ({rows} - i) * 1000, \
+         CASE WHEN i % 1000 = 1 THEN now WHEN i % 2 = 0 THEN now + 1000000000000 END, \
+         CASE WHEN i % 1000 = 2 THEN now END FROM n, t"
+    ));
+    let database = app.database("verification");
+    let (numbers, id) = (numbers_in(&database), database.verification_id("ms", "i"));
+    database.execute(&format!(
+        "{numbers}, m (i, ms) AS (SELECT i, now - ({rows} - i) * 1000 FROM n, t) INSERT INTO verifications \
+         (id, request_id, credential_hash, status, verified_by, verified_at) \
+         SELECT {id}, 'r', {hash}, CASE WHEN i % 1000 = 1 THEN 'revoked' ELSE 'valid' END, 'w', ms FROM m"
+    ));
 }

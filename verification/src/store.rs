@@ -83,15 +83,15 @@ fn record() -> String {
     if cfg!(feature = "postgres") {
         return "SELECT id, failures, refused, millis_left FROM record($1::text::json, $2)".to_owned();
     }
-    // SQLite reads all rows before it fires a trigger.
+    // SQLite reads all rows before it fires a trigger. It numbers parameters like `$2` as they come, whatever their names.
     format!(
         "INSERT INTO attempts ({COLUMNS}, client, failures, refused) \
          SELECT {}, value ->> 'client', failures, \
-         value ->> 'client' IS NOT NULL AND failures >= $2 FROM \
+         value ->> 'client' IS NOT NULL AND failures >= ?2 FROM \
          (SELECT value, coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 \
          AND client = value ->> 'client'), 0) + count(*) FILTER (WHERE value ->> 'status' <> 'valid') OVER \
          (PARTITION BY value ->> 'client' ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) \
-         AS failures FROM json_each($1)) \
+         AS failures FROM json_each(?1)) \
          RETURNING id, failures, refused, \
          60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
         members(COLUMNS)

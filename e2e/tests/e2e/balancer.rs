@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Databases, Setup, Signal, TestApp, free_address, libsql, needs_own_host, read, tools};
+use e2e::{Setup, Signal, TestApp, free_address, needs_own_host, read, tools};
 use futures_util::future::join_all;
 use launch::Group;
 use serde_json::{Value, json};
@@ -87,12 +87,8 @@ impl Nginx {
 async fn a_killed_host_costs_a_client_at_most_one_issue_and_loses_no_response() {
     needs_own_host!();
     let Some(program) = Nginx::program() else { return };
-    if libsql::program().is_none() {
-        return;
-    }
     let setup = |replica: usize| {
         Setup::new()
-            .databases(Databases::Libsql)
             .without_validation()
             .variable("worker_id", &format!("replica-{replica}"))
             .listen(&free_address())

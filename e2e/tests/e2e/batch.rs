@@ -61,12 +61,8 @@ async fn a_batch_is_recorded_as_a_whole_or_not_at_all() {
     let app = Setup::new().start().await;
     app.verify("first").await;
     let refused = app.issue("refused").await.json()["credential_hash"].as_str().unwrap().to_owned();
-    app.database("verification")
-        .execute_batch(&format!(
-            "CREATE TRIGGER t BEFORE INSERT ON verifications WHEN new.credential_hash = '{refused}' \
-             BEGIN SELECT raise(ABORT, 'no'); END"
-        ))
-        .unwrap();
+    let is_refused = format!("new.credential_hash = '{refused}'");
+    app.database("verification").refuse("verifications", &is_refused, "no");
     let batch = json!({ "credentials": ["a", "b", "refused", "c"] });
     app.post("/verify/batch", &batch).await.assert_problem(503, "unavailable");
     assert_eq!(app.count("verification", "verifications"), 1);
@@ -143,12 +139,7 @@ async fn a_batch_is_issued_as_a_whole_or_not_at_all() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("first").await;
-    app.database("issuance")
-        .execute_batch(
-            "CREATE TRIGGER t BEFORE INSERT ON credentials WHEN new.metadata IS NOT NULL \
-             BEGIN SELECT raise(ABORT, 'no'); END",
-        )
-        .unwrap();
+    app.database("issuance").refuse("credentials", "new.metadata IS NOT NULL", "no");
     let batch = json!({ "credentials": [
         { "generate": true }, { "generate": true, "metadata": {} }, { "credential": "a" },
     ] });

@@ -2,7 +2,7 @@
 
 use std::io::{Write, stderr};
 
-use e2e::{Setup, SpinVersion, TestApp, Wasi, needs_own_host, on_spin};
+use e2e::{Setup, SpinVersion, TestApp, Wasi, databases, needs_own_host, on_spin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The hash of the credential `a` under the tests' secret.
@@ -82,7 +82,7 @@ async fn both_builds_give_the_same_responses_including_headers() {
     }
     let mut responses = Vec::new();
     for wasi in Wasi::ALL {
-        let app = Setup::of_build(wasi).variable("worker_id", "w").start().await;
+        let app = Setup::of_build(wasi, databases()).variable("worker_id", "w").start().await;
         let mut of_build = Vec::new();
         for request in REQUESTS {
             of_build.push(stable(&exchange(&app, *request).await));

@@ -200,7 +200,7 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     examples.ask(app, "/revoke", &["byCredential", "byHash"]).await;
     // Avoids waiting for a minute.
     let expire = "UPDATE credentials SET expires_at = issued_at + 1 WHERE expires_at = issued_at + 60000";
-    assert_eq!(app.database("issuance").execute(expire, []).unwrap(), 1);
+    assert_eq!(app.database("issuance").execute(expire), 1);
     examples.ask(app, "/verify", &["revoked", "expired"]).await;
     examples.expect("listCredentials/firstPage", &app.admin_get("/credentials?limit=2").await);
     examples.expect("listVerifications/firstPage", &app.admin_get("/verifications?limit=2").await);
@@ -244,10 +244,9 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
         Setup::new().variable("credential_secret", &"another secret".repeat(3)).component("verification");
     let apart = apart.variable("issuance_url", &closed.base_url).start().await;
     examples.expect("Unavailable/otherSecrets", &apart.verify("a").await);
-    let refuse =
-        "CREATE TRIGGER refuse BEFORE INSERT ON credentials BEGIN SELECT RAISE(ABORT, 'refused'); END";
     closed.get("/health").await;
-    closed.database("issuance").execute_batch(refuse).unwrap();
+    // The code of a server that stops.
+    closed.database("issuance").refuse_with("credentials", "INSERT", "true", "refused", "57P01");
     examples.expect("Unavailable/failedUnderWay", &closed.issue("a").await);
     let unconfigured = Setup::new().variable("credential_secret", "short").start().await;
     examples.expect("Unavailable/notConfigured", &unconfigured.verify("a").await);

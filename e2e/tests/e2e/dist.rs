@@ -5,10 +5,9 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
 };
 
-use e2e::{Databases, Setup, databases, libsql::Servers, needs_own_host, wasi, workspace};
+use e2e::{Databases, Setup, databases, needs_own_host, wasi, workspace};
 use wasmparser::{Parser, Payload};
 
 /// The output of `cargo xtask dist`.
@@ -22,9 +21,9 @@ struct Dist {
 impl Dist {
     /// Runs the command on the sources in this folder, with the crates in this Cargo home.
     fn build(sources: &Path, cargo_home: &Path) -> Self {
-        let database = if over_http() { "libsql-http" } else { "spin" };
+        let database = databases().build();
         let output = Command::new(env!("CARGO"))
-            .args(["xtask", "dist", "--wasi", &wasi().to_string(), "--database", database])
+            .args(["xtask", "dist", "--wasi", &wasi().to_string(), "--database", &database.to_string()])
             .current_dir(sources)
             .env("CARGO_HOME", cargo_home)
             .env("CARGO_TARGET_DIR", sources.join("target"))
@@ -36,11 +35,6 @@ impl Dist {
         let checksum = fs::read_to_string(folder.with_file_name(format!("{name}.tar.gz.sha256"))).unwrap();
         Self { folder, name, checksum }
     }
-}
-
-/// Whether the build under test is for hosts without SQLite.
-fn over_http() -> bool {
-    databases() == Databases::LibsqlHttp
 }
 
 /// The interfaces that a module or component imports.
@@ -113,29 +107,31 @@ async fn a_dist_folder_has_everything_a_host_needs_and_the_same_bytes_wherever_i
         "verification.wasm",
         "web.wasm",
     ];
-    expected.retain(|name| !over_http() || *name != "runtime-config.toml");
+    expected.retain(|name| databases() == Databases::Files || *name != "runtime-config.toml");
     assert_eq!(names, expected);
     for component in ["issuance", "verification"] {
         let wasm = fs::read(moved.path().join(format!("{component}.wasm"))).unwrap();
         let imports = imports(&wasm);
         assert!(imports.iter().any(|import| import.contains("variables")), "{imports:?}");
-        // Hosts without SQLite refuse components that import it.
-        assert_eq!(imports.iter().any(|import| import.contains("sqlite")), !over_http(), "{imports:?}");
+        // Hosts refuse components that import an interface which they lack.
+        let (own, other) = databases().either(("sqlite", "postgres"), ("postgres", "sqlite"));
+        let has = |interface| imports.iter().any(|import: &String| import.contains(interface));
+        assert!(has(own) && !has(other), "{imports:?}");
     }
     let manifest = fs::read_to_string(moved.path().join("spin.toml")).unwrap();
     assert!(!manifest.contains("target/") && !manifest.contains(".build]"), "{manifest}");
 
     let mut setup = Setup::new();
-    if over_http() {
-        setup = setup.at_servers(Arc::new(Servers::start(moved.path(), databases())));
+    if databases() == Databases::Postgres {
+        setup = setup.with_server();
     }
     let app = setup.start_from(moved).await;
     assert_eq!(app.issue("a").await.status, 201);
     assert_eq!(app.verify("a").await.json()["status"], "valid");
     assert_eq!(app.get("/").await.status, 200);
 
-    // The builds for libSQL over HTTP are made in the same way.
-    if over_http() {
+    // Both builds are made in the same way.
+    if databases() != Databases::Files {
         return;
     }
     let (sources, cargo_home) = elsewhere().unwrap();

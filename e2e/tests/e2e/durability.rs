@@ -1,6 +1,7 @@
 //! Confirmed requests survive killing the host.
 
 use std::{
+    collections::HashSet,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::{Setup, Signal, needs_own_host};
+use e2e::{Databases, Setup, Signal, databases, needs_own_host};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -69,7 +70,9 @@ async fn every_answered_request_survives_a_kill() {
 
         app.restart().await;
         for database in ["issuance", "verification"] {
-            assert_eq!(app.query::<String>(database, "PRAGMA integrity_check"), "ok");
+            if databases() == Databases::Files {
+                assert_eq!(app.query::<String>(database, "PRAGMA integrity_check"), "ok");
+            }
             assert_counted(&app, database);
         }
         for issued in &answered_issues {
@@ -77,11 +80,10 @@ async fn every_answered_request_survives_a_kill() {
             assert_eq!(checked["issued_at"], issued["issued_at"], "{issued}");
             assert_eq!(checked["worker_id"], issued["worker_id"], "{issued}");
         }
-        let database = app.database("verification");
-        let mut row = database.prepare("SELECT status FROM verifications WHERE id = ?").unwrap();
+        let rows = app.database("verification").rows("SELECT id FROM verifications WHERE status = 'valid'");
+        let ids: HashSet<_> = rows.iter().map(|row| row[0].as_str()).collect();
         for verdict in &answered_verdicts {
-            let id = verdict["verificationId"].as_str().unwrap();
-            assert_eq!(row.query_row([id], |row| row.get::<_, String>(0)).unwrap(), "valid");
+            assert!(ids.contains(verdict["verificationId"].as_str().unwrap()), "{verdict}");
         }
     }
 }

@@ -277,15 +277,13 @@ async fn an_empty_page_of_a_scan_links_to_the_next_one() {
     needs_own_host!();
     let app = Setup::new().start().await;
     let hash = app.issued(json!({ "credential": "old", "ttl_seconds": 1 })).await["credential_hash"].clone();
-    app.database("issuance")
-        .execute(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20500) \
-             INSERT INTO credentials (credential_hash, key_id, worker_id, issued_at, expires_at) \
-             SELECT format('%064x', i), format('%016x', 0), 'w', unixepoch() * 1000 + 1000 + i, unixepoch() * 2000 \
-             FROM n",
-            [],
-        )
-        .unwrap();
+    let database = app.database("issuance");
+    let (hash_of, now) = (database.hex("i", 64), database.now());
+    database.execute(&format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20500) \
+         INSERT INTO credentials (credential_hash, key_id, worker_id, issued_at, expires_at) \
+         SELECT {hash_of}, '0000000000000000', 'w', {now} + 1000 + i, {now} * 2 FROM n"
+    ));
     tokio::time::sleep(Duration::from_millis(1100)).await;
     for accept in FORMATS {
         let pages = pages(&app, "/credentials?status=expired", accept).await;
@@ -300,15 +298,16 @@ async fn a_page_of_1000_rows_has_room_for_the_longest_metadata_and_reasons() {
     needs_own_host!();
     let app = Setup::new().without_validation().start().await;
     app.issue("first").await;
-    app.database("issuance")
-        .execute(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200) \
-             INSERT INTO credentials \
-             (credential_hash, key_id, worker_id, issued_at, revoked_at, revocation_reason, metadata) \
-             SELECT format('%064x', i), format('%016x', 0), ?1, unixepoch() * 1000 + i, 1, ?2, ?3 FROM n",
-            ["w".repeat(128), "🦀".repeat(500), format!(r#"{{"a":"{}"}}"#, r#"\""#.repeat(2044))],
-        )
-        .unwrap();
+    let database = app.database("issuance");
+    let (hash_of, now) = (database.hex("i", 64), database.now());
+    let (worker, reason) = ("w".repeat(128), "🦀".repeat(500));
+    let metadata = format!(r#"{{"a":"{}"}}"#, r#"\""#.repeat(2044));
+    database.execute(&format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200) \
+         INSERT INTO credentials \
+         (credential_hash, key_id, worker_id, issued_at, revoked_at, revocation_reason, metadata) \
+         SELECT {hash_of}, '0000000000000000', '{worker}', {now} + i, 1, '{reason}', '{metadata}' FROM n"
+    ));
     let pages = join_all(FORMATS.map(|accept| get(&app, "/credentials?limit=1000", accept))).await;
     let json = rows(&pages[..1], JSON);
     assert_eq!(json.len(), 1000);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::{ADMIN_TOKEN, Setup, TestApp, needs_own_host, read, tools};
+use e2e::{ADMIN_TOKEN, Setup, TestApp, needs_own_host, read, tools, values::now};
 
 use crate::export::{CSV, filled, get, items};
 
@@ -40,11 +40,11 @@ async fn documented_exports_of_consecutive_ranges_have_each_row_once_even_delaye
     let lock = app.lock("verification");
     let (held_up, ()) = tokio::join!(app.verify("held up"), async {
         seconds(2).await;
-        let now = app.query::<String>("verification", "SELECT strftime('%FT%TZ', 'now')");
+        let now = now();
         assert_eq!(app.all_pages(&format!("/verifications?until={now}")).await.len(), 1);
         export();
         seconds(1).await;
-        lock.execute_batch("COMMIT").unwrap();
+        drop(lock);
     });
     assert_eq!(held_up.status, 200, "{}", held_up.text());
     app.verify("last").await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::{
-    Setup, Signal,
+    Setup, Signal, databases,
     mock::{Mock, check_one, json_response},
     needs_own_host, on_spin,
 };
@@ -13,10 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 #[tokio::test]
 async fn a_component_opens_only_granted_databases() {
     needs_own_host!();
-    let app = Setup::new()
-        .edit_manifest("sqlite_databases = [\"issuance\"]", "sqlite_databases = []")
-        .start()
-        .await;
+    let host = "\"postgres://{{ issuance_database_host }}:{{ issuance_database_port }}\", ";
+    let (granted, none) =
+        databases().either(("sqlite_databases = [\"issuance\"]", "sqlite_databases = []"), (host, ""));
+    let app = Setup::new().edit_manifest(granted, none).start().await;
     app.issue("a").await.assert_problem(503, "unavailable");
     app.wait_for_log("the database issuance cannot be opened").await;
     assert_eq!(app.get("/health").await.json()["checks"]["database"], "the database cannot be used");
@@ -33,8 +33,8 @@ async fn a_component_calls_only_granted_hosts() {
             .component("verification")
             .variable("issuance_url", &mock.url)
             .edit_manifest(
-                "allowed_outbound_hosts = [\"{{ issuance_url }}\"]",
-                &format!("allowed_outbound_hosts = [\"{granted}\"]"),
+                "allowed_outbound_hosts = [\"{{ issuance_url }}\"",
+                &format!("allowed_outbound_hosts = [\"{granted}\""),
             )
             .start()
             .await;
@@ -113,7 +113,7 @@ async fn a_request_in_flight_is_finished_before_the_host_exits() {
             app.signal(signal);
             tokio::time::sleep(Duration::from_millis(500)).await;
             assert!(app.connect().await.is_err());
-            lock.execute_batch("ROLLBACK").unwrap();
+            drop(lock);
         });
         assert_eq!(response.status, 201, "{}", response.text());
         assert_eq!(app.wait_for_exit(), Some(0));

@@ -112,16 +112,14 @@ async fn rows_of_one_hash_and_status_are_found_among_any_number_of_others() {
     let app = Setup::new().without_validation().start().await;
     app.verify("first").await;
     let hash = "7".repeat(64);
-    app.database("verification")
-        .execute(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000), \
-             m (i, ms) AS (SELECT i, 1764000000000 + i * 1000 FROM n) INSERT INTO verifications \
-             (id, request_id, credential_hash, status, verified_by, verified_at) \
-             SELECT format('%08x-%04x-7000-8000-%012x', ms >> 16, ms & 65535, i), 'r', ?1, \
-             CASE WHEN i IN (1, 2, 3, 14000) THEN 'revoked' ELSE 'valid' END, 'w', ms FROM m",
-            [&hash],
-        )
-        .unwrap();
+    let database = app.database("verification");
+    let id = database.verification_id("ms", "i");
+    database.execute(&format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000), \
+         m (i, ms) AS (SELECT i, 1764000000000 + i * 1000 FROM n) INSERT INTO verifications \
+         (id, request_id, credential_hash, status, verified_by, verified_at) SELECT {id}, 'r', '{hash}', \
+         CASE WHEN i IN (1, 2, 3, 14000) THEN 'revoked' ELSE 'valid' END, 'w', ms FROM m"
+    ));
     let path = format!("/verifications?credential_hash={hash}&status=revoked");
     let first = app.admin_get(&path).await.json();
     assert_eq!((&first["verifications"], first["next_cursor"].is_string()), (&json!([]), true));

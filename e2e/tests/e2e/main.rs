@@ -4,6 +4,7 @@
 //! change that:
 //!
 //! * `E2E_HOST=spin` uses the `spin` on PATH instead of the embedded host.
+//! * `E2E_DATABASE=postgres` uses the components built for PostgreSQL, on a server that the tests start.
 //! * `E2E_WASI=0.2` uses the components built for WASI 0.2 instead of 0.3.
 //! * `E2E_BASE_URL` and `E2E_ADMIN_TOKEN` name a running application for the tests that need nothing but HTTP.
 //! * `E2E_TOOLS=required` fails tests whose [tool](e2e::tools) is missing; otherwise they are skipped.
@@ -25,6 +26,7 @@ mod documents;
 mod durability;
 mod export;
 mod export_loops;
+mod failover;
 mod faults;
 mod generators;
 mod health;
@@ -38,6 +40,8 @@ mod lists;
 mod migration;
 mod model;
 mod nginx;
+mod plans;
+mod postgres;
 mod prometheus;
 mod readme;
 mod replicas;
@@ -45,6 +49,7 @@ mod retention;
 mod rotation;
 mod scripts;
 mod secrecy;
+mod traffic;
 mod verify;
 mod waits;
 mod web;

@@ -1,13 +1,9 @@
-//! Databases from earlier versions.
+//! Migrations: of empty databases, and of those from earlier versions.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use e2e::{Databases, Setup, TestApp, libsql, needs_files, needs_own_host};
+use e2e::{Database, Setup, TestApp, databases, needs_files, needs_own_host, needs_postgres};
 use futures_util::future::join_all;
-use rusqlite::Connection;
 use serde_json::json;
 
 use crate::counts::assert_counted;
@@ -18,11 +14,11 @@ const VERIFICATION: &str = include_str!("../../fixtures/verification-schema-1.sq
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
     needs_own_host!();
+    needs_files!();
+    let dump = |service: &str| if service == "issuance" { ISSUANCE } else { VERIFICATION };
     let app = Setup::new()
-        .start_with_data(|data| {
-            for (file, dump) in [("issuance.db", ISSUANCE), ("verification.db", VERIFICATION)] {
-                Connection::open(data.join(file)).unwrap().execute_batch(dump).unwrap();
-            }
+        .start_with_databases(|service, database| {
+            database.execute(dump(service));
         })
         .await;
     // Enough requests for several instances to migrate at once.
@@ -45,110 +41,91 @@ async fn databases_of_the_first_version_are_migrated_and_keep_their_data() {
     }
 }
 
-/// Runs a statement on issuance's database, bypassing the application.
-async fn run(app: &TestApp, sql: &str) {
-    let Some(servers) = app.servers() else { return app.database("issuance").execute_batch(sql).unwrap() };
-    servers.issuance.execute(sql).await;
-}
-
-/// Slows the migration to at least seven seconds, in three statements because a server closes streams whose statement
-/// takes 10 s.
-async fn slow_down(app: &TestApp, factor: u128) {
-    const SAMPLE: u128 = 1_000_000;
-    let count = |steps: u128| {
-        format!(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {steps}) \
-             SELECT count(*) AS steps FROM n"
-        )
-    };
-    let mut fastest = Duration::MAX;
-    for _ in 0..3 {
-        let started = Instant::now();
-        run(app, &count(SAMPLE)).await;
-        fastest = fastest.min(started.elapsed());
-    }
-    let steps = factor * SAMPLE * 2_300 / fastest.as_millis();
-    run(app, &format!("CREATE VIEW slow AS {}", count(steps))).await;
-    let trigger = "CREATE TRIGGER slow_migration AFTER INSERT ON schema_migrations WHEN new.version > 1 BEGIN \
-                   UPDATE schema_migrations SET applied_at = (SELECT steps FROM slow) WHERE version = new.version; END";
-    run(app, trigger).await;
-}
-
-/// All kinds of databases; only files, with a note, if there is no libSQL server.
-fn databases() -> Vec<Databases> {
-    let servers = [Databases::Libsql, Databases::LibsqlHttp];
-    let servers = if libsql::program().is_some() { &servers[..] } else { &[] };
-    [&[Databases::Files], servers].concat()
-}
-
-/// Creates an old database of issuance.
-fn old_database(data: &Path) {
-    Connection::open(data.join("issuance.db")).unwrap().execute_batch(ISSUANCE).unwrap();
-}
-
-/// After 5 s a libSQL server revokes a transaction's lock if another connection asks for it.
-#[tokio::test(flavor = "multi_thread")]
-async fn instances_that_wait_for_a_migration_do_not_interrupt_it() {
-    needs_own_host!();
-    for databases in databases().into_iter().filter(|databases| *databases != Databases::Files) {
-        // Try again with longer statements if the machine was busier during the calibration.
-        let mut factors = [1, 2].into_iter();
-        while migrate_slowly(databases, factors.next().expect("the migration is not slow enough")).await
-            < Duration::from_secs(7)
-        {}
+/// Has PostgreSQL take seconds over the migration of issuance: the event trigger waits with each of its tables.
+fn slow_down(service: &str, database: &Database) {
+    if service == "issuance" {
+        database.execute(
+            "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2.4); END $$; \
+             CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION slow()",
+        );
     }
 }
 
-/// Sends requests to two replicas until the migration is done and returns how long that took.
-async fn migrate_slowly(databases: Databases, factor: u128) -> Duration {
-    let setup = || {
-        let setup = Setup::new().databases(databases).component("issuance").without_validation();
-        setup.variable("log_level", "debug")
-    };
-    let first = setup().start_with_data(old_database).await;
-    let second = setup().databases_of(&first).start().await;
-    let replicas = &[first, second];
-    slow_down(&replicas[0], factor).await;
+/// Sends requests to these replicas until each has had a response. Returns how long that took.
+async fn migrate(replicas: &[TestApp]) -> Duration {
     let started = Instant::now();
     join_all((0..12).map(|client| async move {
         loop {
-            let response = replicas[client % 2].check(&"0".repeat(64)).await;
+            let response = replicas[client % replicas.len()].check(&"0".repeat(64)).await;
             if response.status == 200 {
                 break;
             }
             response.assert_problem(503, "unavailable");
-            assert!(started.elapsed() < Duration::from_secs(120), "{databases:?}: it never ends");
+            assert!(started.elapsed() < Duration::from_secs(60), "it never ends");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }))
     .await;
-    assert_eq!(replicas[0].count("issuance", "schema_migrations"), 4);
-    let logs = replicas.each_ref().map(TestApp::log).concat();
-    assert!(!logs.contains("Transaction timed out"), "{databases:?}:\n{logs}");
-    assert_eq!(logs.matches(r#""message":"migrated""#).count(), 3, "{databases:?}:\n{logs}");
     started.elapsed()
 }
 
-/// The instance that claimed the migration is gone.
+/// How often each of these applications has migrated.
+fn migrated(apps: &[TestApp]) -> Vec<usize> {
+    apps.iter().map(|app| app.log().matches(r#""message":"migrated""#).count()).collect()
+}
+
+/// It takes longer than a request may, and than the server gives a request's statements.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_migration_is_restarted() {
+async fn one_replica_migrates_for_as_long_as_it_takes_and_the_others_wait() {
     needs_own_host!();
-    for databases in databases() {
-        let app = Setup::new().databases(databases).component("issuance").start_with_data(old_database).await;
-        let claim =
-            "INSERT INTO schema_migrations (version, name, applied_at) VALUES (-1, 60, unixepoch() + 2)";
-        run(&app, claim).await;
-        let started = Instant::now();
-        let response = app.check(&"0".repeat(64)).await;
-        assert_eq!(response.status, 200, "{databases:?}: {}", response.text());
-        // With files, the lock shows that the instance is gone.
-        let waited = started.elapsed();
-        assert!(
-            databases == Databases::Files || waited > Duration::from_secs(1),
-            "{databases:?}: {waited:?}"
-        );
-        assert_eq!(app.count("issuance", "schema_migrations"), 4);
+    needs_postgres!();
+    let setup = || Setup::new().component("issuance").variable("log_level", "info").without_validation();
+    let first = setup().start_with_databases(|service, database| slow_down(service, &database)).await;
+    let second = setup().databases_of(&first).start().await;
+    let replicas = [first, second];
+    let waited = migrate(&replicas).await;
+    assert!(waited > Duration::from_secs(7), "{waited:?}");
+    assert_eq!(replicas[0].count("issuance", "schema_migrations"), 1);
+    assert_eq!(migrated(&replicas).iter().sum::<usize>(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_the_server_interrupts_leaves_nothing_and_is_repeated() {
+    needs_own_host!();
+    needs_postgres!();
+    let app = Setup::new()
+        .component("issuance")
+        .variable("log_level", "info")
+        .start_with_databases(|service, database| slow_down(service, &database))
+        .await;
+    let apps = [app];
+    let database = apps[0].database("issuance");
+    let (_, ()) = tokio::join!(migrate(&apps), async {
+        tokio::time::sleep(Duration::from_millis(3500)).await;
+        assert_eq!(database.count("schema_migrations"), 0);
+        let terminate =
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+        assert_eq!(database.rows(terminate), [["t"]]);
+    });
+    assert_eq!(database.count("schema_migrations"), 1);
+    assert_eq!(migrated(&apps), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_replicas_that_start_on_empty_databases_one_migrates() {
+    needs_own_host!();
+    let setup = || Setup::new().variable("log_level", "info").without_validation();
+    let mut replicas = vec![setup().start().await];
+    for _ in 1..5 {
+        replicas.push(setup().databases_of(&replicas[0]).start().await);
     }
+    for responses in join_all(replicas.iter().map(|app| join_all((0..12).map(|_| app.verify("a"))))).await {
+        assert!(responses.iter().all(|response| response.status == 200), "{}", responses[0].text());
+    }
+    let versions =
+        ["issuance", "verification"].map(|service| replicas[0].count(service, "schema_migrations"));
+    assert_eq!(versions, databases().either([4, 3], [1, 1]));
+    assert_eq!(migrated(&replicas).iter().sum::<usize>(), versions[0] + versions[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,16 +136,11 @@ async fn a_database_that_was_restored_from_a_dump_gets_a_write_ahead_log() {
     original.issue("before").await;
     original.verify("before").await;
     let app = Setup::new()
-        .start_with_data(|data| {
-            for database in ["issuance", "verification"] {
-                let file = data.join(format!("{database}.db"));
-                let copy = format!("VACUUM INTO '{}'", file.display());
-                original.database(database).execute_batch(&copy).unwrap();
-                let mode: String = Connection::open(file)
-                    .unwrap()
-                    .query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))
-                    .unwrap();
-                assert_eq!(mode, "delete");
+        .start_with_files(|data| {
+            for service in ["issuance", "verification"] {
+                let file = data.join(format!("{service}.db"));
+                original.database(service).execute(&format!("VACUUM INTO '{}'", file.display()));
+                assert_eq!(Database::file(&file).query::<String>("PRAGMA journal_mode = DELETE"), "delete");
             }
         })
         .await;

@@ -138,7 +138,10 @@ fn the_build_commands_of_the_manifest_install_the_build_for_the_spin_that_runs_t
     let is_in_place = |wasi: Wasi| {
         for (_, source) in &components {
             let name = source.file_stem().unwrap().to_str().unwrap();
-            assert!(fs::read(source).unwrap() == fs::read(wasi.built(name)).unwrap(), "{name}, {wasi}");
+            assert!(
+                fs::read(source).unwrap() == fs::read(wasi.built(launch::Database::Sqlite, name)).unwrap(),
+                "{name}, {wasi}"
+            );
         }
     };
     // Cargo may be configured to build elsewhere.

@@ -1,5 +1,6 @@
 //! POST /verify and its audit rows.
 
+use credentials::Timestamp;
 use e2e::{
     Setup, TestApp, needs_own_host, unique,
     values::{is_timestamp, names},
@@ -50,23 +51,18 @@ async fn every_verdict_leaves_one_audit_row_that_agrees_with_the_response() {
         assert_eq!(response.header("x-request-id"), Some(request_id));
         let body = response.json();
 
-        let row = app
-            .database("verification")
-            .query_row(
-                "SELECT json_object('id', id, 'hash', credential_hash, 'valid', is_valid, 'status', status, \
-                 'by', verified_by, 'at', strftime('%Y-%m-%dT%H:%M:%fZ', verified_at / 1000.0, 'unixepoch')) \
-                 FROM verifications WHERE request_id = ?",
-                [request_id],
-                |row| row.get::<_, String>(0),
-            )
-            .unwrap();
-        let row: Value = serde_json::from_str(&row).unwrap();
-        assert_eq!(row["id"], body["verificationId"]);
-        assert_eq!(row["status"], body["status"]);
-        assert_eq!(row["valid"], i32::from(body["isValid"] == true));
-        assert_eq!(row["at"], body["verifiedAt"]);
-        assert_eq!(row["hash"] == hash, credential == "audited");
-        assert!(row["by"].as_str().unwrap().starts_with("verification-worker-"), "{row}");
+        let rows = app.database("verification").rows(&format!(
+            "SELECT id, credential_hash, CASE WHEN is_valid THEN 'true' ELSE 'false' END, status, verified_by, \
+             verified_at FROM verifications WHERE request_id = '{request_id}'"
+        ));
+        let [id, row_hash, is_valid, status, by, at] = &rows[0][..] else { panic!("{rows:?}") };
+        assert_eq!(body["verificationId"], *id);
+        assert_eq!(body["status"], *status);
+        assert_eq!(body["isValid"].to_string(), *is_valid);
+        let at = Timestamp::from_millis(at.parse().unwrap()).unwrap();
+        assert_eq!(body["verifiedAt"], at.to_string());
+        assert_eq!(hash == *row_hash, credential == "audited");
+        assert!(by.starts_with("verification-worker-"), "{rows:?}");
     }
     assert_eq!(app.count("verification", "verifications"), 2);
 }

@@ -1,12 +1,13 @@
 //! How long a request waits for others, and which times it reports.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use credentials::Timestamp;
 use e2e::{
     Setup, TestApp,
     mock::{Mock, check_one, json_response},
     needs_own_host,
+    values::now,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -48,10 +49,6 @@ async fn no_verification_waits_for_issuance_longer_than_five_seconds() {
 #[tokio::test]
 async fn a_verdict_from_a_delayed_response_has_the_time_of_the_question() {
     needs_own_host!();
-    let now = || {
-        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
-        Timestamp::from_millis(i64::try_from(since_epoch).unwrap()).unwrap()
-    };
     let (before, expires_at) = (now(), Timestamp::from_millis(now().as_millis() + 1000).unwrap());
     let record =
         r#""exists": true, "status": "active", "worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
@@ -81,19 +78,17 @@ async fn a_request_waits_only_for_a_lock() {
     needs_own_host!();
     let app = Setup::new().start().await;
     app.issue("first").await;
-    let trigger = |message: &str| {
-        format!(
-            "CREATE TRIGGER refuse BEFORE INSERT ON credentials BEGIN SELECT RAISE(ABORT, '{message}'); END"
-        )
-    };
-    for (message, is_lock) in [("database is locked", true), ("Operation was blocked", false)] {
-        app.database("issuance").execute_batch(&trigger(message)).unwrap();
+    let database = app.database("issuance");
+    for (message, code, is_lock) in
+        [("database is locked", "55P03", true), ("Operation was blocked", "57P01", false)]
+    {
+        database.refuse_with("credentials", "INSERT", "true", message, code);
         let started = Instant::now();
         let problem = app.issue(message).await.assert_problem(503, "unavailable");
         assert_eq!(started.elapsed() > Duration::from_secs(4), is_lock, "{message}: {:?}", started.elapsed());
         let certain = problem["detail"].as_str().unwrap().contains("nothing was decided or changed");
         assert_eq!(certain, is_lock, "{problem}");
-        app.database("issuance").execute_batch("DROP TRIGGER refuse").unwrap();
+        database.accept("credentials");
     }
     assert_eq!(app.issue("last").await.status, 201);
 }
@@ -105,9 +100,7 @@ async fn a_log_that_cannot_be_written_changes_no_response() {
     assert_eq!(app.issue("a").await.status, 201);
     assert_eq!(app.verify("a").await.json()["isValid"], true);
     app.verify("").await.assert_problem(400, "invalid-request");
-    let refuse =
-        "CREATE TRIGGER refuse BEFORE INSERT ON credentials BEGIN SELECT RAISE(ABORT, 'refused'); END";
-    app.database("issuance").execute_batch(refuse).unwrap();
+    app.database("issuance").refuse("credentials", "true", "refused");
     for response in join_all((0..20).map(|_| app.issue("b"))).await {
         response.assert_problem(503, "unavailable");
     }
@@ -142,7 +135,7 @@ async fn all_waits_of_a_request_add_up_to_at_most_five_seconds() {
         assert!(waited > Duration::from_secs(4), "it did not wait for the lock: {waited:?}");
         assert!(waited < MAX_WAIT + MARGIN, "{waited:?}");
     }
-    lock.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
     assert_eq!(app.count("verification", "verifications"), 0);
 }
 

@@ -1,6 +1,12 @@
 //! The application: loads its components and routes requests to them.
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http::{
@@ -23,7 +29,7 @@ use crate::{
     log::log,
     postgres::Postgres,
     routes::{Match, Routes},
-    sqlite::{Database, Databases},
+    sqlite::Databases,
 };
 
 /// Spin itself handles requests below this path.
@@ -162,22 +168,20 @@ fn configured_databases(
     manifest: &Manifest,
     folder: &Path,
     runtime_config: &RuntimeConfig,
-) -> Result<HashMap<String, Database>> {
+) -> Result<HashMap<String, PathBuf>> {
     let mut databases = HashMap::new();
     for (id, component) in &manifest.component {
         for label in &component.sqlite_databases {
             let database = match runtime_config.database(label) {
                 Some(database) => database,
                 // Spin provides this label without any config.
-                None if label == "default" => Database::File(folder.join(".spin/sqlite_db.db")),
+                None if label == "default" => folder.join(".spin/sqlite_db.db"),
                 None => bail!(
                     "component {id} uses the database {label:?}, which no runtime config defines: \
                      pass --runtime-config-file runtime-config.toml"
                 ),
             };
-            if let Database::File(file) = &database
-                && let Some(folder) = file.parent()
-            {
+            if let Some(folder) = database.parent() {
                 std::fs::create_dir_all(folder)
                     .with_context(|| format!("cannot create {}", folder.display()))?;
             }

@@ -129,22 +129,6 @@ fn a_type_of_database_that_is_not_supported() {
 }
 
 #[test]
-fn a_libsql_database_without_a_token_or_at_another_kind_of_url() {
-    let app = Application::new(MANIFEST, Some(EMPTY_COMPONENT));
-    for (database, parts) in [
-        ("url = \"http://db.example\"", ["runtime-config.toml, line 1", "missing field `token`"]),
-        (
-            "url = \"libsql://db.example\"\ntoken = \"t\"",
-            ["runtime-config.toml: sqlite_database.db", "URL does not start with 'https://' or 'http://'"],
-        ),
-    ] {
-        let config = format!("[sqlite_database.db]\ntype = \"libsql\"\n{database}\n");
-        fs::write(app.folder().join("runtime-config.toml"), config).unwrap();
-        assert_mentions(&app.refusal(CONFIGURED, KEY), &parts);
-    }
-}
-
-#[test]
 fn a_required_variable_without_a_value() {
     let app = Application::new(MANIFEST, Some(EMPTY_COMPONENT));
     assert_mentions(&app.refusal(CONFIGURED, &[]), &["SPIN_VARIABLE_KEY", ".env"]);

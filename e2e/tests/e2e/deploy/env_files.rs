@@ -68,7 +68,7 @@ async fn spin_and_the_embedded_host_read_env_as_documented() {
     }
     join_all(read.into_iter().map(|row| async move {
         let write = |data: &std::path::Path| fs::write(data.with_file_name(".env"), &row.file).unwrap();
-        let app = Setup::new().start_with_data(write).await;
+        let app = Setup::new().start_with_files(write).await;
         assert_eq!(app.get("/health").await.json()["worker"], row.spin, "{}", row.file);
     }))
     .await;

@@ -77,8 +77,10 @@ impl fmt::Debug for Address {
 
 impl Server {
     fn address(&self, service: &str) -> Address {
-        let with_timeout = |milliseconds: u32| {
-            let options = format!("-c statement_timeout={milliseconds}");
+        // Without statistics, as after a restore, the server would rather read and sort a whole table than use an index.
+        const FOR_REQUESTS: &str = "-c statement_timeout=4500 -c enable_seqscan=off -c enable_bitmapscan=off";
+
+        let with_options = |options: &str| {
             let mut hosts = vec![self.host.as_str()];
             if self.standby_host != NO_STANDBY {
                 hosts.push(&self.standby_host);
@@ -98,12 +100,15 @@ impl Server {
                 ("connect_timeout", "3"),
                 ("tcp_user_timeout", "5"),
                 ("application_name", &application),
-                ("options", &options),
+                ("options", options),
             ]
             .map(|(name, value)| format!("{name}={}", quoted(value)));
             parameters.join(" ")
         };
-        Address { for_requests: with_timeout(4_500), for_migrations: with_timeout(0) }
+        Address {
+            for_requests: with_options(FOR_REQUESTS),
+            for_migrations: with_options("-c statement_timeout=0"),
+        }
     }
 }
 
@@ -146,8 +151,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r"password='it\'s a \\ pass word' sslmode='require' "), "{text}");
-        assert!(text.ends_with("options='-c statement_timeout=4500'"), "{text}");
-        assert!(address.for_migrations().ends_with("statement_timeout=0'"));
+        assert!(text.contains("options='-c statement_timeout=4500 -c enable_seqscan=off "), "{text}");
+        assert!(address.for_migrations().ends_with("options='-c statement_timeout=0'"));
         assert!(!format!("{address:?}").contains("pass word"));
     }
 

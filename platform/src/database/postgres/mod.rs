@@ -10,7 +10,10 @@ mod migrate;
 #[cfg_attr(not(target_env = "p1"), path = "wasi_0_3.rs")]
 mod wasi;
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{
     error::DatabaseError,
@@ -63,6 +66,8 @@ impl Location {
 pub(super) struct Connection {
     label: &'static str,
     address: Address,
+    /// Why the last connection was not made, until one is.
+    refusal: Mutex<Option<DatabaseError>>,
 }
 
 impl Connection {
@@ -74,7 +79,7 @@ impl Connection {
             reason: "its settings cannot be used".to_owned(),
         };
         let address = location.address.clone().ok_or_else(unset)?;
-        Ok(Self { label: location.service, address })
+        Ok(Self { label: location.service, address, refusal: Mutex::default() })
     }
 
     /// Runs one statement if it gets a connection before the deadline, and awaits it until shortly after. Its writes are
@@ -86,14 +91,19 @@ impl Connection {
         parameters: Vec<Value>,
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
+        let refusal = || self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         let session = match deadline.within(Session::open(self.address.for_requests())).await {
             Some(Ok(session)) => session,
             Some(Err(error)) => {
+                let error = convert::not_connected(error);
+                *refusal() = Some(error.clone());
                 pause(CONNECT_PAUSE).await;
-                return Err(convert::not_connected(error));
+                return Err(error);
             }
-            None => return Err(DatabaseError::Busy),
+            // The attempt before says more than that this one took too long.
+            None => return Err(refusal().clone().unwrap_or(DatabaseError::Busy)),
         };
+        *refusal() = None;
         let parameters = parameters.into_iter().map(Into::into).collect();
         let run = async {
             if access == Access::Write(0) {

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::toml_file;
-use crate::sqlite::Database;
 
 /// Spin's runtime config, limited to SQLite databases.
 #[derive(Debug, Default, Deserialize)]
@@ -26,10 +25,6 @@ enum SqliteDatabase {
     Spin {
         #[serde(default)]
         path: PathBuf,
-    },
-    LibSql {
-        url: String,
-        token: String,
     },
 }
 
@@ -48,28 +43,17 @@ impl RuntimeConfig {
         Ok(())
     }
 
-    /// The database with this label.
-    pub(crate) fn database(&self, label: &str) -> Option<Database> {
-        Some(match self.sqlite_database.get(label)? {
-            SqliteDatabase::Spin { path } => Database::File(path.clone()),
-            SqliteDatabase::LibSql { url, token } => {
-                Database::LibSql { url: url.clone(), token: token.clone() }
-            }
-        })
+    /// The file of the database with this label.
+    pub(crate) fn database(&self, label: &str) -> Option<PathBuf> {
+        let SqliteDatabase::Spin { path } = self.sqlite_database.get(label)?;
+        Some(path.clone())
     }
 }
 
 impl SqliteDatabase {
     fn check(&self) -> Result<()> {
-        match self {
-            Self::Spin { path } => ensure!(!path.as_os_str().is_empty(), "there is no path"),
-            // Spin's own message.
-            Self::LibSql { url, .. } => ensure!(
-                url.starts_with("https://") || url.starts_with("http://"),
-                "unexpected libSQL URL '{url}' in runtime config file: URL does not start with 'https://' or \
-                 'http://'. Spin currently only supports talking to libSQL databases over HTTP(S)"
-            ),
-        }
+        let Self::Spin { path } = self;
+        ensure!(!path.as_os_str().is_empty(), "there is no path");
         Ok(())
     }
 }
@@ -78,7 +62,7 @@ impl SqliteDatabase {
 mod tests {
     use super::*;
 
-    fn parse(database: &str) -> Result<Option<Database>, String> {
+    fn parse(database: &str) -> Result<Option<PathBuf>, String> {
         let config: RuntimeConfig = toml_file::parse(&format!("[sqlite_database.a]\n{database}"))?;
         config.check().map_err(|error| format!("{error:#}"))?;
         assert_eq!(config.database("b"), None);
@@ -86,31 +70,17 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_a_file_or_on_a_libsql_server() {
+    fn a_database_is_a_file() {
         let file = parse("type = \"spin\"\npath = \"data/a.db\"").unwrap();
-        assert_eq!(file, Some(Database::File("data/a.db".into())));
-        for url in ["http://db.example:8080", "https://db.example"] {
-            let server = parse(&format!("type = \"libsql\"\nurl = \"{url}\"\ntoken = \"t\"")).unwrap();
-            assert_eq!(server, Some(Database::LibSql { url: url.to_owned(), token: "t".to_owned() }));
-        }
+        assert_eq!(file, Some("data/a.db".into()));
     }
 
     #[test]
     fn an_incomplete_database_is_refused() {
         for (database, expected) in [
             ("type = \"spin\"", "sqlite_database.a: there is no path"),
-            ("type = \"libsql\"\ntoken = \"t\"", "line 1: missing field `url`"),
-            ("type = \"libsql\"\nurl = \"http://x\"", "line 1: missing field `token`"),
-            ("url = \"http://x\"\ntoken = \"t\"", "line 1: missing field `type`"),
-            (
-                "type = \"libsql\"\nurl = 7\ntoken = \"t\"",
-                "line 1: invalid type: integer `7`, expected a string",
-            ),
-            (
-                "type = \"libsql\"\nurl = \"libsql://x\"\ntoken = \"t\"",
-                "sqlite_database.a: unexpected libSQL URL 'libsql://x' in runtime config file: URL does not start with \
-                 'https://' or 'http://'. Spin currently only supports talking to libSQL databases over HTTP(S)",
-            ),
+            ("path = \"a.db\"", "line 1: missing field `type`"),
+            ("type = \"spin\"\npath = 7", "line 1: invalid type: integer `7`, expected path string"),
         ] {
             assert_eq!(parse(database), Err(expected.to_owned()));
         }
@@ -124,8 +94,8 @@ mod tests {
                 "line 2: the embedded host does not support `mysql` here",
             ),
             (
-                "[sqlite_database.a]\ntype = \"libsql\"\nurl = \"http://x\"\ntoken = \"t\"\npath = \"a.db\"",
-                "line 1: the embedded host does not support `path` here",
+                "[sqlite_database.a]\ntype = \"libsql\"\nurl = \"http://x\"\ntoken = \"t\"",
+                "line 2: the embedded host does not support `libsql` here",
             ),
             (
                 "[sqlite_database.a]\ntype = \"spin\"\npath = \"a.db\"\nurl = \"http://x\"",

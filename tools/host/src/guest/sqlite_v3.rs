@@ -67,10 +67,7 @@ impl<T: Send> HostConnectionWithStore<T> for GuestData {
         Result<(Vec<String>, StreamReader<RowResult>, FutureReader<Result<(), Error>>), Error>,
     > {
         let connection = accessor.with(|mut access| access.get().table.get(&connection).cloned())?;
-        let running = match connection.start(statement, parameters).await {
-            Ok(running) => running,
-            Err(error) => return Ok(Err(error)),
-        };
+        let running = connection.start(statement, parameters).await;
         accessor.with(|mut access| {
             let rows = StreamReader::new(&mut access, Rows(running.rows))?;
             let outcome = FutureReader::new(&mut access, running.outcome)?;

@@ -14,19 +14,20 @@ use rusqlite::{
 use super::running::{Feed, Running, gone};
 use crate::bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
 
-/// A connection to a file, which the first statement opens.
+/// A guest's connection to a file, which the first statement opens.
 #[derive(Clone)]
-pub(super) struct Connection {
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Connection {
     path: PathBuf,
     opened: Arc<Mutex<Option<rusqlite::Connection>>>,
 }
 
 impl Connection {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), opened: Arc::default() }
     }
 
-    pub(super) async fn execute(
+    pub(crate) async fn execute(
         &self,
         statement: String,
         parameters: Vec<Value>,
@@ -52,7 +53,7 @@ impl Connection {
     }
 
     /// Starts a statement, which holds the connection until its last row is read.
-    pub(super) async fn start(&self, statement: String, parameters: Vec<Value>) -> Running {
+    pub(crate) async fn start(&self, statement: String, parameters: Vec<Value>) -> Running {
         let (feed, running) = Feed::new();
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
@@ -72,11 +73,11 @@ impl Connection {
         running.await
     }
 
-    pub(super) async fn last_insert_rowid(&self) -> Result<i64, Error> {
+    pub(crate) async fn last_insert_rowid(&self) -> Result<i64, Error> {
         self.with(|connection| Ok(connection.last_insert_rowid())).await
     }
 
-    pub(super) async fn changes(&self) -> Result<u64, Error> {
+    pub(crate) async fn changes(&self) -> Result<u64, Error> {
         self.with(|connection| Ok(connection.changes())).await
     }
 
@@ -158,10 +159,7 @@ fn io_error(error: rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::{
-        Connection,
-        tests::{NUMBERS, assert_numbers, databases, stream},
-    };
+    use crate::sqlite::tests::{NUMBERS, assert_numbers, databases, stream};
 
     async fn query(connection: &Connection, statement: &str) -> Result<Vec<RowResult>, Error> {
         Ok(connection.execute(statement.to_owned(), Vec::new()).await?.rows)
