@@ -1,7 +1,9 @@
 //! `cargo xtask test`: builds everything and runs all tests.
 
+use std::env;
+
 use anyhow::Result;
-use launch::{Database, Wasi};
+use launch::{Database, Wasi, postgres_programs};
 
 use crate::{
     build::{build_components, build_host, cargo},
@@ -31,5 +33,13 @@ pub(crate) fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
         // The other tests depend neither on the build nor on the databases.
         test(*build, "files", if i == 0 { &["--workspace"] } else { &e2e })?;
     }
+    if let Err(reason) = postgres_programs()
+        && env::var("E2E_TOOLS").as_deref() != Ok("required")
+    {
+        step(&format!("skipped the tests with databases on a PostgreSQL server: {reason}"));
+        return Ok(());
+    }
+    // The driver for PostgreSQL is another build of the package.
+    run(cargo().args(["test", "--package", "platform", "--features", "postgres"]).args(filter))?;
     builds.iter().try_for_each(|build| test(*build, "postgres", &e2e))
 }
