@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, iter};
 
-use e2e::{Databases, Setup, TestApp, databases, needs_own_host};
+use e2e::{Databases, Setup, TestApp, databases, needs_own_host, needs_postgres};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -184,6 +184,7 @@ async fn counts_are_those_of_the_rows_after_races_of_replicas() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_clients_than_connections_are_all_served() {
     needs_own_host!();
+    needs_postgres!();
     let replicas = replicas(2).await;
     let requests = iter::repeat_n(&replicas, 200).enumerate();
     join_all(requests.map(|(i, replicas)| async move {
