@@ -18,7 +18,7 @@ pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
     } else {
         for database in Database::ALL {
             for wasi in Wasi::ALL {
-                build_components(wasi, database)?;
+                build_components(wasi, database, &[])?;
             }
             build_bare(database)?;
         }

@@ -44,10 +44,11 @@ fn replace(to: &Path, from: &Path) -> Result<()> {
     fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, to)).with_context(context)
 }
 
-/// Builds all components, for manifests that are made from `spin.toml`.
-pub(crate) fn build_components(wasi: Wasi, database: Database) -> Result<()> {
-    let components = Manifest::of_project()?.components();
-    announce(&components, &format!("WASI {wasi} and {database}"));
+/// Builds these components, or all, for manifests that are made from `spin.toml`.
+pub(crate) fn build_components(wasi: Wasi, database: Database, named: &[String]) -> Result<()> {
+    let all = Manifest::of_project()?.components();
+    let components = if named.is_empty() { &all } else { named };
+    announce(components, &format!("WASI {wasi} and {database}"));
     components.iter().try_for_each(|component| run(&mut wasm_build(wasi, database, component)?))
 }
 

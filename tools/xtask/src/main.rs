@@ -47,13 +47,16 @@ enum Task {
         #[arg(long, value_name = "sqlite|postgres", default_value_t = Database::Sqlite)]
         database: Database,
     },
-    /// Builds the components to where spin.toml takes them from.
+    /// Builds the components to where spin.toml takes them from; those for PostgreSQL to target/postgres.
     Build {
         /// The components to build [default: all].
         components: Vec<String>,
         /// The version of WASI to build them for.
         #[arg(long, value_name = "0.2|0.3", default_value_t = Wasi::V0_3)]
         wasi: Wasi,
+        /// The database to build them for.
+        #[arg(long, value_name = "sqlite|postgres", default_value_t = Database::Sqlite)]
+        database: Database,
         /// Builds them for the newest WASI of the Spin that runs this as a build command, or else of the one on PATH.
         #[arg(long, conflicts_with = "wasi")]
         for_spin: bool,
@@ -100,9 +103,12 @@ fn main() -> ExitCode {
 fn run_task(task: Task) -> Result<()> {
     match task {
         Task::Up { listen, host, wasi, database } => up::up(listen, host, wasi, database),
-        Task::Build { components, wasi, for_spin } => {
+        Task::Build { components, wasi, database, for_spin } => {
             let wasi = if for_spin { SpinVersion::of_build()?.wasi() } else { wasi };
-            build::build_for_manifest(wasi, &components)
+            match database {
+                Database::Sqlite => build::build_for_manifest(wasi, &components),
+                Database::Postgres => build::build_components(wasi, database, &components),
+            }
         }
         Task::Test { filter, wasi } => test::test(filter.as_deref(), wasi),
         Task::Dist { wasi, database } => dist::dist(wasi, database),

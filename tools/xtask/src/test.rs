@@ -15,7 +15,7 @@ pub(crate) fn test(filter: Option<&str>, wasi: Option<Wasi>) -> Result<()> {
     for (wasi, database) in
         Wasi::ALL.into_iter().flat_map(|wasi| Database::ALL.map(|database| (wasi, database)))
     {
-        build_components(wasi, database)?;
+        build_components(wasi, database, &[])?;
     }
     build_host()?;
     let test = |wasi: Wasi, databases: &str, selection: &[&str]| {

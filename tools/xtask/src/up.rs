@@ -46,7 +46,7 @@ pub(crate) fn up(
     let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
     match database {
         Database::Sqlite => build_for_manifest(wasi, &[])?,
-        Database::Postgres => build_components(wasi, database)?,
+        Database::Postgres => build_components(wasi, database, &[])?,
     }
     if host != Host::Spin {
         build_host()?;
