@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::{error::DatabaseError, value::Value};
 
 /// The text of a statement where the two databases differ.
+///
+/// Parameters are `$1`, `$2` and so on. SQLite numbers them in the order in which they first appear, so they must appear in
+/// that order, or be written `?1`, `?2` in SQLite's text.
 #[derive(Clone, Copy, Debug)]
 pub struct Sql {
     /// For SQLite.
