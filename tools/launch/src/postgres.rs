@@ -2,11 +2,11 @@
 
 use std::{
     env,
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io::Write,
     net::{Ipv4Addr, TcpListener},
     os::unix::{
-        fs::{OpenOptionsExt, chown},
+        fs::{OpenOptionsExt, PermissionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -152,9 +152,13 @@ impl Postgres {
         command
     }
 
+    /// Gives a file or folder to the user of the server, who must also be able to reach it.
     fn own(&self, path: &Path) -> Result<()> {
         if Uid::effective().is_root() {
             chown(path, Some(NOBODY), Some(NOBODY))?;
+            let parent = path.parent().context("the data is in a folder")?;
+            let mode = fs::metadata(parent)?.permissions().mode();
+            fs::set_permissions(parent, Permissions::from_mode(mode | 0o011))?;
         }
         Ok(())
     }

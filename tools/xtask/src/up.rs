@@ -69,8 +69,6 @@ fn start_postgres(services: [&str; 2]) -> Result<Postgres> {
     let programs = postgres_programs()?;
     step(&format!("starting PostgreSQL ({}) with its data in data/postgres", programs.display()));
     let folder = workspace().join("data/postgres");
-    // PostgreSQL runs as another user if this is root, who must be able to reach its folder.
-    DirBuilder::new().recursive(true).mode(0o711).create(workspace().join("data"))?;
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     let path = workspace().join("data/postgres-password");
     if !path.exists() {
