@@ -171,8 +171,6 @@ impl Store {
         reason: Option<&Reason>,
         deadline: Deadline,
     ) -> Result<Option<Revocation>, DatabaseError> {
-        // Right-hand sides see the row before the update, so time and reason stay together. The time is SQLite's,
-        // because the statement may wait for its turn.
         let rows = self
             .database
             .query(
@@ -297,7 +295,7 @@ impl Batch for Insert {
 
         let mut new: Vec<_> = requests.iter().flatten().collect();
         // PostgreSQL locks rows in this order, which must be the same everywhere.
-        new.sort_by_key(|new| new.hashes.first().map(|hash| hash.to_string()));
+        new.sort_by_cached_key(|new| new.hashes.first().map(ToString::to_string));
         let rows: Vec<_> = new.into_iter().map(NewCredential::row).collect();
         let inserted =
             self.0.try_once(Access::Write(rows.len()), &INSERT, [to_json(&rows)?], deadline).await?;

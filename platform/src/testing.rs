@@ -25,7 +25,7 @@ pub async fn send<S: Service>(
 ) -> (u16, serde_json::Value) {
     let identity =
         Identity { service: S::NAME, worker_id: WorkerId::named("worker-1"), origins: Origins::Any };
-    let response = edge::<S>(identity, settings, Location::none(S::NAME)).answer(request).await;
+    let response = edge::<S>(identity, settings, Location::without_settings(S::NAME)).answer(request).await;
     (response.status().as_u16(), serde_json::from_slice(response.body()).expect("a body in JSON"))
 }
 

@@ -1,5 +1,7 @@
 //! A service's schema: numbered SQL files, each applied once.
 
+use super::error::DatabaseError;
+
 /// One step of a schema. See [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
@@ -7,6 +9,20 @@ pub struct Migration {
     pub name: &'static str,
     /// The file's content.
     pub sql: &'static str,
+}
+
+impl Migration {
+    /// Those of a service's migrations that a database with the first `applied` ones lacks.
+    ///
+    /// # Errors
+    /// [`DatabaseError::NewerSchema`] if the database has more than there are.
+    pub(super) fn missing(
+        migrations: &'static [Self],
+        applied: u64,
+    ) -> Result<&'static [Self], DatabaseError> {
+        let missing = usize::try_from(applied).ok().and_then(|applied| migrations.get(applied..));
+        missing.ok_or(DatabaseError::NewerSchema { found: applied, known: migrations.len() as u64 })
+    }
 }
 
 /// The migrations of a service for each database, in order, read from its `migrations` folder at compile time.

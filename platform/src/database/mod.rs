@@ -35,10 +35,10 @@ pub use sql::{ALL_ROWS, Access, Sql, members, to_json};
 pub use sqlite::Location;
 pub use value::{FromValue, Row, Value};
 
-/// A database with one connection per instance, opened by the first request that needs it and then shared.
+/// A database, opened by the first request of an instance that needs it and then shared.
 ///
-/// Requests of an instance interleave on that connection, so every statement must be complete in itself: no
-/// transactions, and nothing that refers to the previous statement.
+/// Requests interleave on one connection (SQLite), or each statement gets another (PostgreSQL), so every statement must be
+/// complete in itself: no transactions, and nothing that refers to the previous statement.
 pub struct Database {
     location: Location,
     migrations: &'static [Migration],

@@ -20,7 +20,7 @@ use nix::unistd::Uid;
 
 use crate::group::Group;
 
-/// PostgreSQL refuses to run as root, and runs as nobody then.
+/// The user to run PostgreSQL as instead of root, which it refuses.
 const NOBODY: u32 = 65_534;
 
 /// Where Debian has a folder for each version.

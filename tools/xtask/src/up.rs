@@ -64,7 +64,7 @@ pub(crate) fn up(
     serve(command.envs(services.into_iter().flat_map(|service| server.variables(service))))
 }
 
-/// Starts the installed PostgreSQL with its data and its password in `data/postgres`.
+/// Starts the installed PostgreSQL with its data in `data/postgres`, and its password beside that.
 fn start_postgres(services: [&str; 2]) -> Result<Postgres> {
     let programs = postgres_programs()?;
     step(&format!("starting PostgreSQL ({}) with its data in data/postgres", programs.display()));

@@ -36,10 +36,8 @@ impl Connection {
         migrations: &'static [Migration],
         deadline: Deadline,
     ) -> Result<(), DatabaseError> {
-        let version = self.version(deadline).await?;
-        let newer = || DatabaseError::NewerSchema { found: version, known: migrations.len() as u64 };
-        let applied = usize::try_from(version).map_err(|_| newer())?;
-        let missing = migrations.get(applied..).ok_or_else(newer)?;
+        let applied = self.version(deadline).await?;
+        let missing = Migration::missing(migrations, applied)?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -71,7 +69,7 @@ impl Connection {
 
 /// One statement, and so one transaction, that applies these migrations, unless another instance is doing so or has done
 /// so: then it fails as if a lock were not available.
-fn script(applied: usize, missing: &[Migration]) -> String {
+fn script(applied: u64, missing: &[Migration]) -> String {
     let now = clock::now().map_or(0, |now| now.as_millis());
     let mut script = format!(
         "DO $migration$ BEGIN

@@ -43,8 +43,8 @@ pub struct Location {
 }
 
 impl Location {
-    /// A database that cannot be reached.
-    pub const fn none(service: &'static str) -> Self {
+    /// A database that cannot be reached, because its settings cannot be used.
+    pub const fn without_settings(service: &'static str) -> Self {
         Self { service, address: None }
     }
 
@@ -52,7 +52,7 @@ impl Location {
     pub async fn load(service: &'static str) -> (Self, Result<(), SettingsError>) {
         match Address::load(service).await {
             Ok(address) => (Self { service, address: Some(address) }, Ok(())),
-            Err(error) => (Self::none(service), Err(error)),
+            Err(error) => (Self::without_settings(service), Err(error)),
         }
     }
 

@@ -49,25 +49,23 @@ impl Connection {
     ) -> Result<(), DatabaseError> {
         // The usual case costs one read. It also comes first after a failure: another instance may have been faster.
         let schema = self.schema(deadline).await?;
-        let newer = || DatabaseError::NewerSchema { found: schema.version, known: migrations.len() as u64 };
-        let applied = usize::try_from(schema.version).map_err(|_| newer())?;
-        let missing = migrations.get(applied..).ok_or_else(newer)?;
+        let missing = Migration::missing(migrations, schema.version)?;
         if missing.is_empty() {
             // A database restored from a dump has no write-ahead log yet.
             return if schema.has_wal { Ok(()) } else { self.use_wal().await };
         }
-        self.apply(applied, missing).await
+        self.apply(schema.version, missing).await
     }
 
     /// Applies migrations after the first `applied` ones, all or none.
-    async fn apply(&self, applied: usize, missing: &'static [Migration]) -> Result<(), DatabaseError> {
+    async fn apply(&self, applied: u64, missing: &'static [Migration]) -> Result<(), DatabaseError> {
         const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations \
              (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)";
         const VERSION: &str = "INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)";
 
         let now = clock::now().map_or(0, |now| now.as_millis());
         let mut statements = vec![(TABLE, Vec::new())];
-        for (version, migration) in (applied as i64 + 1..).zip(missing) {
+        for (version, migration) in (applied.cast_signed() + 1..).zip(missing) {
             // First, so that it fails before anything is done twice if another instance was faster.
             statements.push((VERSION, vec![version.into(), migration.name.into(), now.into()]));
             statements.extend(statements_of(migration).map(|statement| (statement, Vec::new())));

@@ -37,15 +37,15 @@ pub struct Location {
 }
 
 impl Location {
-    /// The database with a label of `spin.toml`.
-    pub const fn none(label: &'static str) -> Self {
+    /// The database with a label of `spin.toml`. It has no settings.
+    pub const fn without_settings(label: &'static str) -> Self {
         Self { label }
     }
 
     /// The database with the service's name as its label.
     #[allow(clippy::unused_async, reason = "the same as for PostgreSQL")]
     pub async fn load(service: &'static str) -> (Self, Result<(), SettingsError>) {
-        (Self::none(service), Ok(()))
+        (Self::without_settings(service), Ok(()))
     }
 
     /// The name of the database in errors and log lines.
