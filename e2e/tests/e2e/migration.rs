@@ -103,8 +103,9 @@ async fn a_migration_that_the_server_interrupts_leaves_nothing_and_is_repeated()
     let (_, ()) = tokio::join!(migrate(&apps), async {
         tokio::time::sleep(Duration::from_millis(3500)).await;
         assert_eq!(database.count("schema_migrations"), 0);
-        let terminate =
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+        // Other tests lock databases of the same server.
+        let terminate = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+                         WHERE datname = current_database() AND locktype = 'advisory' AND granted";
         assert_eq!(database.rows(terminate), [["t"]]);
     });
     assert_eq!(database.count("schema_migrations"), 1);
