@@ -3,10 +3,7 @@
 use std::{
     fs,
     io::Write,
-    os::unix::{
-        fs::{MetadataExt, chown},
-        process::CommandExt,
-    },
+    os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -17,19 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use launch::Signal;
+use launch::{Signal, postgres_user};
 use tempfile::TempDir;
 
 use crate::{free_address, tools};
 
 /// The password of every user: `postgres` and the services.
 pub const PASSWORD: &str = "pa55-w0rd";
-
-/// Where Debian has a folder for each version.
-const DEBIAN: &str = "/usr/lib/postgresql";
-
-/// PostgreSQL refuses to run as root, and runs as nobody then.
-const NOBODY: u32 = 65534;
 
 const START_TIME: Duration = Duration::from_secs(60);
 
@@ -45,14 +36,10 @@ kill -QUIT $!; kill -CONT $!; wait $!
 /// Between columns in the output of psql, and between rows.
 const SEPARATORS: [char; 2] = ['\u{1f}', '\u{1e}'];
 
-/// The server's program, if it is installed. Its folder has the others. Newer versions come first.
+/// The server's program, if it is installed. Its folder has the others.
 pub fn program() -> Option<PathBuf> {
-    let versions = fs::read_dir(DEBIAN).into_iter().flatten().flatten();
-    let mut programs: Vec<_> =
-        versions.map(|version| version.path().join("bin/postgres").display().to_string()).collect();
-    programs.sort_by(|one, other| other.cmp(one));
-    let programs: Vec<_> = programs.iter().map(String::as_str).collect();
-    tools::find("postgres", "POSTGRES", &programs)?.canonicalize().ok()
+    let programs = launch::postgres_programs().inspect_err(|reason| tools::miss(&reason.to_string()));
+    programs.ok().map(|folder| folder.join("postgres"))
 }
 
 /// A server with the users `postgres`, `issuance` and `verification`. It always listens on the same port, and is stopped
@@ -112,7 +99,7 @@ impl PostgresServer {
         let server = Self::without_data(program, host, port);
         let password = server.path("password");
         fs::write(&password, PASSWORD).unwrap();
-        chown(&password, other_user(), None).unwrap();
+        chown(&password, postgres_user(), None).unwrap();
         let authentication = format!("--auth={authentication}");
         server.run(
             "initdb",
@@ -123,7 +110,7 @@ impl PostgresServer {
 
     fn without_data(program: &Path, host: &'static str, port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        chown(folder.path(), other_user(), None).unwrap();
+        chown(folder.path(), postgres_user(), None).unwrap();
         let programs = program.parent().unwrap().to_owned();
         let (settings, process) = Default::default();
         Self { host, port, programs, folder, is_shared: false, settings, process }
@@ -253,7 +240,7 @@ impl PostgresServer {
         let signed = ["-subj", "/CN=localhost", "-CA", ca, "-CAkey", ca_key];
         let extensions = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"];
         openssl(&[&new[..], &signed, &extensions, &["-keyout", key, "-out", certificate]].concat());
-        chown(key, other_user(), None).unwrap();
+        chown(key, postgres_user(), None).unwrap();
         self.restart(&format!("-c ssl=on -c ssl_cert_file={certificate} -c ssl_key_file={key}"));
         fs::read_to_string(ca).unwrap()
     }
@@ -328,7 +315,7 @@ impl PostgresServer {
     /// A command in the server's folder, as a user that may run it.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        if let Some(user) = other_user() {
+        if let Some(user) = postgres_user() {
             command.uid(user).gid(user);
         }
         command.current_dir(self.folder.path());
@@ -381,12 +368,6 @@ impl Drop for PostgresDatabases {
             let _ = self.server.run_psql(&mut self.server.psql("postgres"), &drop);
         }
     }
-}
-
-/// The user that runs the server, if not the current one.
-fn other_user() -> Option<u32> {
-    let user = fs::metadata("/proc/self").unwrap().uid();
-    (user == 0).then_some(NOBODY)
 }
 
 fn openssl(arguments: &[&str]) {

@@ -34,7 +34,8 @@ pub fn folder(path: &str) -> Option<PathBuf> {
     found
 }
 
-fn miss(missing: &str) {
+/// Notes that a test is skipped because of this, or fails it.
+pub(crate) fn miss(missing: &str) {
     assert!(env::var("E2E_TOOLS").as_deref() != Ok("required"), "{missing}");
     // Not `eprintln`, because the test harness captures that.
     let _ = writeln!(stderr(), "skipped a test: {missing}; `bash .ci/tools` installs it");

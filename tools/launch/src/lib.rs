@@ -21,7 +21,7 @@ pub use self::{
     host::{Host, SpinVersion},
     manifest::Manifest,
     paths::{component_folder, program, target_folder, workspace},
-    postgres::{Postgres, postgres_programs},
+    postgres::{Postgres, postgres_programs, postgres_user},
     server::Server,
     wasi::Wasi,
 };

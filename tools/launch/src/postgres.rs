@@ -146,22 +146,27 @@ impl Postgres {
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.current_dir(&self.folder);
-        if Uid::effective().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
+        if let Some(user) = postgres_user() {
+            command.uid(user).gid(user);
         }
         command
     }
 
     /// Gives a file or folder to the user of the server, who must also be able to reach it.
     fn own(&self, path: &Path) -> Result<()> {
-        if Uid::effective().is_root() {
-            chown(path, Some(NOBODY), Some(NOBODY))?;
+        if let Some(user) = postgres_user() {
+            chown(path, Some(user), Some(user))?;
             let parent = path.parent().context("the data is in a folder")?;
             let mode = fs::metadata(parent)?.permissions().mode();
             fs::set_permissions(parent, Permissions::from_mode(mode | 0o011))?;
         }
         Ok(())
     }
+}
+
+/// The user to run PostgreSQL as, if not the current one.
+pub fn postgres_user() -> Option<u32> {
+    Uid::effective().is_root().then_some(NOBODY)
 }
 
 /// The folder of PostgreSQL's programs: that of the `postgres` which `POSTGRES` or PATH names, else Debian's newest.

@@ -1,19 +1,11 @@
 //! What docs/postgresql.md has people run works: roles and databases, moving from files, backup and restore.
 
-use std::{
-    fs,
-    os::unix::fs::{MetadataExt, chown},
-    path::Path,
-    process::Command,
-};
+use std::{fs, os::unix::fs::chown, path::Path, process::Command};
 
 use e2e::{postgres, read, tools, workspace};
 use tempfile::TempDir;
 
 use super::run;
-
-/// PostgreSQL refuses to run as root.
-const NOBODY: u32 = 65534;
 
 /// The code block with this text.
 fn block(part: &str) -> String {
@@ -38,7 +30,7 @@ impl Folder {
         let programs = postgres::program()?.parent().unwrap().display().to_string();
         tools::find("sqlite3", "SQLITE3", &[])?;
         let folder = tempfile::tempdir().unwrap();
-        let user = (fs::metadata("/proc/self").unwrap().uid() == 0).then_some(NOBODY);
+        let user = launch::postgres_user();
         chown(folder.path(), user, user).unwrap();
         let this = Self { folder, programs, user };
         let env = "SPIN_VARIABLE_ISSUANCE_DATABASE_PASSWORD=one\nSPIN_VARIABLE_VERIFICATION_DATABASE_PASSWORD=two\n";
