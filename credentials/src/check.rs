@@ -30,7 +30,8 @@ pub struct CheckAnswer {
 /// Verification must know all of these keys, or a credential issued under another would look as if it was never issued.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckList<T> {
-    /// The current key first.
+    /// The current key first. Without the services' token there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_ids: Vec<KeyId>,
     /// [`CheckAnswer`]s; in issuance's response also errors.
     pub results: Vec<T>,
@@ -50,6 +51,21 @@ impl CheckAnswer {
     #[must_use]
     pub fn about(self, hash: CredentialHash) -> Self {
         Self { credential_hash: Some(hash), ..self }
+    }
+
+    /// What anyone may know: without metadata, and nothing of its life but the status.
+    #[must_use]
+    pub fn public(mut self) -> Self {
+        self.record = self.record.map(|record| IssueRecord {
+            worker_id: record.worker_id,
+            issued_at: record.issued_at,
+            expires_at: None,
+            revoked_at: None,
+            max_uses: None,
+            uses: None,
+            metadata: None,
+        });
+        self
     }
 
     /// Whether the result names this hash.
@@ -96,7 +112,11 @@ impl<'de> Deserialize<'de> for CheckAnswer {
                 if !exists {
                     return Err(de::Error::custom("it does not exist, and has other members"));
                 }
-                Ok(Self { credential_hash, exists, status: Some(status), record: Some(read(&json)?) })
+                let record: IssueRecord = read(&json)?;
+                if record.max_uses.is_some() != record.uses.is_some() {
+                    return Err(de::Error::custom("it has only one of max_uses and uses"));
+                }
+                Ok(Self { credential_hash, exists, status: Some(status), record: Some(record) })
             }
         }
     }
@@ -116,8 +136,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Secret,
-        record::tests::{record, time},
+        MaxUses, Secret,
+        record::tests::{record, time, used},
     };
 
     fn read(json: &str) -> Result<CheckAnswer, serde_json::Error> {
@@ -133,10 +153,14 @@ mod tests {
         fn an_answer_round_trips_through_json(
             expires in prop::option::of(instant()),
             revoked in prop::option::of(instant()),
+            uses in prop::option::of((0_u32..9, 1_u32..9)),
             metadata in prop::option::of("\\{\"a\":(1\\.0|1e400|\"[a-zé ]{0,9}\")\\}"),
             listed: bool,
         ) {
             let mut record = record(expires, revoked);
+            if let Some((uses, max_uses)) = uses {
+                record = used(uses, max_uses, record);
+            }
             record.metadata = metadata.map(|json| Metadata::new(&json).unwrap());
             let mut answer = CheckAnswer::new(Some(record.clone()), time(5));
             if listed {
@@ -158,6 +182,26 @@ mod tests {
     }
 
     #[test]
+    fn the_public_has_no_metadata_and_nothing_of_a_credential_s_life_but_its_status() {
+        let record = IssueRecord {
+            metadata: Some(Metadata::new(r#"{"a": 1}"#).unwrap()),
+            ..used(1, 1, record(Some(3), Some(4)))
+        };
+        let json = serde_json::to_value(CheckAnswer::new(Some(record), time(5)).public()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "exists": true,
+                "status": "revoked",
+                "worker_id": "worker-1",
+                "issued_at": "1970-01-01T00:00:00.000Z",
+            })
+        );
+        let unknown = CheckAnswer::new(None, time(5));
+        assert_eq!(unknown.clone().public(), unknown);
+    }
+
+    #[test]
     fn an_answer_that_contradicts_itself_is_refused() {
         let issued = r#""worker_id": "w", "issued_at": "2025-10-08T23:30:00.000Z""#;
         assert!(read(&format!(r#"{{"exists": true, "status": "active", {issued}, "later": 1}}"#)).is_ok());
@@ -175,6 +219,9 @@ mod tests {
             format!(r#"{{"exists": true, "status": "active", {issued}, "worker_id": "v"}}"#),
             format!(r#"{{"exists": true, "status": "active", {issued}, "expires_at": "never"}}"#),
             format!(r#"{{"exists": true, "status": "active", {issued}, "metadata": []}}"#),
+            format!(r#"{{"exists": true, "status": "active", {issued}, "max_uses": 3}}"#),
+            format!(r#"{{"exists": true, "status": "active", {issued}, "uses": 3}}"#),
+            format!(r#"{{"exists": true, "status": "active", {issued}, "max_uses": 0, "uses": 0}}"#),
         ] {
             assert!(read(&json).is_err(), "{json}");
         }
@@ -186,6 +233,8 @@ mod tests {
             worker_id: WorkerId::configured("\u{1}".repeat(WorkerId::MAX_BYTES)).unwrap(),
             expires_at: Some(time(1)),
             revoked_at: Some(time(2)),
+            max_uses: Some(MaxUses::MAX.try_into().unwrap()),
+            uses: Some(MaxUses::MAX),
             metadata: Some(Metadata::new(&format!(r#"{{"a":"{}"}}"#, "x".repeat(4096 - 8))).unwrap()),
             ..record(None, None)
         };

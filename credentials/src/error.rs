@@ -39,6 +39,12 @@ pub enum Error {
     /// The text is not 16 lowercase hexadecimal digits.
     #[error("must be 16 lowercase hexadecimal digits")]
     NotAKeyId,
+    /// The idempotency key has other characters, or more or fewer than it may.
+    #[error("must have 22 to 128 characters: letters, digits, - and _")]
+    NotAnIdempotencyKey,
+    /// The number of uses is out of range.
+    #[error("must be a whole number from 1 to {}", crate::MaxUses::MAX)]
+    NotANumberOfUses,
     /// The expiry is not in the future.
     #[error("must be in the future")]
     NotInTheFuture,

@@ -1,16 +1,12 @@
 //! How long a credential is valid.
 
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, Unexpected, Visitor},
-};
-
-use crate::{Error, Timestamp};
+use crate::{Error, Timestamp, whole_number};
 
 /// A time to live in whole seconds, at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct TtlSeconds(u64);
 
 impl TtlSeconds {
@@ -27,33 +23,8 @@ impl TtlSeconds {
 
 impl<'de> Deserialize<'de> for TtlSeconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_u64(TtlVisitor)
-    }
-}
-
-struct TtlVisitor;
-
-impl Visitor<'_> for TtlVisitor {
-    type Value = TtlSeconds;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a positive integer")
-    }
-
-    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<TtlSeconds, E> {
-        if seconds == 0 {
-            return Err(E::invalid_value(Unexpected::Unsigned(0), &self));
-        }
-        Ok(TtlSeconds(seconds))
-    }
-
-    /// JSON has only one number type: `60.0` is the integer 60, as in JSON Schema.
-    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<TtlSeconds, E> {
-        if seconds < 1.0 || seconds.fract() != 0.0 {
-            return Err(E::invalid_value(Unexpected::Float(seconds), &self));
-        }
-        // Exact or saturated: `after` refuses times to live that long.
-        Ok(TtlSeconds(seconds as u64))
+        // `after` refuses times to live that are too long.
+        whole_number::positive(deserializer).map(Self)
     }
 }
 

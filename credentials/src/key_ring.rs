@@ -49,7 +49,8 @@ impl KeyRing {
         self.secrets().map(Secret::key_id).collect()
     }
 
-    fn secrets(&self) -> impl Iterator<Item = &Secret> {
+    /// All secrets, the current one first.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         std::iter::once(&self.current).chain(&self.retired)
     }
 }

@@ -5,11 +5,18 @@ use std::{fmt, str::FromStr};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
-use crate::{Credential, CredentialHash, Error};
+use crate::{Credential, CredentialHash, Error, IdempotencyKey, IdempotentRequest};
 
 /// The label that the key for tags is derived under.
 const TAG_CONTEXT: &[u8] = b"kube-credentials tag key v1";
+
+/// The label that the key for idempotent requests is derived under.
+const IDEMPOTENCY_CONTEXT: &[u8] = b"kube-credentials idempotency key v1";
+
+/// The label that the token of the services is derived under.
+const SERVICE_TOKEN_CONTEXT: &[u8] = b"kube-credentials service token v1";
 
 /// The label that fingerprints are derived under. Label and key swap roles, so no fingerprint can equal the hash of a
 /// credential.
@@ -22,7 +29,26 @@ const KEY_ID_CONTEXT: &[u8] = b"kube-credentials key id v1";
 pub struct Secret {
     mac: Hmac<Sha256>,
     tag_mac: Hmac<Sha256>,
+    idempotency_mac: Hmac<Sha256>,
+    service_token: ServiceToken,
     key_id: KeyId,
+}
+
+/// The bearer token by which the services recognise each other: 64 hexadecimal digits.
+#[derive(Clone)]
+pub struct ServiceToken(Zeroizing<String>);
+
+impl ServiceToken {
+    /// The token as text, to be sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServiceToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServiceToken(redacted)")
+    }
 }
 
 /// A short authentication tag: 8 bytes of an HMAC-SHA256.
@@ -45,8 +71,14 @@ impl Secret {
             return Err(Error::SecretInQuotes);
         }
         let key = text.as_bytes();
-        let tag_key = hmac(keyed(TAG_CONTEXT), key);
-        Ok(Self { mac: keyed(key), tag_mac: keyed(&tag_key), key_id: KeyId::of(key) })
+        let derived = |label: &[u8]| hmac(keyed(label), key);
+        Ok(Self {
+            mac: keyed(key),
+            tag_mac: keyed(&derived(TAG_CONTEXT)),
+            idempotency_mac: keyed(&derived(IDEMPOTENCY_CONTEXT)),
+            service_token: ServiceToken(Zeroizing::new(hex::encode(derived(SERVICE_TOKEN_CONTEXT)))),
+            key_id: KeyId::of(key),
+        })
     }
 
     /// `HMAC-SHA256(secret bytes, credential bytes)`.
@@ -57,6 +89,16 @@ impl Secret {
     /// Authenticates a message. Uses a key derived from this one, so tags reveal nothing about hashes of credentials.
     pub fn tag(&self, message: &[u8]) -> Tag {
         first_8(hmac(self.tag_mac.clone(), message))
+    }
+
+    /// A request that this caller may repeat with the same idempotency key. The caller is any bytes that identify it.
+    pub fn request(&self, caller: &[u8], key: &IdempotencyKey) -> IdempotentRequest {
+        IdempotentRequest::new(self.idempotency_mac.clone(), caller, key)
+    }
+
+    /// The token that services with this secret accept from each other.
+    pub fn service_token(&self) -> &ServiceToken {
+        &self.service_token
     }
 
     /// The fingerprint that identifies this key.
@@ -130,7 +172,7 @@ fn first_8(bytes: [u8; 32]) -> [u8; 8] {
     short
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
+pub(crate) fn keyed(key: &[u8]) -> Hmac<Sha256> {
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
 }
@@ -227,6 +269,17 @@ mod tests {
         assert_ne!(secret.tag(b"x"), Secret::new(&"b".repeat(32)).unwrap().tag(b"x"));
         let hash = secret.hash(&Credential::new("x").unwrap()).to_string();
         assert!(!hash.starts_with(&hex::encode(secret.tag(b"x"))));
+    }
+
+    #[test]
+    fn the_token_of_the_services_is_derived_from_the_secret() {
+        // printf %s 0123456789abcdef0123456789abcdef | openssl dgst -sha256 -hmac 'kube-credentials service token v1'
+        let secret = Secret::new("0123456789abcdef0123456789abcdef").unwrap();
+        assert_eq!(
+            secret.service_token().as_str(),
+            "c8bd2800aedf35b1e48416bbf50242ef1b7abebea293f58647f8636078be5aa9"
+        );
+        assert_eq!(format!("{:?}", secret.service_token()), "ServiceToken(redacted)");
     }
 
     #[test]

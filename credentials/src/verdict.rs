@@ -7,8 +7,10 @@ use crate::{IssueRecord, Status, Timestamp, WorkerId};
 /// Whether a credential is valid, and if not, why. A failure to find out is an error, not a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Issued, neither expired nor revoked.
+    /// Issued, and it still counts.
     Valid(IssueRecord),
+    /// Used as often as it can be.
+    UsedUp,
     /// Expired, at this time.
     Expired(Option<Timestamp>),
     /// Revoked, at this time.
@@ -25,7 +27,9 @@ pub enum VerdictStatus {
     Revoked,
     /// Expired.
     Expired,
-    /// Issued, neither expired nor revoked.
+    /// Used as often as it can be.
+    UsedUp,
+    /// Issued, and it still counts.
     Valid,
     /// Not issued.
     NotFound,
@@ -37,6 +41,7 @@ impl VerdictStatus {
         match self {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
+            Self::UsedUp => "used_up",
             Self::Valid => "valid",
             Self::NotFound => "not_found",
         }
@@ -51,19 +56,21 @@ impl Verdict {
         match (record.status_at(now), seen) {
             (Status::Revoked, _) | (_, Status::Revoked) => Self::Revoked(record.revoked_at),
             (Status::Expired, _) | (_, Status::Expired) => Self::Expired(record.expires_at),
+            (Status::UsedUp, _) | (_, Status::UsedUp) => Self::UsedUp,
             (Status::Active, Status::Active) => Self::Valid(record),
         }
     }
 
     /// A time at which the verdict was true, given when issuance was asked and when it responded.
     ///
-    /// Expiry and revocation are final, so they still hold when issuance responds. But a valid credential may have been
-    /// revoked meanwhile and an unknown one issued: such a verdict is certain only for the time of the request.
+    /// Expiry, revocation and the last use are final, so they still hold when issuance responds. But a valid credential may
+    /// have been revoked or used up meanwhile and an unknown one issued: such a verdict is certain only for the time of the
+    /// request.
     pub fn time(&self, asked: Timestamp, answered: Timestamp) -> Timestamp {
         match self {
             Self::Valid(record) => asked.max(record.issued_at).min(answered),
             Self::NotFound => asked,
-            Self::Expired(_) | Self::Revoked(_) => answered,
+            Self::Expired(_) | Self::Revoked(_) | Self::UsedUp => answered,
         }
     }
 
@@ -78,6 +85,7 @@ impl Verdict {
             Self::Valid(_) => VerdictStatus::Valid,
             Self::Expired(_) => VerdictStatus::Expired,
             Self::Revoked(_) => VerdictStatus::Revoked,
+            Self::UsedUp => VerdictStatus::UsedUp,
             Self::NotFound => VerdictStatus::NotFound,
         }
     }
@@ -89,6 +97,7 @@ impl Verdict {
             Self::Valid(_) => format!("credential verified by {verified_by}"),
             Self::Expired(time) => format!("credential expired{}", since(time)),
             Self::Revoked(time) => format!("credential revoked{}", since(time)),
+            Self::UsedUp => "credential used up".to_owned(),
             Self::NotFound => "credential not found: it was not issued here".to_owned(),
         }
     }
@@ -118,6 +127,7 @@ mod tests {
                 "revoked",
                 "credential revoked since 1970-01-01T00:00:00.060Z",
             ),
+            (judged(None, None, Status::UsedUp, 100), "used_up", "credential used up"),
             (Verdict::NotFound, "not_found", "credential not found: it was not issued here"),
         ] {
             assert_eq!((verdict.status().as_str(), verdict.message(&verifier).as_str()), (status, message));
@@ -136,6 +146,7 @@ mod tests {
         assert_eq!(at(&Verdict::NotFound, 50, 90), 50, "it may have been issued since");
         assert_eq!(at(&Verdict::Expired(Some(time(60))), 50, 90), 90);
         assert_eq!(at(&Verdict::Revoked(Some(time(60))), 50, 90), 90);
+        assert_eq!(at(&Verdict::UsedUp, 50, 90), 90);
     }
 
     #[test]

@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode};
 use credentials::{
-    Credential, CredentialHash, IssueRecord, KeyId, Metadata, Timestamp, TtlSeconds, WorkerId, generate,
+    Credential, CredentialHash, IssueRecord, KeyId, MaxUses, Metadata, Timestamp, TtlSeconds, WorkerId,
+    generate,
 };
 use platform::{
     clock::{self, Deadline},
-    edge::{ItemResult, Json, Problem, RawItems, non_null},
+    edge::{Idempotency, ItemResult, Json, Problem, RawItems, non_null},
     random,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{app::App, store::NewCredential};
+use crate::{
+    app::App,
+    repetition::{Repeatable, Repetitions},
+    store::{Insertion, NewCredential},
+};
 
 /// The most credentials of one batch.
 const MAX_BATCH: usize = 100;
@@ -22,21 +27,23 @@ const MAX_BATCH: usize = 100;
 #[serde(deny_unknown_fields)]
 pub(crate) struct IssueRequest {
     #[serde(default, deserialize_with = "non_null")]
-    credential: Option<Credential>,
+    pub(crate) credential: Option<Credential>,
     #[serde(default)]
-    generate: bool,
+    pub(crate) generate: bool,
     #[serde(default, deserialize_with = "non_null")]
-    expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "non_null")]
-    ttl_seconds: Option<TtlSeconds>,
+    pub(crate) ttl_seconds: Option<TtlSeconds>,
     #[serde(default, deserialize_with = "non_null")]
-    metadata: Option<Metadata>,
+    pub(crate) max_uses: Option<MaxUses>,
+    #[serde(default, deserialize_with = "non_null")]
+    pub(crate) metadata: Option<Metadata>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct IssueResponse {
     message: String,
-    /// Only if it was generated, and never again.
+    /// Only if it was generated. It is never stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<String>,
     credential_hash: CredentialHash,
@@ -45,6 +52,8 @@ pub(crate) struct IssueResponse {
     key_id: KeyId,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_uses: Option<MaxUses>,
 }
 
 #[derive(Deserialize)]
@@ -60,38 +69,62 @@ pub(crate) struct BatchResponse {
 
 pub(crate) async fn issue(
     State(app): State<Arc<App>>,
+    idempotency: Idempotency,
     Json(request): Json<IssueRequest>,
 ) -> Result<(StatusCode, Json<IssueResponse>), Problem> {
-    let deadline = Deadline::of_request();
-    app.warn_if_open();
-    let (credential, response) = prepare(&app, request, "body", clock::now()?)?;
-    match app.store.insert(vec![credential], deadline).await?.as_slice() {
-        [true] => Ok((StatusCode::CREATED, Json(response))),
-        _ => Err(Problem::already_issued()),
-    }
+    let mut results = issue_all(&app, &idempotency, vec![Ok(request)], |_| "body".to_owned()).await?;
+    let result = results.pop().unwrap_or_else(|| Err(Problem::internal("an item had no result")));
+    result.map(|response| (StatusCode::CREATED, Json(response)))
 }
 
 pub(crate) async fn issue_batch(
     State(app): State<Arc<App>>,
+    idempotency: Idempotency,
     Json(request): Json<BatchRequest>,
 ) -> Result<Json<BatchResponse>, Problem> {
+    let items = request.credentials.read_objects("body.credentials", MAX_BATCH)?;
+    let results = issue_all(&app, &idempotency, items, |index| format!("body.credentials[{index}]")).await?;
+    Ok(Json(BatchResponse { results: results.into_iter().map(Into::into).collect() }))
+}
+
+/// Issues the items of a request, all in one statement. `location` is that of the item at an index.
+async fn issue_all(
+    app: &App,
+    idempotency: &Idempotency,
+    items: Vec<Result<IssueRequest, Problem>>,
+    location: impl Fn(usize) -> String,
+) -> Result<Vec<Result<IssueResponse, Problem>>, Problem> {
     let (deadline, now) = (Deadline::of_request(), clock::now()?);
     app.warn_if_open();
-    let items = request.credentials.read_objects("body.credentials", MAX_BATCH)?;
+    let repeatable = Repeatable::new(idempotency, &app.settings.keys, &items);
     let (mut credentials, mut prepared) = (Vec::new(), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
-        let item = item.and_then(|item| prepare(&app, item, &format!("body.credentials[{index}]"), now));
+        let item =
+            item.and_then(|item| prepare(app, item, &location(index), repeatable.as_ref(), index, now));
         prepared.push(item.map(|(credential, response)| {
             credentials.push(credential);
             response
         }));
     }
-    let mut inserted = app.store.insert(credentials, deadline).await?.into_iter();
-    let mut issued = |response| {
-        if inserted.next() == Some(true) { Ok(response) } else { Err(Problem::already_issued()) }
+    let insertions = app.store.insert(credentials, deadline).await?;
+    let repetitions = match &repeatable {
+        Some(_) if insertions.contains(&Insertion::KeyReused) => {
+            return Err(Problem::idempotency_key_reused());
+        }
+        Some(repeatable) if insertions.contains(&Insertion::Exists) => {
+            Repetitions::new(repeatable, app.store.issued_by(&repeatable.tags(), deadline).await?)?
+        }
+        _ => Repetitions::default(),
     };
-    let results = prepared.into_iter().map(|item| item.and_then(&mut issued).into()).collect();
-    Ok(Json(BatchResponse { results }))
+    let mut insertions = insertions.into_iter();
+    let result = |(index, item): (usize, Result<IssueResponse, Problem>)| {
+        let response = item?;
+        match insertions.next() {
+            Some(Insertion::Inserted) => Ok(response),
+            _ => repetitions.response(index, response.credential.is_some(), now),
+        }
+    };
+    Ok(prepared.into_iter().enumerate().map(result).collect())
 }
 
 /// The row to store, and the response once it is stored. Errors are located below `root`.
@@ -99,6 +132,8 @@ fn prepare(
     app: &App,
     request: IssueRequest,
     root: &str,
+    repeatable: Option<&Repeatable>,
+    index: usize,
     issued_at: Timestamp,
 ) -> Result<(NewCredential, IssueResponse), Problem> {
     let invalid = |member: &str, rule: &str| Err(Problem::invalid(format!("{root}.{member}"), rule));
@@ -106,7 +141,10 @@ fn prepare(
     let (credential, generated) = match (request.credential, request.generate) {
         (Some(credential), false) => (credential, None),
         (None, true) => {
-            let text = generate(&random::bytes()?);
+            let text = match repeatable {
+                Some(repeatable) => repeatable.generate(index),
+                None => generate(&random::bytes()?),
+            };
             (Credential::new(text.clone())?, Some(text))
         }
         (Some(_), true) => return invalid("generate", "must not be true where a credential is given"),
@@ -116,23 +154,37 @@ fn prepare(
     drop(credential);
 
     let key_id = app.settings.keys.current().key_id();
-    let response = IssueResponse {
-        message: format!("credential issued by {}", app.identity.worker_id),
-        credential: generated,
-        credential_hash: hashes[0],
-        issued_at,
-        worker_id: app.identity.worker_id.clone(),
-        key_id,
-        expires_at,
-    };
     let record = IssueRecord {
         worker_id: app.identity.worker_id.clone(),
         issued_at,
         expires_at,
         revoked_at: None,
+        max_uses: request.max_uses,
+        uses: request.max_uses.map(|_| 0),
         metadata: request.metadata,
     };
-    Ok((NewCredential { hashes, key_id, record }, response))
+    let response = IssueResponse::new(&record, hashes[0], key_id, generated);
+    Ok((NewCredential { hashes, key_id, record, request: repeatable.map(|it| it.item(index)) }, response))
+}
+
+impl IssueResponse {
+    pub(crate) fn new(
+        record: &IssueRecord,
+        credential_hash: CredentialHash,
+        key_id: KeyId,
+        generated: Option<String>,
+    ) -> Self {
+        Self {
+            message: format!("credential issued by {}", record.worker_id),
+            credential: generated,
+            credential_hash,
+            issued_at: record.issued_at,
+            worker_id: record.worker_id.clone(),
+            key_id,
+            expires_at: record.expires_at,
+            max_uses: record.max_uses,
+        }
+    }
 }
 
 /// When a credential expires, if ever.
@@ -166,6 +218,10 @@ mod tests {
             (r#"{"credential": "a", "generate": true}"#, "body.generate"),
             (r#"{"generate": false}"#, "body.credential"),
             (r#"{"generate": "yes"}"#, "body.generate"),
+            (r#"{"credential": "a", "max_uses": 0}"#, "body.max_uses"),
+            (r#"{"credential": "a", "max_uses": 1000001}"#, "body.max_uses"),
+            (r#"{"credential": "a", "max_uses": null}"#, "body.max_uses"),
+            (r#"{"credential": "a", "max_uses": "1"}"#, "body.max_uses"),
         ] {
             assert_refused("/issue", body, location).await;
         }

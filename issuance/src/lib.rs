@@ -7,10 +7,12 @@ mod app;
 mod check;
 mod issue;
 mod list;
+mod repetition;
 mod revoke;
 mod routes;
 mod settings;
 mod store;
+mod uses;
 
 pub use app::App;
 pub use settings::Settings;

@@ -22,6 +22,8 @@ const CREDENTIALS: List = List {
         "status",
         "expires_at",
         "revoked_at",
+        "max_uses",
+        "uses",
         "reason",
         "metadata",
     ],

@@ -26,6 +26,7 @@ use crate::{
     revoke::revoke,
     settings::Settings,
     store::{COUNTED, MIGRATIONS, PROBE},
+    uses::take,
 };
 
 impl Service for App {
@@ -58,10 +59,12 @@ impl Service for App {
         let issuers = from_fn_with_state(self.settings.issuers.clone(), require);
         let admins = from_fn_with_state(self.settings.admins.clone(), require);
         let monitors = from_fn_with_state(self.settings.monitors.clone(), require);
+        let services = from_fn_with_state(self.settings.services.clone(), require);
         Router::new()
             .route("/issue", post(issue).route_layer(issuers.clone()))
             .route("/issue/batch", post(issue_batch).route_layer(issuers))
             .route("/check", post(check))
+            .route("/check/use", post(take).route_layer(services))
             .route("/revoke", post(revoke).route_layer(admins.clone()))
             .route("/credentials", get(list).route_layer(admins.clone()))
             .route("/statistics/issuance", get(statistics::<Self>).route_layer(admins))
@@ -86,8 +89,10 @@ pub(crate) mod tests {
     use super::*;
 
     fn settings() -> Result<Settings, SettingsError> {
+        let keys = KeyRing::new("0123456789abcdef0123456789abcdef", "").map_err(SettingsError::Keys)?;
         Ok(Settings {
-            keys: KeyRing::new("0123456789abcdef0123456789abcdef", "").map_err(SettingsError::Keys)?,
+            services: Guard::services(&keys),
+            keys,
             issuers: Guard::open_if_unset("issuer_token", "")?,
             admins: Guard::closed_if_unset("admin_token", testing::TOKEN)?,
             monitors: Guard::closed_if_unset("metrics_token", "")?,

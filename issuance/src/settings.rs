@@ -13,6 +13,8 @@ pub struct Settings {
     pub(crate) keys: KeyRing,
     /// Who may issue.
     pub(crate) issuers: Guard,
+    /// Who may take uses, and see everything that a check tells: services with one of these keys.
+    pub(crate) services: Guard,
     /// Who may revoke, list and see statistics.
     pub(crate) admins: Guard,
     /// Who may read metrics.
@@ -23,8 +25,10 @@ impl Settings {
     pub(crate) async fn load() -> Result<Self, SettingsError> {
         let admins = Guard::closed_if_unset("admin_token", &variable("admin_token").await?)?;
         let monitors = Guard::closed_if_unset("metrics_token", &variable("metrics_token").await?)?;
+        let keys = keys().await?;
         Ok(Self {
-            keys: keys().await?,
+            services: Guard::services(&keys),
+            keys,
             issuers: Guard::open_if_unset("issuer_token", &variable("issuer_token").await?)?,
             monitors: monitors.or(&admins),
             admins,

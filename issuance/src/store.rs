@@ -1,29 +1,36 @@
 //! The issued credentials, in this service's own database.
 
+mod insert;
+mod uses;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, LazyLock},
 };
 
-use credentials::{CheckList, CredentialHash, IssueRecord, KeyId, Reason, Status, Timestamp};
+use credentials::{CheckList, CredentialHash, IssueRecord, KeyId, MaxUses, Reason, Status, Timestamp};
 use platform::{
     batch::{Batch, Batcher},
     clock::Deadline,
     database::{
-        ALL_ROWS, Access, Database, DatabaseError, ListQuery, Migration, Page, Row, Sql, Value, members,
-        to_json,
+        ALL_ROWS, Access, Database, DatabaseError, ListQuery, Migration, Page, Row, Sql, Value, to_json,
     },
     edge::Listing,
     migrations,
     statistics::Family,
 };
 use serde::Serialize;
-use serde_json::json;
+
+use insert::Insert;
+use uses::Take;
+
+pub(crate) use insert::{Insertion, IssuedItem, NewCredential, RequestItem};
+pub(crate) use uses::{TakenUse, Use};
 
 /// The schema, step by step.
 pub const MIGRATIONS: &[Migration] = migrations!(
-    sqlite: "0001_credentials", "0002_lifecycle", "0003_counts", "0004_key_ids";
-    postgres: "0001_credentials"
+    sqlite: "0001_credentials", "0002_lifecycle", "0003_counts", "0004_key_ids", "0005_uses_and_repetitions";
+    postgres: "0001_credentials", "0002_uses_and_repetitions"
 );
 
 /// What the triggers of the schema count.
@@ -40,6 +47,12 @@ pub(crate) const COUNTED: &[Family] = &[
         label: None,
         kinds: &["revoked"],
     },
+    Family {
+        name: "kube_credentials_used_total",
+        help: "Uses of limited credentials.",
+        label: None,
+        kinds: &["used"],
+    },
 ];
 
 /// Shows whether the database can be read and written, without changing anything.
@@ -48,31 +61,9 @@ pub(crate) const PROBE: Sql = Sql {
     postgres: "UPDATE credentials SET key_id = key_id WHERE false",
 };
 
-/// The columns of a new credential.
-const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, metadata";
-
 /// The columns of a credential that a check needs.
-const CHECKED: &str = "credential_hash, worker_id, issued_at, expires_at, revoked_at, metadata";
-
-/// Inserts new credentials: the elements of a JSON array that exist under none of their `hashes`. One statement decides
-/// and reports: on a shared connection, `changes()` could be another request's.
-fn insert() -> String {
-    let rows = if cfg!(feature = "postgres") {
-        format!(
-            "SELECT {NEW} FROM not_issued($1::text::json) AS item, json_populate_record(NULL::credentials, item)"
-        )
-    } else {
-        format!(
-            "SELECT {} FROM json_each($1) AS new WHERE NOT EXISTS (SELECT 1 FROM credentials \
-             WHERE credential_hash IN (SELECT value FROM json_each(new.value, '$.hashes')))",
-            members(NEW)
-        )
-    };
-    format!(
-        "INSERT INTO credentials ({NEW}) {rows} \
-         ON CONFLICT (credential_hash) DO NOTHING RETURNING credential_hash"
-    )
-}
+const CHECKED: &str =
+    "credential_hash, worker_id, issued_at, expires_at, revoked_at, max_uses, uses, metadata";
 
 /// Revokes the credentials of a JSON array of hashes. Right-hand sides see the row before the update, so time and reason
 /// stay together. The time is the database's, because the statement may wait for its turn.
@@ -101,21 +92,11 @@ pub(crate) struct Store {
     database: Arc<Database>,
     inserts: Batcher<Insert>,
     lookups: Batcher<Lookup>,
+    uses: Batcher<Take>,
 }
-
-/// Inserts the credentials of several requests at once.
-struct Insert(Arc<Database>);
 
 /// Looks up the hashes of several requests at once.
 struct Lookup(Arc<Database>);
-
-/// A credential to be issued.
-pub(crate) struct NewCredential {
-    /// Its hashes under all keys, at least one; it is issued under the first.
-    pub(crate) hashes: Vec<CredentialHash>,
-    pub(crate) key_id: KeyId,
-    pub(crate) record: IssueRecord,
-}
 
 /// A credential as stored and as shown in lists.
 #[derive(Serialize)]
@@ -140,18 +121,38 @@ impl Store {
         Self {
             inserts: Batcher::new(Insert(Arc::clone(&database)), 1),
             lookups: Batcher::new(Lookup(Arc::clone(&database)), 1),
+            uses: Batcher::new(Take(Arc::clone(&database)), 1),
             database,
         }
     }
 
-    /// Inserts credentials in one statement; `false` for those that already exist under any of their hashes. Among
-    /// several for the same credential, in this or in concurrent calls, exactly one gets `true`.
+    /// Inserts the credentials of a request in one statement, but for those that already exist under any of their hashes, or
+    /// that the same request inserted before. Among several for the same credential, in this or in concurrent calls, exactly
+    /// one is inserted.
     pub(crate) async fn insert(
         &self,
         credentials: Vec<NewCredential>,
         deadline: Deadline,
-    ) -> Result<Vec<bool>, DatabaseError> {
+    ) -> Result<Vec<Insertion>, DatabaseError> {
         if credentials.is_empty() { Ok(Vec::new()) } else { self.inserts.run(credentials, deadline).await }
+    }
+
+    /// The credentials that were issued by a request with one of these tags.
+    pub(crate) async fn issued_by(
+        &self,
+        tags: &[String],
+        deadline: Deadline,
+    ) -> Result<Vec<IssuedItem>, DatabaseError> {
+        IssuedItem::find(&self.database, tags, deadline).await
+    }
+
+    /// Takes uses of limited credentials. `None` for what is not a limited credential.
+    pub(crate) async fn take(
+        &self,
+        uses: Vec<Use>,
+        deadline: Deadline,
+    ) -> Result<Vec<Option<TakenUse>>, DatabaseError> {
+        if uses.is_empty() { Ok(Vec::new()) } else { self.uses.run(uses, deadline).await }
     }
 
     /// The records of the credentials with these hashes, by hash. Hashes that were not issued are missing.
@@ -224,6 +225,7 @@ fn list_query(listing: &Listing<Status>, after: Option<Vec<Value>>, now: Timesta
             None | Some(Status::Active) => "credentials_by_time",
             Some(Status::Expired) => "credentials_expiring",
             Some(Status::Revoked) => "credentials_revoked",
+            Some(Status::UsedUp) => "credentials_limited",
         });
     }
     query = match listing.status {
@@ -232,9 +234,15 @@ fn list_query(listing: &Listing<Status>, after: Option<Vec<Value>>, now: Timesta
         Some(Status::Expired) => query
             .filter("expires_at IS NOT NULL", [])
             .scan("revoked_at IS NULL AND expires_at <= ?", [now.into()]),
-        Some(Status::Active) => {
-            query.scan("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)", [now.into()])
-        }
+        Some(Status::UsedUp) => query.filter("max_uses IS NOT NULL", []).scan(
+            "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) AND uses >= max_uses",
+            [now.into()],
+        ),
+        Some(Status::Active) => query.scan(
+            "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) \
+             AND (max_uses IS NULL OR uses < max_uses)",
+            [now.into()],
+        ),
     };
     if let Some(hash) = &listing.credential_hash {
         query = query.filter("credential_hash = ?", [hash.to_string().into()]);
@@ -255,56 +263,16 @@ impl StoredCredential {
 
 /// Reads the columns [`CHECKED`], but for the hash.
 fn record(row: &Row) -> Result<IssueRecord, DatabaseError> {
+    let max_uses: Option<MaxUses> = row.get("max_uses")?;
     Ok(IssueRecord {
         worker_id: row.get("worker_id")?,
         issued_at: row.get("issued_at")?,
         expires_at: row.get("expires_at")?,
         revoked_at: row.get("revoked_at")?,
+        uses: max_uses.is_some().then(|| row.get("uses")).transpose()?,
+        max_uses,
         metadata: row.get("metadata")?,
     })
-}
-
-impl NewCredential {
-    /// The members [`NEW`], and `hashes`, none of which may exist already.
-    fn row(&self) -> serde_json::Value {
-        let record = &self.record;
-        json!({
-            "credential_hash": self.hashes.first(),
-            "hashes": self.hashes,
-            "key_id": self.key_id,
-            "worker_id": record.worker_id,
-            "issued_at": record.issued_at.as_millis(),
-            "expires_at": record.expires_at.map(Timestamp::as_millis),
-            "metadata": record.metadata.as_ref().map(|metadata| metadata.as_str()),
-        })
-    }
-}
-
-impl Batch for Insert {
-    type Item = Vec<NewCredential>;
-    /// Whether each was inserted.
-    type Output = Vec<bool>;
-    type Error = DatabaseError;
-
-    async fn run(
-        &self,
-        requests: &[Vec<NewCredential>],
-        deadline: Deadline,
-    ) -> Result<Vec<Vec<bool>>, DatabaseError> {
-        static INSERT: LazyLock<String> = LazyLock::new(insert);
-
-        let mut new: Vec<_> = requests.iter().flatten().collect();
-        // PostgreSQL locks rows in this order, which must be the same everywhere.
-        new.sort_by_cached_key(|new| new.hashes.first().map(ToString::to_string));
-        let rows: Vec<_> = new.into_iter().map(NewCredential::row).collect();
-        let inserted =
-            self.0.try_once(Access::Write(rows.len()), &INSERT, [to_json(&rows)?], deadline).await?;
-        let hashes = inserted.iter().map(|row| row.get("credential_hash"));
-        let mut hashes = hashes.collect::<Result<HashSet<CredentialHash>, DatabaseError>>()?;
-        // Among several for the same credential, the first gets the row.
-        let mut added = |new: &NewCredential| new.hashes.first().is_some_and(|hash| hashes.remove(hash));
-        Ok(requests.iter().map(|credentials| credentials.iter().map(&mut added).collect()).collect())
-    }
 }
 
 impl Batch for Lookup {

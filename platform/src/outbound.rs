@@ -2,7 +2,8 @@
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, StatusCode, header};
+use credentials::ServiceToken;
+use http::{HeaderValue, Method, Request, StatusCode, header, header::InvalidHeaderValue};
 use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 
@@ -48,33 +49,45 @@ pub struct Limits {
 /// # Errors
 /// [`OutboundError`] if there is no complete response. A response of any status is not an error.
 pub async fn get(url: &str, request_id: &RequestId, limits: Limits) -> Result<Response, OutboundError> {
-    send(Method::GET, url, request_id, Bytes::new(), limits).await
+    send(Method::GET, url, request_id, None, Bytes::new(), limits).await
 }
 
-/// POST `body` as JSON to `url`, passing on the request's id.
+/// POST `body` as JSON to `url` with this bearer token, passing on the request's id.
 ///
 /// # Errors
 /// As for [`get`].
 pub async fn post(
     url: &str,
     request_id: &RequestId,
+    token: &ServiceToken,
     body: &impl Serialize,
     limits: Limits,
 ) -> Result<Response, OutboundError> {
     let body = serde_json::to_vec(body).map_err(|error| OutboundError::Request(error.to_string()))?;
-    send(Method::POST, url, request_id, body.into(), limits).await
+    send(Method::POST, url, request_id, Some(token), body.into(), limits).await
 }
 
 async fn send(
     method: Method,
     url: &str,
     request_id: &RequestId,
+    token: Option<&ServiceToken>,
     body: Bytes,
     limits: Limits,
 ) -> Result<Response, OutboundError> {
-    let request = Request::builder()
-        .method(method)
-        .uri(url)
+    let authorization = token.map(|token| {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.as_str()))?;
+        value.set_sensitive(true);
+        Ok((header::AUTHORIZATION, value))
+    });
+    let authorization: Option<(_, _)> = authorization
+        .transpose()
+        .map_err(|error: InvalidHeaderValue| OutboundError::Request(error.to_string()))?;
+    let mut request = Request::builder().method(method).uri(url);
+    if let Some((name, value)) = authorization {
+        request = request.header(name, value);
+    }
+    let request = request
         .header(RequestId::HEADER, request_id.as_str())
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::CONTENT_LENGTH, body.len())

@@ -23,7 +23,7 @@ impl App {
         let limits = settings.verifiers.is_open() && failures > 0;
         Self {
             identity,
-            issuance: Issuance::new(&settings.issuance_url, settings.keys.key_ids()),
+            issuance: Issuance::new(&settings.issuance_url, &settings.keys),
             limit: limits.then(|| FailureLimit::new(failures)),
             store: Store::new(database, failures),
             settings,

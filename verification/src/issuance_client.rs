@@ -3,7 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
-use credentials::{CheckAnswer, CheckList, CredentialHash, IssueRecord, KeyId, Status};
+use credentials::{
+    CheckAnswer, CheckList, CredentialHash, IssueRecord, KeyId, KeyRing, ServiceToken, Status, UseAnswer,
+    UseList,
+};
 use platform::{
     batch::{Batch, BatchError, Batcher, Transient},
     clock::Deadline,
@@ -11,7 +14,7 @@ use platform::{
     outbound::{self, Limits, OutboundError},
     request_id::RequestId,
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// The number of concurrent calls, so that one without a response does not hold up the next.
 const MAX_BATCHES: usize = 2;
@@ -20,13 +23,30 @@ const MAX_BATCHES: usize = 2;
 pub(crate) struct Issuance {
     health_url: String,
     checks: Batcher<CheckBatch>,
+    uses: Batcher<UseBatch>,
 }
 
 /// Asks issuance about the hashes of several requests at once.
 struct CheckBatch {
     url: String,
+    token: ServiceToken,
     /// The keys that verification hashes with.
     key_ids: Vec<KeyId>,
+}
+
+/// Takes uses for several requests at once.
+struct UseBatch {
+    url: String,
+    token: ServiceToken,
+}
+
+/// A use to be taken.
+#[derive(Clone, Serialize)]
+pub(crate) struct Use {
+    pub(crate) credential_hash: CredentialHash,
+    /// Identifies the use, under each secret, if the request may be sent again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
 }
 
 /// What issuance knows, by hash: the record and the status it reported. Hashes that were not issued are missing.
@@ -41,6 +61,10 @@ pub(crate) enum IssuanceError {
     Status(StatusCode),
     #[error("issuance: {0}")]
     InvalidResponse(String),
+    #[error(
+        "issuance does not recognise this service's token, or has a proxy in front of it that removes it"
+    )]
+    Unrecognised,
     #[error("issuance hashes with the keys {issuance:?}, and verification with {verification:?} only")]
     UnknownKeys { issuance: Vec<KeyId>, verification: Vec<KeyId> },
     #[error("issuance: {0}")]
@@ -48,10 +72,17 @@ pub(crate) enum IssuanceError {
 }
 
 impl Issuance {
-    pub(crate) fn new(url: &str, key_ids: Vec<KeyId>) -> Self {
+    pub(crate) fn new(url: &str, keys: &KeyRing) -> Self {
         let base_url = url.trim_end_matches('/');
-        let batch = CheckBatch { url: format!("{base_url}/check"), key_ids };
-        Self { health_url: format!("{base_url}/health/issuance"), checks: Batcher::new(batch, MAX_BATCHES) }
+        let token = keys.current().service_token().clone();
+        let checks =
+            CheckBatch { url: format!("{base_url}/check"), token: token.clone(), key_ids: keys.key_ids() };
+        let uses = UseBatch { url: format!("{base_url}/check/use"), token };
+        Self {
+            health_url: format!("{base_url}/health/issuance"),
+            checks: Batcher::new(checks, MAX_BATCHES),
+            uses: Batcher::new(uses, MAX_BATCHES),
+        }
     }
 
     /// What issuance knows about these hashes. Concurrent requests share a call, which carries the id of the first.
@@ -62,6 +93,16 @@ impl Issuance {
         deadline: Deadline,
     ) -> Result<KnownCredentials, IssuanceError> {
         self.checks.run((hashes, request_id), deadline).await
+    }
+
+    /// Takes uses: for each, whether it was granted. Concurrent requests share a call, which carries the id of the first.
+    pub(crate) async fn take(
+        &self,
+        uses: Vec<Use>,
+        request_id: RequestId,
+        deadline: Deadline,
+    ) -> Result<Vec<UseAnswer>, IssuanceError> {
+        if uses.is_empty() { Ok(Vec::new()) } else { self.uses.run((uses, request_id), deadline).await }
     }
 
     /// Checks that issuance is healthy and has no keys that verification lacks.
@@ -93,14 +134,7 @@ impl Batch for CheckBatch {
         requests: &[Self::Item],
         deadline: Deadline,
     ) -> Result<Vec<KnownCredentials>, IssuanceError> {
-        let Some((_, request_id)) = requests.first() else { return Ok(Vec::new()) };
-        for (_, other) in &requests[1..] {
-            tracing::info!(
-                request_id = other.as_str(),
-                asked_as = request_id.as_str(),
-                "issuance is asked together"
-            );
-        }
+        let Some(request_id) = shared_id(requests) else { return Ok(Vec::new()) };
         let hashes: HashSet<_> = requests.iter().flat_map(|(hashes, _)| hashes).copied().collect();
         let hashes: Vec<_> = hashes.into_iter().collect();
         let mut known = KnownCredentials::new();
@@ -112,6 +146,90 @@ impl Batch for CheckBatch {
         };
         Ok(requests.iter().map(of_request).collect())
     }
+}
+
+/// The id of the first request, for the call that several share. The log has the others.
+fn shared_id<T>(requests: &[(T, RequestId)]) -> Option<&RequestId> {
+    let ((_, request_id), others) = requests.split_first()?;
+    for (_, other) in others {
+        tracing::info!(
+            request_id = other.as_str(),
+            asked_as = request_id.as_str(),
+            "issuance is asked together"
+        );
+    }
+    Some(request_id)
+}
+
+impl Batch for UseBatch {
+    type Item = (Vec<Use>, RequestId);
+    type Output = Vec<UseAnswer>;
+    type Error = IssuanceError;
+
+    async fn run(
+        &self,
+        requests: &[Self::Item],
+        deadline: Deadline,
+    ) -> Result<Vec<Vec<UseAnswer>>, IssuanceError> {
+        let Some(request_id) = shared_id(requests) else { return Ok(Vec::new()) };
+        let uses: Vec<_> = requests.iter().flat_map(|(uses, _)| uses).cloned().collect();
+        let mut answers = Vec::new();
+        for uses in uses.chunks(UseList::MAX_USES) {
+            answers.extend(self.ask(uses, request_id, deadline).await?);
+        }
+        let mut answers = answers.into_iter();
+        Ok(requests.iter().map(|(uses, _)| answers.by_ref().take(uses.len()).collect()).collect())
+    }
+}
+
+impl UseBatch {
+    /// Takes up to [`UseList::MAX_USES`] uses.
+    async fn ask(
+        &self,
+        uses: &[Use],
+        request_id: &RequestId,
+        deadline: Deadline,
+    ) -> Result<Vec<UseAnswer>, IssuanceError> {
+        #[derive(Serialize)]
+        struct UseRequest<'a> {
+            uses: &'a [Use],
+        }
+
+        let limits = Limits { deadline, max_bytes: UseList::MAX_BYTES };
+        let response =
+            outbound::post(&self.url, request_id, &self.token, &UseRequest { uses }, limits).await?;
+        match response.status {
+            StatusCode::OK => Self::read(uses, &response.body),
+            StatusCode::UNAUTHORIZED => Err(IssuanceError::Unrecognised),
+            status => Err(IssuanceError::Status(status)),
+        }
+    }
+
+    fn read(uses: &[Use], body: &[u8]) -> Result<Vec<UseAnswer>, IssuanceError> {
+        let UseList { results } = read_json(body)?;
+        if results.len() != uses.len() {
+            return Err(invalid("the response has a different number of results"));
+        }
+        if uses.iter().zip(&results).any(|(wanted, result)| result.credential_hash != wanted.credential_hash)
+        {
+            return Err(invalid("the response is about another hash"));
+        }
+        Ok(results)
+    }
+}
+
+fn invalid(what: &str) -> IssuanceError {
+    IssuanceError::InvalidResponse(what.to_owned())
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, IssuanceError> {
+    // Serde also accepts an array in place of a struct.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(invalid("the response is not a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        IssuanceError::InvalidResponse(format!("the response does not have the agreed form: {error}"))
+    })
 }
 
 impl CheckBatch {
@@ -129,7 +247,7 @@ impl CheckBatch {
 
         let limits = Limits { deadline, max_bytes: CheckList::MAX_BYTES };
         let request = CheckRequest { credential_hashes: hashes };
-        let response = outbound::post(&self.url, request_id, &request, limits).await?;
+        let response = outbound::post(&self.url, request_id, &self.token, &request, limits).await?;
         if response.status != StatusCode::OK {
             return Err(IssuanceError::Status(response.status));
         }
@@ -137,16 +255,9 @@ impl CheckBatch {
     }
 
     fn read(&self, hashes: &[CredentialHash], body: &[u8]) -> Result<KnownCredentials, IssuanceError> {
-        let invalid = |what: &str| IssuanceError::InvalidResponse(what.to_owned());
-        // Serde also accepts an array in place of a struct.
-        if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(invalid("the response is not a JSON object"));
-        }
-        let response: CheckList<CheckAnswer> = serde_json::from_slice(body).map_err(|error| {
-            IssuanceError::InvalidResponse(format!("the response does not have the agreed form: {error}"))
-        })?;
+        let response: CheckList<CheckAnswer> = read_json(body)?;
         if response.key_ids.is_empty() {
-            return Err(invalid("the response names no key"));
+            return Err(IssuanceError::Unrecognised);
         }
         if response.key_ids.iter().any(|key_id| !self.key_ids.contains(key_id)) {
             return Err(IssuanceError::UnknownKeys {
@@ -174,6 +285,7 @@ impl IssuanceError {
     /// What the public response may say.
     pub(crate) fn public(&self) -> &'static str {
         match self {
+            Self::Unrecognised => "issuance does not recognise this service: do both have the same secret?",
             Self::UnknownKeys { .. } => "issuance has secrets that verification does not have",
             _ => "issuance does not respond, or is unhealthy",
         }
@@ -203,7 +315,8 @@ mod tests {
     }
 
     fn read(body: &str) -> Result<KnownCredentials, IssuanceError> {
-        let batch = CheckBatch { url: String::new(), key_ids: vec![key_id("a"), key_id("b")] };
+        let token = Secret::new(&"a".repeat(32)).unwrap().service_token().clone();
+        let batch = CheckBatch { url: String::new(), token, key_ids: vec![key_id("a"), key_id("b")] };
         batch.read(&[CredentialHash::from([7; 32])], body.as_bytes())
     }
 
@@ -219,7 +332,30 @@ mod tests {
         let error = read(&response(&[key_id("c"), key_id("a")])).unwrap_err();
         assert!(matches!(error, IssuanceError::UnknownKeys { .. }));
         assert!(error.to_string().contains(&key_id("c").to_string()), "{error}");
-        assert!(matches!(read(&response(&[])), Err(IssuanceError::InvalidResponse(_))));
-        assert!(matches!(read(r#"{"results": []}"#), Err(IssuanceError::InvalidResponse(_))));
+    }
+
+    #[test]
+    fn a_response_without_keys_is_one_to_a_stranger() {
+        assert!(matches!(read(&response(&[])), Err(IssuanceError::Unrecognised)));
+        assert!(matches!(read(r#"{"results": []}"#), Err(IssuanceError::Unrecognised)));
+    }
+
+    #[test]
+    fn a_response_about_other_uses_is_refused() {
+        let asked = [7, 8].map(|byte| Use { credential_hash: [byte; 32].into(), tags: Vec::new() });
+        let list = |hashes: &[u8]| {
+            let result = |byte: &u8| UseAnswer {
+                credential_hash: [*byte; 32].into(),
+                status: Status::Active,
+                uses_left: 1,
+                expires_at: None,
+                revoked_at: None,
+            };
+            serde_json::to_vec(&UseList { results: hashes.iter().map(result).collect() }).unwrap()
+        };
+        assert_eq!(UseBatch::read(&asked, &list(&[7, 8])).unwrap().len(), 2);
+        for body in [list(&[7]), list(&[8, 7]), list(&[7, 8, 8]), b"[]".to_vec(), b"{}".to_vec()] {
+            assert!(matches!(UseBatch::read(&asked, &body), Err(IssuanceError::InvalidResponse(_))));
+        }
     }
 }

@@ -10,6 +10,8 @@ mod list;
 mod routes;
 mod settings;
 mod store;
+mod uses;
+mod verdicts;
 mod verify;
 
 pub use app::App;

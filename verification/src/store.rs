@@ -33,7 +33,7 @@ pub(crate) const COUNTED: &[Family] = &[
         name: "kube_credentials_verifications_total",
         help: "Verdicts given, by status.",
         label: Some("status"),
-        kinds: &["valid", "expired", "revoked", "not_found"],
+        kinds: &["valid", "expired", "revoked", "used_up", "not_found"],
     },
     Family {
         name: "kube_credentials_refused_total",
@@ -63,6 +63,15 @@ const DELETE_OLDEST: Sql = Sql {
                (SELECT substr(time, 1, 8) || '-' || substr(time, 9) FROM \
                (SELECT lpad(to_hex(greatest(0, floor(extract(epoch FROM now()) * 1000)::bigint - $1)), 12, '0') \
                AS time) AS oldest) ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)",
+};
+
+/// The failures of a client in the current minute.
+const FAILURES: Sql = Sql {
+    sqlite: "SELECT coalesce((SELECT count FROM failures WHERE minute = unixepoch() / 60 AND client = $1), 0) AS count, \
+             60000 - CAST(unixepoch('subsec') * 1000 AS INTEGER) % 60000 AS millis_left",
+    postgres: "SELECT coalesce((SELECT count FROM failures WHERE minute = millis / 60000 AND client = $1), 0) AS count, \
+               60000 - millis % 60000 AS millis_left \
+               FROM (SELECT floor(extract(epoch FROM now()) * 1000)::bigint AS millis) AS clock",
 };
 
 /// Counts refusals: the elements of a JSON array.
@@ -152,7 +161,7 @@ pub(crate) struct Verification {
     /// Milliseconds since the Unix epoch.
     pub(crate) verified_at: i64,
     pub(crate) client_address: Option<IpAddr>,
-    /// The client whose failures are counted, as a keyed hash.
+    /// The client whose failures are counted, as a keyed hash. Without one, the verification is not refused.
     pub(crate) client: Option<String>,
 }
 
@@ -188,6 +197,17 @@ impl Store {
         deadline: Deadline,
     ) -> Result<Recorded, DatabaseError> {
         self.records.run(verifications, deadline).await
+    }
+
+    /// The failures of a client, given as a keyed hash, in the current minute.
+    pub(crate) async fn failures(
+        &self,
+        client: String,
+        deadline: Deadline,
+    ) -> Result<Failures, DatabaseError> {
+        let rows = self.database.query(Access::Read(1), FAILURES.text(), [client.into()], deadline).await?;
+        let row = rows.first().ok_or(DatabaseError::UnexpectedRow { column: "count" })?;
+        Ok(Failures { count: row.get("count")?, left: Duration::from_millis(row.get("millis_left")?) })
     }
 
     /// Counts verifications that were refused without asking the database.
@@ -308,7 +328,7 @@ impl Batch for Record {
         let mut recorded = recorded.into_iter();
         let of_request = |verifications: &Vec<Verification>| Recorded {
             refused: recorded.by_ref().take(verifications.len()).collect(),
-            failures: verifications.first().and_then(|first| failures.get(first.client.as_ref()?).copied()),
+            failures: verifications.iter().find_map(|it| failures.get(it.client.as_ref()?).copied()),
         };
         Ok(requests.iter().map(of_request).collect())
     }

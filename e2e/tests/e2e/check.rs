@@ -97,7 +97,7 @@ async fn a_list_has_a_result_for_each_hash_and_the_keys_of_the_issuer() {
     let hash = issued["credential_hash"].as_str().unwrap();
     let other = "0".repeat(64);
     let response = app.post("/check", &json!({ "credential_hashes": [hash, other] })).await.json();
-    assert_eq!(response["key_ids"][0], issued["key_id"]);
+    assert_eq!(response.get("key_ids"), None);
     assert_eq!(response["results"][0]["credential_hash"], hash);
     assert_eq!(response["results"][0]["exists"], true);
     assert_eq!(response["results"][1], json!({ "credential_hash": other, "exists": false }));

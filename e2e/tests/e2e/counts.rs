@@ -20,10 +20,13 @@ pub(crate) fn assert_counted(app: &TestApp, service: &str) {
             "SELECT verified_at / 3600000 * 3600000, status, count(*) FROM verifications GROUP BY 1, 2 ORDER BY 1, 2"
         }
     };
-    let counts =
-        "SELECT hour, kind, sum(count) FROM counts WHERE kind <> 'refused' GROUP BY 1, 2 ORDER BY 1, 2";
+    let counts = "SELECT hour, kind, sum(count) FROM counts WHERE kind NOT IN ('refused', 'used') GROUP BY 1, 2 ORDER BY 1, 2";
     let database = app.database(service);
     assert_eq!(database.rows(counts), database.rows(rows), "{service}");
+    if service == "issuance" {
+        let counted: u64 = database.query("SELECT coalesce(sum(count), 0) FROM counts WHERE kind = 'used'");
+        assert_eq!(counted, database.query::<u64>("SELECT coalesce(sum(uses), 0) FROM credentials"));
+    }
 }
 
 /// Sets the count of an hour.
@@ -65,7 +68,10 @@ async fn counts_are_those_of_the_rows_after_races() {
     for service in ["issuance", "verification"] {
         assert_counted(&app, service);
     }
-    assert_eq!(statistics(&app, "issuance", "").await["totals"], json!({ "issued": 30 + 60, "revoked": 30 }));
+    assert_eq!(
+        statistics(&app, "issuance", "").await["totals"],
+        json!({ "issued": 30 + 60, "revoked": 30, "used": 0 })
+    );
 }
 
 #[tokio::test]
@@ -89,13 +95,13 @@ async fn statistics_cover_a_range_by_hour_or_day() {
     assert_eq!(
         hours["buckets"],
         json!([
-            { "start": "2026-02-01T00:00:00.000Z", "valid": 20, "expired": 0, "revoked": 0, "not_found": 300, "refused": 0 },
-            { "start": "2026-02-01T13:00:00.000Z", "valid": 0, "expired": 0, "revoked": 0, "not_found": 0, "refused": 4000 },
+            { "start": "2026-02-01T00:00:00.000Z", "valid": 20, "expired": 0, "revoked": 0, "used_up": 0, "not_found": 300, "refused": 0 },
+            { "start": "2026-02-01T13:00:00.000Z", "valid": 0, "expired": 0, "revoked": 0, "used_up": 0, "not_found": 0, "refused": 4000 },
         ])
     );
     assert_eq!(
         hours["totals"],
-        json!({ "valid": 20, "expired": 0, "revoked": 0, "not_found": 300, "refused": 4000 })
+        json!({ "valid": 20, "expired": 0, "revoked": 0, "used_up": 0, "not_found": 300, "refused": 4000 })
     );
     let exact =
         statistics(&app, "verification", "since=2026-01-31T23:00:00Z&until=2026-02-01T00:00:00Z").await;
@@ -115,7 +121,7 @@ async fn without_a_range_statistics_cover_the_last_day_or_month() {
     app.issue("a").await;
     for (query, hours) in [("", 24), ("by=day", 30 * 24)] {
         let response = statistics(&app, "issuance", query).await;
-        assert_eq!(response["totals"], json!({ "issued": 1, "revoked": 0 }));
+        assert_eq!(response["totals"], json!({ "issued": 1, "revoked": 0, "used": 0 }));
         let time =
             |member: &str| response[member].as_str().unwrap().parse::<Timestamp>().unwrap().as_millis();
         assert_eq!(time("until") - time("since"), hours * 3_600_000, "{response}");

@@ -68,7 +68,10 @@ async fn a_client_with_too_many_failures_gets_no_verdict_right_or_wrong() {
     assert_eq!(app.issue("another").await.status, 201);
 
     let totals = app.admin_get("/statistics/verification").await.json()["totals"].clone();
-    assert_eq!(totals, json!({ "valid": 3, "expired": 0, "revoked": 0, "not_found": 3, "refused": 4 }));
+    assert_eq!(
+        totals,
+        json!({ "valid": 3, "expired": 0, "revoked": 0, "used_up": 0, "not_found": 3, "refused": 4 })
+    );
     assert_counted(&app, "verification");
 }
 
@@ -90,7 +93,10 @@ async fn a_batch_counts_each_of_its_items() {
     app.verify("right").await.assert_problem(429, "too-many-failures");
     assert_eq!(app.count("verification", "verifications"), 8);
     let totals = app.admin_get("/statistics/verification").await.json()["totals"].clone();
-    assert_eq!(totals, json!({ "valid": 3, "expired": 0, "revoked": 0, "not_found": 5, "refused": 3 }));
+    assert_eq!(
+        totals,
+        json!({ "valid": 3, "expired": 0, "revoked": 0, "used_up": 0, "not_found": 5, "refused": 3 })
+    );
     assert_counted(&app, "verification");
 }
 
@@ -141,7 +147,10 @@ async fn without_a_limit_every_verdict_has_its_audit_row() {
     assert_eq!(batch.status, 200);
     assert_eq!(app.count("verification", "verifications"), 6);
     let totals = app.admin_get("/statistics/verification").await.json()["totals"].clone();
-    assert_eq!(totals, json!({ "valid": 2, "expired": 0, "revoked": 0, "not_found": 4, "refused": 0 }));
+    assert_eq!(
+        totals,
+        json!({ "valid": 2, "expired": 0, "revoked": 0, "used_up": 0, "not_found": 4, "refused": 0 })
+    );
     assert_counted(&app, "verification");
 }
 

@@ -50,6 +50,7 @@ mod rotation;
 mod scripts;
 mod secrecy;
 mod traffic;
+mod uses;
 mod verify;
 mod waits;
 mod web;

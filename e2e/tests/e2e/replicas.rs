@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::counts::assert_counted;
 
 /// Replicas that share new databases.
-async fn replicas(count: usize) -> Vec<TestApp> {
+pub(crate) async fn replicas(count: usize) -> Vec<TestApp> {
     replicas_with(count, |_, setup| setup).await
 }
 
@@ -24,7 +24,7 @@ async fn replicas_with(count: usize, own: impl Fn(usize, Setup) -> Setup) -> Vec
 }
 
 /// Three replicas, each with a current secret of its own, which know one another's: as in the middle of a rotation.
-async fn replicas_with_different_secrets() -> Vec<TestApp> {
+pub(crate) async fn replicas_with_different_secrets() -> Vec<TestApp> {
     let secrets = ["a".repeat(32), "b".repeat(32), "c".repeat(32)];
     replicas_with(3, |replica, setup| {
         let retired: Vec<_> = (1..3).map(|other| secrets[(replica + other) % 3].as_str()).collect();
@@ -167,7 +167,7 @@ async fn counts_are_those_of_the_rows_after_races_of_replicas() {
         assert_counted(&replicas[0], service);
     }
     let statistics = replicas[1].admin_get("/statistics/issuance").await.expect(200);
-    assert_eq!(statistics["totals"], json!({ "issued": 50, "revoked": 50 }));
+    assert_eq!(statistics["totals"], json!({ "issued": 50, "revoked": 50, "used": 0 }));
     let verdicts = replicas[2].admin_get("/statistics/verification").await.expect(200);
     let total: u64 =
         verdicts["totals"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();

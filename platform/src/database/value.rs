@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use credentials::{CredentialHash, KeyId, Metadata, Reason, Timestamp, WorkerId};
+use credentials::{CredentialHash, KeyId, MaxUses, Metadata, Reason, Timestamp, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::error::DatabaseError;
@@ -104,6 +104,18 @@ impl FromValue for i64 {
 impl FromValue for u64 {
     fn from_value(value: &Value) -> Option<Self> {
         i64::from_value(value)?.try_into().ok()
+    }
+}
+
+impl FromValue for u32 {
+    fn from_value(value: &Value) -> Option<Self> {
+        i64::from_value(value)?.try_into().ok()
+    }
+}
+
+impl FromValue for MaxUses {
+    fn from_value(value: &Value) -> Option<Self> {
+        u32::from_value(value)?.try_into().ok()
     }
 }
 

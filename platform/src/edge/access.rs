@@ -7,8 +7,9 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use credentials::KeyRing;
 use headers::{Authorization, HeaderMapExt, authorization::Bearer};
-use http::header;
+use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -26,6 +27,17 @@ pub struct Guard {
     /// SHA-256 of each token: equal lengths to compare, and no plaintext in memory.
     tokens: Arc<[[u8; 32]]>,
     unguarded: Unguarded,
+}
+
+/// Who sent a request, as far as its token tells: the token's SHA-256, or nothing on a route that is open.
+#[derive(Clone, Debug, Default)]
+pub struct Principal(Vec<u8>);
+
+impl Principal {
+    /// Bytes that identify the sender.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Whether a route is open while no tokens are configured.
@@ -79,53 +91,69 @@ impl Guard {
         Self { tokens: [&*self.tokens, &other.tokens].concat().into(), unguarded: Unguarded::Closed }
     }
 
+    /// A guard that accepts the tokens of the services that have one of these secrets, and lets nobody in without one.
+    pub fn services(keys: &KeyRing) -> Self {
+        let tokens = keys.secrets().map(|secret| Sha256::digest(secret.service_token().as_str()).into());
+        Self { tokens: tokens.collect(), unguarded: Unguarded::Closed }
+    }
+
     /// Whether everyone is let in.
     pub fn is_open(&self) -> bool {
         self.tokens.is_empty() && self.unguarded == Unguarded::Open
     }
 
-    fn check(&self, request: &Request) -> Result<(), Problem> {
+    /// Whether a request with these headers has an accepted token.
+    pub fn recognises(&self, headers: &HeaderMap) -> bool {
+        !self.tokens.is_empty() && self.check(headers).is_ok()
+    }
+
+    fn check(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
         if self.tokens.is_empty() {
             return match self.unguarded {
-                Unguarded::Open => Ok(()),
+                Unguarded::Open => Ok(Principal::default()),
                 Unguarded::Closed => {
                     Err(Problem::forbidden("This route is closed while no token for it is configured."))
                 }
             };
         }
-        if request.headers().get_all(header::AUTHORIZATION).iter().count() > 1 {
+        if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
             return Err(Problem::unauthorized("Send one Authorization header only.", CHALLENGE));
         }
-        match request.headers().typed_get::<Authorization<Bearer>>() {
-            None => Err(Problem::unauthorized("Send a token: Authorization: Bearer <token>.", CHALLENGE)),
-            Some(bearer) if self.has(bearer.token().trim()) => Ok(()),
-            Some(_) => Err(Problem::unauthorized("This token does not open this route.", CHALLENGE_INVALID)),
+        let Some(bearer) = headers.typed_get::<Authorization<Bearer>>() else {
+            return Err(Problem::unauthorized("Send a token: Authorization: Bearer <token>.", CHALLENGE));
+        };
+        let digest: [u8; 32] = Sha256::digest(bearer.token().trim()).into();
+        // In constant time.
+        let known = self.tokens.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&digest));
+        if known.into() {
+            Ok(Principal(digest.to_vec()))
+        } else {
+            Err(Problem::unauthorized("This token does not open this route.", CHALLENGE_INVALID))
         }
-    }
-
-    /// Whether the token is one of the set, in constant time.
-    fn has(&self, token: &str) -> bool {
-        let digest: [u8; 32] = Sha256::digest(token).into();
-        self.tokens.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&digest)).into()
     }
 }
 
-/// Middleware that checks a [`Guard`] before the body is parsed, so a stranger learns nothing about the body.
+/// Middleware that checks a [`Guard`] before the body is parsed, so a stranger learns nothing about the body. Handlers find
+/// the request's [`Principal`] among its extensions.
 ///
 /// # Errors
 /// 401 without an accepted token, 403 if none is configured.
-pub async fn require(State(guard): State<Guard>, request: Request, next: Next) -> Result<Response, Problem> {
-    guard.check(&request)?;
+pub async fn require(
+    State(guard): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let principal = guard.check(request.headers())?;
+    request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-    use http::HeaderMap;
-
     use super::*;
     use crate::request_id::RequestId;
+    use axum::body::Body;
+    use credentials::Secret;
 
     /// Status and challenge; 200 where the guard lets the request in.
     fn check(guard: &Guard, authorization: &[&str]) -> (u16, Option<String>) {
@@ -133,8 +161,8 @@ mod tests {
         for value in authorization {
             request = request.header(header::AUTHORIZATION, *value);
         }
-        match guard.check(&request.body(Body::empty()).unwrap()) {
-            Ok(()) => (200, None),
+        match guard.check(request.body(Body::empty()).unwrap().headers()) {
+            Ok(_) => (200, None),
             Err(problem) => {
                 let response = problem.into_document(&RequestId::of(&HeaderMap::new()));
                 let challenge = response.headers().get(header::WWW_AUTHENTICATE);
@@ -172,6 +200,26 @@ mod tests {
         {
             assert_eq!(check(&guard(), &[wrong]), (401, Some(CHALLENGE_INVALID.to_owned())), "{wrong}");
         }
+    }
+
+    #[test]
+    fn services_are_recognised_by_the_current_and_the_retired_secrets() {
+        let (a, b, c) = ("a".repeat(32), "b".repeat(32), "c".repeat(32));
+        let guard = Guard::services(&KeyRing::new(&a, &b).unwrap());
+        let recognises = |authorization: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
+            guard.recognises(&headers)
+        };
+        for (secret, is_known) in [(&a, true), (&b, true), (&c, false)] {
+            let token = Secret::new(secret).unwrap().service_token().as_str().to_owned();
+            assert_eq!(recognises(&format!("Bearer {token}")), is_known, "{secret}");
+            assert!(
+                !recognises(&format!("Basic {token}")) && !recognises(&format!("Bearer {}", &token[1..]))
+            );
+        }
+        assert!(!guard.recognises(&HeaderMap::new()) && !guard.is_open());
+        assert!(!Guard::open_if_unset("issuer_token", "").unwrap().recognises(&HeaderMap::new()));
     }
 
     #[test]

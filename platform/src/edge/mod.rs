@@ -9,6 +9,7 @@ mod csv;
 mod cursor;
 mod export;
 mod health;
+mod idempotency;
 mod json;
 mod problem;
 mod query;
@@ -36,12 +37,13 @@ use crate::{
 };
 
 pub use accept::negotiate;
-pub use access::{Guard, require};
+pub use access::{Guard, Principal, require};
 pub use body::MAX_BODY_BYTES;
 pub use client_address::Client;
 pub use cursor::Cursors;
 pub use export::{Export, List};
 pub use health::{Check, Checks, Health};
+pub use idempotency::Idempotency;
 pub use json::{ItemResult, Json, RawItems, non_null};
 pub use problem::{Problem, limit_reached};
 pub use query::{Listing, Query};

@@ -50,6 +50,7 @@ enum Kind {
     MethodNotAllowed,
     RequestTimeout,
     AlreadyIssued,
+    IdempotencyKeyReused,
     PayloadTooLarge,
     UnsupportedMediaType,
     TooManyFailures,
@@ -71,6 +72,9 @@ impl Kind {
             }
             Self::RequestTimeout => ("request-timeout", "Request timeout", StatusCode::REQUEST_TIMEOUT),
             Self::AlreadyIssued => ("already-issued", "Already issued", StatusCode::CONFLICT),
+            Self::IdempotencyKeyReused => {
+                ("idempotency-key-reused", "Idempotency key reused", StatusCode::UNPROCESSABLE_ENTITY)
+            }
             Self::PayloadTooLarge => {
                 ("payload-too-large", "Payload too large", StatusCode::PAYLOAD_TOO_LARGE)
             }
@@ -137,6 +141,14 @@ impl Problem {
     /// 409: the credential was issued before.
     pub fn already_issued() -> Self {
         Self::new(Kind::AlreadyIssued, "This credential has been issued before.")
+    }
+
+    /// 422: the key has been used for a request with other content.
+    pub fn idempotency_key_reused() -> Self {
+        Self::new(
+            Kind::IdempotencyKeyReused,
+            "This Idempotency-Key has been used for a request with other content.",
+        )
     }
 
     /// 413: the body is longer than [`MAX_BODY_BYTES`](super::MAX_BODY_BYTES).

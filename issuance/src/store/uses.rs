@@ -1,0 +1,106 @@
+//! Taking the uses of limited credentials.
+
+use std::sync::Arc;
+
+use credentials::{CredentialHash, Status, Timestamp};
+use platform::{
+    batch::Batch,
+    clock::Deadline,
+    database::{Access, Database, DatabaseError, Row, Sql, to_json},
+};
+use serde::{Deserialize, Serialize};
+
+/// Takes uses, the elements of a JSON array. One that was taken before with one of the same tags, within a day, is granted
+/// again; of several in the array with the same first tag, one is taken. Nothing is granted of a credential that has ended.
+/// The time is the database's, because the statement may wait for its turn.
+const TAKE: Sql = Sql {
+    // SQLite reads all rows before it fires a trigger.
+    sqlite: "INSERT INTO use_attempts \
+             (place, credential_hash, tag, number, taken, status, uses_left, expires_at, revoked_at) \
+             WITH clock AS (SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER) AS now), \
+             item AS (SELECT key AS place, value ->> 'credential_hash' AS credential_hash, \
+             value ->> '$.tags[0]' AS tag, (SELECT max(number) FROM uses, clock WHERE tag IN \
+             (SELECT value FROM json_each(given.value, '$.tags')) AND used_at > now - 86400000) AS earlier \
+             FROM json_each($1) AS given), \
+             counted AS (SELECT item.*, uses, max_uses, expires_at, revoked_at, earlier IS NULL AND row_number() OVER \
+             (PARTITION BY credential_hash, coalesce(tag, place) ORDER BY place) = 1 AS fresh \
+             FROM item JOIN credentials USING (credential_hash)), \
+             numbered AS (SELECT *, uses + sum(fresh) OVER (PARTITION BY credential_hash ORDER BY place) AS next \
+             FROM counted), \
+             outcome AS (SELECT *, coalesce(earlier, first_value(next) OVER \
+             (PARTITION BY credential_hash, coalesce(tag, place) ORDER BY place)) AS number, \
+             CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= now THEN 'expired' END AS ended \
+             FROM numbered, clock) \
+             SELECT place, credential_hash, tag, number, \
+             ended IS NULL AND fresh AND number <= max_uses, \
+             coalesce(ended, iif(earlier IS NOT NULL OR number <= max_uses, 'active', 'used_up')), \
+             max(max_uses - number, 0), expires_at, revoked_at FROM outcome WHERE max_uses IS NOT NULL \
+             RETURNING place, status, uses_left, expires_at, revoked_at",
+    postgres: "SELECT place, status, uses_left, expires_at, revoked_at FROM take_uses($1::text::json)",
+};
+
+/// Takes the uses of several requests at once.
+pub(super) struct Take(pub(super) Arc<Database>);
+
+/// A use to be taken.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Use {
+    pub(crate) credential_hash: CredentialHash,
+    /// Identifies the use, under each of the services' secrets, if it may be asked for again.
+    #[serde(default)]
+    pub(crate) tags: Vec<String>,
+}
+
+/// Whether a use was granted.
+#[derive(Clone)]
+pub(crate) struct TakenUse {
+    /// [`Status::Active`] if it was, and otherwise why not.
+    pub(crate) status: Status,
+    pub(crate) uses_left: u32,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) revoked_at: Option<Timestamp>,
+}
+
+impl TakenUse {
+    fn from_row(row: &Row) -> Result<Self, DatabaseError> {
+        let status = match row.get::<String>("status")?.as_str() {
+            "active" => Status::Active,
+            "expired" => Status::Expired,
+            "revoked" => Status::Revoked,
+            "used_up" => Status::UsedUp,
+            _ => return Err(DatabaseError::UnexpectedRow { column: "status" }),
+        };
+        Ok(Self {
+            status,
+            uses_left: row.get("uses_left")?,
+            expires_at: row.get("expires_at")?,
+            revoked_at: row.get("revoked_at")?,
+        })
+    }
+}
+
+impl Batch for Take {
+    type Item = Vec<Use>;
+    /// `None` for what is not a limited credential.
+    type Output = Vec<Option<TakenUse>>;
+    type Error = DatabaseError;
+
+    async fn run(
+        &self,
+        requests: &[Vec<Use>],
+        deadline: Deadline,
+    ) -> Result<Vec<Vec<Option<TakenUse>>>, DatabaseError> {
+        let uses: Vec<_> = requests.iter().flatten().collect();
+        let rows =
+            self.0.try_once(Access::Write(uses.len()), TAKE.text(), [to_json(&uses)?], deadline).await?;
+        let mut taken = vec![None; uses.len()];
+        for row in &rows {
+            let place: u64 = row.get("place")?;
+            let place = usize::try_from(place).ok().and_then(|place| taken.get_mut(place));
+            *place.ok_or(DatabaseError::UnexpectedRow { column: "place" })? = Some(TakenUse::from_row(row)?);
+        }
+        let mut taken = taken.into_iter();
+        Ok(requests.iter().map(|uses| taken.by_ref().take(uses.len()).collect()).collect())
+    }
+}
