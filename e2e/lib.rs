@@ -22,6 +22,7 @@ pub use crate::{
 };
 
 mod app;
+pub mod cut;
 mod database;
 pub mod mock;
 pub mod openapi;

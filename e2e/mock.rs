@@ -75,8 +75,9 @@ async fn read_request(stream: &mut TcpStream) -> String {
 }
 
 fn with_hash(response: &[u8], request: &str) -> Vec<u8> {
+    let (_, body) = request.split_once("\r\n\r\n").unwrap_or_default();
     let is_digit = |character: char| character.is_ascii_digit() || ('a'..='f').contains(&character);
-    let hash = request.split(|character| !is_digit(character)).find(|part| part.len() == 64);
+    let hash = body.split(|character| !is_digit(character)).find(|part| part.len() == 64);
     String::from_utf8_lossy(response).replace(HASH, hash.unwrap_or(HASH)).into_bytes()
 }
 

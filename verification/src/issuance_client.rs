@@ -30,7 +30,7 @@ pub(crate) struct Issuance {
 struct CheckBatch {
     url: String,
     token: ServiceToken,
-    /// The keys that verification hashes with.
+    /// The keys that verification hashes with, the current one first.
     key_ids: Vec<KeyId>,
 }
 
@@ -38,6 +38,8 @@ struct CheckBatch {
 struct UseBatch {
     url: String,
     token: ServiceToken,
+    /// The key that the token is derived from.
+    key_id: KeyId,
 }
 
 /// A use to be taken.
@@ -62,9 +64,10 @@ pub(crate) enum IssuanceError {
     #[error("issuance: {0}")]
     InvalidResponse(String),
     #[error(
-        "issuance does not recognise this service's token, or has a proxy in front of it that removes it"
+        "issuance does not recognise this service: it has no secret with the key id {0}, or a proxy between them removes \
+         the Authorization header"
     )]
-    Unrecognised,
+    Unrecognised(KeyId),
     #[error("issuance hashes with the keys {issuance:?}, and verification with {verification:?} only")]
     UnknownKeys { issuance: Vec<KeyId>, verification: Vec<KeyId> },
     #[error("issuance: {0}")]
@@ -77,7 +80,8 @@ impl Issuance {
         let token = keys.current().service_token().clone();
         let checks =
             CheckBatch { url: format!("{base_url}/check"), token: token.clone(), key_ids: keys.key_ids() };
-        let uses = UseBatch { url: format!("{base_url}/check/use"), token };
+        let key_id = keys.current().key_id();
+        let uses = UseBatch { url: format!("{base_url}/check/use"), token, key_id };
         Self {
             health_url: format!("{base_url}/health/issuance"),
             checks: Batcher::new(checks, MAX_BATCHES),
@@ -200,7 +204,7 @@ impl UseBatch {
             outbound::post(&self.url, request_id, &self.token, &UseRequest { uses }, limits).await?;
         match response.status {
             StatusCode::OK => Self::read(uses, &response.body),
-            StatusCode::UNAUTHORIZED => Err(IssuanceError::Unrecognised),
+            StatusCode::UNAUTHORIZED => Err(IssuanceError::Unrecognised(self.key_id)),
             status => Err(IssuanceError::Status(status)),
         }
     }
@@ -257,7 +261,7 @@ impl CheckBatch {
     fn read(&self, hashes: &[CredentialHash], body: &[u8]) -> Result<KnownCredentials, IssuanceError> {
         let response: CheckList<CheckAnswer> = read_json(body)?;
         if response.key_ids.is_empty() {
-            return Err(IssuanceError::Unrecognised);
+            return Err(IssuanceError::Unrecognised(self.key_ids[0]));
         }
         if response.key_ids.iter().any(|key_id| !self.key_ids.contains(key_id)) {
             return Err(IssuanceError::UnknownKeys {
@@ -285,7 +289,9 @@ impl IssuanceError {
     /// What the public response may say.
     pub(crate) fn public(&self) -> &'static str {
         match self {
-            Self::Unrecognised => "issuance does not recognise this service: do both have the same secret?",
+            Self::Unrecognised(_) => {
+                "issuance does not recognise this service: do both have the same secret?"
+            }
             Self::UnknownKeys { .. } => "issuance has secrets that verification does not have",
             _ => "issuance does not respond, or is unhealthy",
         }
@@ -336,8 +342,8 @@ mod tests {
 
     #[test]
     fn a_response_without_keys_is_one_to_a_stranger() {
-        assert!(matches!(read(&response(&[])), Err(IssuanceError::Unrecognised)));
-        assert!(matches!(read(r#"{"results": []}"#), Err(IssuanceError::Unrecognised)));
+        assert!(matches!(read(&response(&[])), Err(IssuanceError::Unrecognised(_))));
+        assert!(matches!(read(r#"{"results": []}"#), Err(IssuanceError::Unrecognised(_))));
     }
 
     #[test]

@@ -87,9 +87,10 @@ async fn record(
     let worker_id = &app.identity.worker_id;
     let has_taken = presented.iter().any(|item| item.taking == Taking::Yes);
     let mut verdicts = Verdicts::default();
+    let per_minute = limit.map_or(0, |(limit, _)| FailureLimit::per_minute(limit));
+    let mut refused_for = None;
     let mut refusal = |left| {
-        let per_minute = limit.map_or(0, |(limit, _)| FailureLimit::per_minute(limit));
-        verdicts.headers.extend(limit_reached(per_minute, left));
+        refused_for = Some(left);
         Problem::too_many_failures(per_minute, left)
     };
     let (mut rows, mut responses) = (Vec::new(), Vec::new());
@@ -132,6 +133,9 @@ async fn record(
             None if refused => Err(Problem::internal("a verification was refused without a limit")),
             _ => response,
         });
+    }
+    if let Some(left) = refused_for {
+        verdicts.headers.extend(limit_reached(per_minute, left));
     }
     Ok(verdicts)
 }
