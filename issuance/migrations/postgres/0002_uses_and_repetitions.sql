@@ -89,11 +89,15 @@ BEGIN
             WHERE tag = ANY (ARRAY(SELECT json_array_elements_text(value -> 'tags'))) AND used_at > now - 86400000
         ) AS earlier
         FROM json_array_elements(items) WITH ORDINALITY
+    ), credential AS MATERIALIZED (
+        -- An array, for the same reason as above.
+        SELECT credential_hash, uses, max_uses, expires_at, revoked_at FROM credentials
+        WHERE credential_hash = ANY (ARRAY(SELECT credential_hash FROM item))
     ), counted AS (
         SELECT item.*, uses, max_uses, expires_at, revoked_at, (earlier IS NULL AND row_number() OVER (
             PARTITION BY credential_hash, coalesce(tag, place::text) ORDER BY place
         ) = 1) AS fresh
-        FROM item JOIN credentials USING (credential_hash) WHERE max_uses IS NOT NULL
+        FROM item JOIN credential USING (credential_hash) WHERE max_uses IS NOT NULL
     ), numbered AS (
         SELECT *, uses + (count(*) FILTER (WHERE fresh) OVER (PARTITION BY credential_hash ORDER BY place))::integer
             AS next
