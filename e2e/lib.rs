@@ -24,6 +24,7 @@ pub use crate::{
 mod app;
 pub mod cut;
 mod database;
+pub mod disk;
 pub mod mock;
 pub mod openapi;
 pub mod postgres;

@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::Write,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{chown, symlink},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -17,7 +20,7 @@ use std::{
 use launch::{Signal, postgres_user};
 use tempfile::TempDir;
 
-use crate::{free_address, tools};
+use crate::{disk::Disk, free_address, tools};
 
 /// The password of every user: `postgres` and the services.
 pub const PASSWORD: &str = "pa55-w0rd";
@@ -66,11 +69,9 @@ impl PostgresServer {
     pub fn shared() -> Arc<Self> {
         static SHARED: LazyLock<Arc<PostgresServer>> = LazyLock::new(|| {
             let program = program().expect("the tests on PostgreSQL need PostgreSQL");
-            let mut server = PostgresServer::new(&program, "127.0.0.1", "trust");
+            let mut server = PostgresServer::without_data(&program, "127.0.0.1", free_port());
             server.is_shared = true;
-            server.restart("-c max_connections=1000 -c fsync=off");
-            server.add_users();
-            Arc::new(server)
+            Arc::new(server.with_users("trust", "-c max_connections=1000 -c fsync=off"))
         });
         Arc::clone(&SHARED)
     }
@@ -88,24 +89,17 @@ impl PostgresServer {
     /// # Panics
     /// If it does not start.
     pub fn start_at(program: &Path, host: &'static str, settings: &str) -> Self {
-        let server = Self::new(program, host, "scram-sha-256");
-        server.restart(settings);
-        server.add_users();
-        server
+        Self::without_data(program, host, free_port()).with_users("scram-sha-256", settings)
     }
 
-    fn new(program: &Path, host: &'static str, authentication: &str) -> Self {
-        let port = free_address().rsplit(':').next().unwrap().parse().unwrap();
-        let server = Self::without_data(program, host, port);
-        let password = server.path("password");
-        fs::write(&password, PASSWORD).unwrap();
-        chown(&password, postgres_user(), None).unwrap();
-        let authentication = format!("--auth={authentication}");
-        server.run(
-            "initdb",
-            &["--username=postgres", &authentication, "--no-sync", "--pwfile=password", "--pgdata=data"],
-        );
-        server
+    /// Starts a server with all its files but its messages on this disk.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_on(program: &Path, disk: &Disk) -> Self {
+        let server = Self::without_data(program, "127.0.0.1", free_port());
+        symlink(disk.path(), server.path("data")).unwrap();
+        server.with_users("scram-sha-256", "")
     }
 
     fn without_data(program: &Path, host: &'static str, port: u16) -> Self {
@@ -116,10 +110,21 @@ impl PostgresServer {
         Self { host, port, programs, folder, is_shared: false, settings, process }
     }
 
-    fn add_users(&self) {
+    /// Makes the data, starts the server and adds the users.
+    fn with_users(self, authentication: &str, settings: &str) -> Self {
+        let password = self.path("password");
+        fs::write(&password, PASSWORD).unwrap();
+        chown(&password, postgres_user(), None).unwrap();
+        let authentication = format!("--auth={authentication}");
+        self.run(
+            "initdb",
+            &["--username=postgres", &authentication, "--no-sync", "--pwfile=password", "--pgdata=data"],
+        );
+        self.restart(settings);
         for user in ["issuance", "verification"] {
             self.execute("postgres", &format!("CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'"));
         }
+        self
     }
 
     /// Starts a standby at another address, with the same port, that the server waits for with each commit.
@@ -279,7 +284,11 @@ impl PostgresServer {
         self.try_query(database, query).unwrap()
     }
 
-    fn try_query(&self, database: &str, query: &str) -> Result<Vec<Vec<String>>, String> {
+    /// The same. Fails if the query does.
+    ///
+    /// # Errors
+    /// The reason, and the server's log.
+    pub fn try_query(&self, database: &str, query: &str) -> Result<Vec<Vec<String>>, String> {
         let output = self.run_psql(self.psql(database).arg("--quiet"), query)?;
         let [column, row] = SEPARATORS;
         let rows = output.trim_end_matches('\n').split_terminator(row);
@@ -368,6 +377,10 @@ impl Drop for PostgresDatabases {
             let _ = self.server.run_psql(&mut self.server.psql("postgres"), &drop);
         }
     }
+}
+
+fn free_port() -> u16 {
+    free_address().rsplit(':').next().unwrap().parse().unwrap()
 }
 
 fn openssl(arguments: &[&str]) {

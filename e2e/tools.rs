@@ -38,5 +38,5 @@ pub fn folder(path: &str) -> Option<PathBuf> {
 pub(crate) fn miss(missing: &str) {
     assert!(env::var("E2E_TOOLS").as_deref() != Ok("required"), "{missing}");
     // Not `eprintln`, because the test harness captures that.
-    let _ = writeln!(stderr(), "skipped a test: {missing}; `bash .ci/tools` installs it");
+    let _ = writeln!(stderr(), "skipped a test: {missing} (`bash .ci/tools` installs tools)");
 }

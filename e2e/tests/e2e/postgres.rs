@@ -6,9 +6,11 @@ use std::{
 };
 
 use e2e::{
-    Setup, Signal, TestApp, Wasi, needs_own_host, needs_postgres,
+    Setup, Signal, TestApp, Wasi,
+    disk::Disk,
+    needs_own_host, needs_postgres,
     postgres::{PASSWORD, PostgresServer, program},
-    wasi,
+    unique, wasi,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -239,4 +241,64 @@ async fn a_database_in_read_only_mode_is_read_and_refuses_writes() {
     assert!([200, 503].contains(&checked.status), "{}", checked.text());
     set("off");
     assert!(resumed(&app, "after").await < Duration::from_secs(6));
+}
+
+/// First the tables cannot grow; then the server cannot write its log either, and stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_a_503_for_each_write_and_loses_nothing_that_was_answered() {
+    needs_own_host!();
+    needs_postgres!();
+    let Some(mut disk) = Disk::mount(200) else { return };
+    let program = program().expect("the tests on PostgreSQL need PostgreSQL");
+    let server = Arc::new(PostgresServer::start_on(&program, &disk));
+    let replicas = replicas(&server).await;
+    let app = &replicas[0];
+    let issued = app.issued(json!({ "credential": "before" })).await;
+    app.verify("before").await.expect(200);
+    let (traffic, back) = Traffic::run(&replicas, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        disk.fill();
+        writes_are_refused(app).await;
+        app.wait_for_log("could not extend file").await;
+        let checked = app.check(issued["credential_hash"].as_str().unwrap()).await;
+        assert_eq!(checked.expect(200)["status"], "active");
+        for list in ["/credentials", "/verifications", "/statistics/issuance", "/statistics/verification"] {
+            app.admin_get(list).await.expect(200);
+        }
+        disk.free();
+        assert!(resumed(app, "between").await < Duration::from_secs(6));
+
+        disk.fill();
+        // Begins one file of the log after another, until there is no space for one.
+        let next = "SELECT pg_logical_emit_message(true, '', ''), pg_switch_wal()";
+        while server.try_query("postgres", next).is_ok() {}
+        assert!(server.log().contains("could not write to file \"pg_wal"), "{}", server.log());
+        assert_refuses(app, "no connection").await;
+        assert_eq!(app.get("/health").await.status, 503);
+        disk.free();
+        meanwhile(&server, PostgresServer::start_again).await;
+        Instant::now()
+    })
+    .await;
+    traffic.assert_resumed(&replicas, back, Duration::from_secs(3)).await;
+}
+
+/// Writes until the pages that the tables have are used up, and then asserts that each write is a 503.
+async fn writes_are_refused(app: &TestApp) {
+    let started = Instant::now();
+    let mut refused = 0;
+    while refused < 5 {
+        let credential = unique("during");
+        let (issue, verify) = tokio::join!(app.issue(&credential), app.verify("before"));
+        if issue.status == 201 || verify.status == 200 {
+            assert!(started.elapsed() < Duration::from_secs(60), "the disk does not fill");
+            refused = 0;
+            continue;
+        }
+        for response in [issue, verify] {
+            response.assert_problem(503, "unavailable");
+            assert!(!response.text().contains("space"), "{}", response.text());
+        }
+        refused += 1;
+    }
 }
