@@ -5,7 +5,7 @@ use std::{
     fmt::Debug,
     io::{self, BufRead, BufReader, Write},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -194,7 +194,9 @@ impl Database {
                 Lock(LockKind::File(connection))
             }
             Kind::Postgres { databases, name } => {
-                let mut psql = databases.server.psql(&name).arg("--quiet").spawn().unwrap();
+                let mut psql = databases.server.psql(&name);
+                let mut psql =
+                    psql.arg("--quiet").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
                 let stdin = psql.stdin.take();
                 let mut lock =
                     Psql { stdout: BufReader::new(psql.stdout.take().unwrap()), stdin, process: psql };

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write,
     os::unix::{
         fs::{chown, symlink},
         process::CommandExt,
@@ -17,10 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use launch::{Signal, postgres_user};
+use anyhow::Result;
+use launch::{Cluster, Signal, output, postgres_user};
 use tempfile::TempDir;
 
-use crate::{disk::Disk, free_address, tools};
+use crate::{disk::Disk, tools};
 
 /// The password of every user: `postgres` and the services.
 pub const PASSWORD: &str = "pa55-w0rd";
@@ -39,19 +39,16 @@ kill -QUIT $!; kill -CONT $!; wait $!
 /// Between columns in the output of psql, and between rows.
 const SEPARATORS: [char; 2] = ['\u{1f}', '\u{1e}'];
 
-/// The server's program, if it is installed. Its folder has the others.
-pub fn program() -> Option<PathBuf> {
-    let programs = launch::postgres_programs().inspect_err(|reason| tools::miss(&reason.to_string()));
-    programs.ok().map(|folder| folder.join("postgres"))
+/// The folder of its programs, if they are installed.
+pub fn programs() -> Option<PathBuf> {
+    launch::postgres_programs().inspect_err(|reason| tools::miss(&reason.to_string())).ok()
 }
 
 /// A server with the users `postgres`, `issuance` and `verification`. It always listens on the same port, and is stopped
 /// when dropped.
 #[derive(Debug)]
 pub struct PostgresServer {
-    pub host: &'static str,
-    pub port: u16,
-    programs: PathBuf,
+    pub cluster: Cluster,
     folder: TempDir,
     /// Whether the folder is removed by [`SUPERVISE`], because nothing drops this.
     is_shared: bool,
@@ -65,61 +62,45 @@ impl PostgresServer {
     /// The server of all tests that do not break it.
     ///
     /// # Panics
-    /// If PostgreSQL is missing: see [`program`].
+    /// If it does not start, or PostgreSQL is missing.
     pub fn shared() -> Arc<Self> {
         static SHARED: LazyLock<Arc<PostgresServer>> = LazyLock::new(|| {
-            let program = program().expect("the tests on PostgreSQL need PostgreSQL");
-            let mut server = PostgresServer::without_data(&program, "127.0.0.1", free_port());
+            let mut server = PostgresServer::without_data("127.0.0.1");
             server.is_shared = true;
             Arc::new(server.with_users("trust", "-c max_connections=1000 -c fsync=off"))
         });
         Arc::clone(&SHARED)
     }
 
-    /// Starts a server.
-    ///
-    /// # Panics
-    /// If it does not start.
-    pub fn start(program: &Path) -> Self {
-        Self::start_at(program, "127.0.0.1", "")
-    }
-
     /// Starts a server at this address of this machine, with settings such as `-c max_connections=10`.
     ///
     /// # Panics
-    /// If it does not start.
-    pub fn start_at(program: &Path, host: &'static str, settings: &str) -> Self {
-        Self::without_data(program, host, free_port()).with_users("scram-sha-256", settings)
+    /// If it does not start, or PostgreSQL is missing.
+    pub fn start(host: &'static str, settings: &str) -> Self {
+        Self::without_data(host).with_users("scram-sha-256", settings)
     }
 
-    /// Starts a server with all its files but its messages on this disk.
+    /// Starts a server with its data on this disk.
     ///
     /// # Panics
-    /// If it does not start.
-    pub fn start_on(program: &Path, disk: &Disk) -> Self {
-        let server = Self::without_data(program, "127.0.0.1", free_port());
-        symlink(disk.path(), server.path("data")).unwrap();
+    /// If it does not start, or PostgreSQL is missing.
+    pub fn start_on(disk: &Disk) -> Self {
+        let server = Self::without_data("127.0.0.1");
+        symlink(disk.path(), server.path("cluster")).unwrap();
         server.with_users("scram-sha-256", "")
     }
 
-    fn without_data(program: &Path, host: &'static str, port: u16) -> Self {
+    fn without_data(host: &'static str) -> Self {
+        let programs = programs().expect("the tests on PostgreSQL need PostgreSQL");
         let folder = tempfile::tempdir().unwrap();
-        chown(folder.path(), postgres_user(), None).unwrap();
-        let programs = program.parent().unwrap().to_owned();
+        let cluster = Cluster::new(programs, folder.path().to_owned(), host, PASSWORD).unwrap();
         let (settings, process) = Default::default();
-        Self { host, port, programs, folder, is_shared: false, settings, process }
+        Self { cluster, folder, is_shared: false, settings, process }
     }
 
     /// Makes the data, starts the server and adds the users.
     fn with_users(self, authentication: &str, settings: &str) -> Self {
-        let password = self.path("password");
-        fs::write(&password, PASSWORD).unwrap();
-        chown(&password, postgres_user(), None).unwrap();
-        let authentication = format!("--auth={authentication}");
-        self.run(
-            "initdb",
-            &["--username=postgres", &authentication, "--no-sync", "--pwfile=password", "--pgdata=data"],
-        );
+        self.cluster.init(&["--no-sync", &format!("--auth={authentication}")]).unwrap();
         self.restart(settings);
         for user in ["issuance", "verification"] {
             self.execute("postgres", &format!("CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'"));
@@ -132,9 +113,11 @@ impl PostgresServer {
     /// # Panics
     /// If it does not start.
     pub fn start_standby(&self, host: &'static str) -> Self {
-        let standby = Self::without_data(&self.programs.join("postgres"), host, self.port);
-        let source = self.address("application_name=standby");
-        standby.run("pg_basebackup", &["--pgdata=data", "-R", "--checkpoint=fast", "--dbname", &source]);
+        let mut standby = Self::without_data(host);
+        standby.cluster.port = self.cluster.port;
+        let mut copy = standby.cluster.program("pg_basebackup");
+        copy.args(["--pgdata=cluster", "-R", "--checkpoint=fast", "--dbname"]);
+        output(copy.arg(self.address("application_name=standby")), "").unwrap();
         standby.restart("");
         self.execute("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'standby'");
         self.execute("postgres", "SELECT pg_reload_conf()");
@@ -179,10 +162,9 @@ impl PostgresServer {
 
     /// Starts it and waits until it serves. `false` if it exits before.
     fn try_start(&self) -> bool {
-        let mut command = self.command(Path::new("sh"));
-        command.args(["-c", SUPERVISE, "sh"]).arg(self.programs.join("postgres")).args(["-D", "data"]);
-        command.args(["-p", &self.port.to_string(), "-c", "unix_socket_directories="]);
-        command.arg("-c").arg(format!("listen_addresses={}", self.host));
+        let server = self.cluster.server();
+        let mut command = self.cluster.command(Path::new("sh"));
+        command.args(["-c", SUPERVISE, "sh"]).arg(server.get_program()).args(server.get_args());
         command.args(self.settings.lock().unwrap().split_whitespace());
         if self.is_shared {
             command.env("REMOVED", self.folder.path());
@@ -226,7 +208,8 @@ impl PostgresServer {
 
     /// The id of the process that starts the others, if it runs.
     fn postmaster(&self) -> Option<u32> {
-        let id = fs::read_to_string(self.path("data/postmaster.pid")).ok()?.lines().next()?.parse().ok()?;
+        let id =
+            fs::read_to_string(self.path("cluster/postmaster.pid")).ok()?.lines().next()?.parse().ok()?;
         let command = fs::read_to_string(format!("/proc/{id}/comm")).ok()?;
         (command.trim() == "postgres").then_some(id)
     }
@@ -252,18 +235,16 @@ impl PostgresServer {
 
     /// A connection string, with more parameters.
     pub fn address(&self, parameters: &str) -> String {
-        format!("host={} port={} user=postgres password={PASSWORD} {parameters}", self.host, self.port)
+        let Cluster { host, port, .. } = self.cluster;
+        format!("host={host} port={port} user=postgres password={PASSWORD} {parameters}")
     }
 
-    /// A client as `postgres`. It reads statements from stdin and stops at the first error.
+    /// A client as `postgres`, which reads statements from stdin and stops at the first error.
     pub(crate) fn psql(&self, database: &str) -> Command {
-        let mut psql = Command::new(self.programs.join("psql"));
+        let mut psql = self.cluster.psql("postgres", database);
         let [column, row] = SEPARATORS.map(String::from);
-        psql.args(["--no-psqlrc", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"]);
         psql.args(["--field-separator", &column, "--record-separator", &row]);
-        psql.arg(self.address(&format!("dbname={database} connect_timeout=2 sslmode=prefer")));
-        psql.env("PGOPTIONS", "-c client_min_messages=warning").stdin(Stdio::piped());
-        psql.stdout(Stdio::piped()).stderr(Stdio::piped());
+        psql.env("PGOPTIONS", "-c client_min_messages=warning");
         psql
     }
 
@@ -272,8 +253,8 @@ impl PostgresServer {
     /// # Panics
     /// If one fails.
     pub fn execute(&self, database: &str, statements: &str) -> usize {
-        let output = self.run_psql(&mut self.psql(database), statements).unwrap();
-        output.lines().last().and_then(|tag| tag.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+        let tags = output(&mut self.psql(database), statements).unwrap();
+        tags.lines().last().and_then(|tag| tag.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
     }
 
     /// The rows of a query, as text.
@@ -285,50 +266,16 @@ impl PostgresServer {
     }
 
     /// The same. Fails if the query does.
-    ///
-    /// # Errors
-    /// The reason, and the server's log.
-    pub fn try_query(&self, database: &str, query: &str) -> Result<Vec<Vec<String>>, String> {
-        let output = self.run_psql(self.psql(database).arg("--quiet"), query)?;
+    pub fn try_query(&self, database: &str, query: &str) -> Result<Vec<Vec<String>>> {
+        let output = output(self.psql(database).arg("--quiet"), query)?;
         let [column, row] = SEPARATORS;
         let rows = output.trim_end_matches('\n').split_terminator(row);
         Ok(rows.map(|row| row.split(column).map(str::to_owned).collect()).collect())
     }
 
-    fn run_psql(&self, psql: &mut Command, statements: &str) -> Result<String, String> {
-        let mut process = psql.spawn().unwrap();
-        let mut stdin = process.stdin.take().unwrap();
-        let statements = statements.to_owned();
-        // psql may end before it has read everything.
-        let writer = thread::spawn(move || drop(stdin.write_all(statements.as_bytes())));
-        let output = process.wait_with_output().unwrap();
-        writer.join().unwrap();
-        if !output.status.success() {
-            return Err(format!("{}\n{}", String::from_utf8_lossy(&output.stderr), self.log()));
-        }
-        Ok(String::from_utf8(output.stdout).unwrap())
-    }
-
     /// Its log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
-    }
-
-    /// Runs one of PostgreSQL's programs to its end.
-    fn run(&self, program: &str, arguments: &[&str]) {
-        let mut command = self.command(&self.programs.join(program));
-        let output = command.args(arguments).output().unwrap();
-        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// A command in the server's folder, as a user that may run it.
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        if let Some(user) = postgres_user() {
-            command.uid(user).gid(user);
-        }
-        command.current_dir(self.folder.path());
-        command
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -374,16 +321,11 @@ impl Drop for PostgresDatabases {
         for service in ["issuance", "verification"] {
             let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name(service));
             // The server may be gone.
-            let _ = self.server.run_psql(&mut self.server.psql("postgres"), &drop);
+            let _ = self.server.try_query("postgres", &drop);
         }
     }
 }
 
-fn free_port() -> u16 {
-    free_address().rsplit(':').next().unwrap().parse().unwrap()
-}
-
 fn openssl(arguments: &[&str]) {
-    let output = Command::new("openssl").args(arguments).output().unwrap();
-    assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    output(Command::new("openssl").args(arguments), "").unwrap();
 }

@@ -163,8 +163,8 @@ impl Setup {
         let mut variables = Vec::new();
         for service in ["issuance", "verification"] {
             for (setting, value) in [
-                ("host", databases.server.host.to_owned()),
-                ("port", databases.server.port.to_string()),
+                ("host", databases.server.cluster.host.to_owned()),
+                ("port", databases.server.cluster.port.to_string()),
                 ("name", databases.name(service)),
                 ("password", PASSWORD.to_owned()),
                 ("tls", "disable".to_owned()),

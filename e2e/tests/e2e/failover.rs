@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{
-    Setup, needs_own_host, needs_postgres,
-    postgres::{PostgresServer, program},
-};
+use e2e::{Setup, needs_own_host, needs_postgres, postgres::PostgresServer};
 
 use crate::traffic::{Traffic, meanwhile};
 
@@ -17,8 +14,7 @@ use crate::traffic::{Traffic, meanwhile};
 async fn a_promoted_standby_has_everything_that_was_answered_and_service_resumes_by_itself() {
     needs_own_host!();
     needs_postgres!();
-    let program = program().expect("the tests on PostgreSQL need PostgreSQL");
-    let primary = Arc::new(PostgresServer::start_at(&program, "127.0.0.2", ""));
+    let primary = Arc::new(PostgresServer::start("127.0.0.2", ""));
     let setup = || {
         let setup = Setup::on(&primary).without_validation().variable("verify_failures_per_minute", "0");
         ["issuance", "verification"].iter().fold(setup, |setup, service| {

@@ -1,11 +1,7 @@
 //! How PostgreSQL runs the statements of requests: it logs the plan of each.
 
 use credentials::Timestamp;
-use e2e::{
-    Setup, TestApp, needs_own_host, needs_postgres,
-    postgres::{PostgresServer, program},
-    values::now,
-};
+use e2e::{Setup, TestApp, needs_own_host, needs_postgres, postgres::PostgresServer, values::now};
 use serde_json::json;
 
 const SETTINGS: &str = "-c session_preload_libraries=auto_explain -c auto_explain.log_min_duration=0 \
@@ -83,8 +79,7 @@ async fn every_page_and_every_request_reads_few_rows_by_an_index() {
     needs_own_host!();
     needs_postgres!();
     const ROWS: usize = 200_000;
-    let program = program().expect("the tests on PostgreSQL need PostgreSQL");
-    let server = PostgresServer::start_at(&program, "127.0.0.1", SETTINGS).into();
+    let server = PostgresServer::start("127.0.0.1", SETTINGS).into();
     let app = Setup::on(&server)
         .without_validation()
         .variable("audit_retention_days", "1")

@@ -9,7 +9,7 @@ use e2e::{
     Setup, Signal, TestApp, Wasi,
     disk::Disk,
     needs_own_host, needs_postgres,
-    postgres::{PASSWORD, PostgresServer, program},
+    postgres::{PASSWORD, PostgresServer},
     unique, wasi,
 };
 use futures_util::future::join_all;
@@ -19,8 +19,7 @@ use crate::traffic::{Traffic, meanwhile};
 
 /// A server of the test's own.
 fn server(settings: &str) -> Arc<PostgresServer> {
-    let program = program().expect("the tests on PostgreSQL need PostgreSQL");
-    Arc::new(PostgresServer::start_at(&program, "127.0.0.1", settings))
+    Arc::new(PostgresServer::start("127.0.0.1", settings))
 }
 
 /// Replicas with new databases on this server.
@@ -249,8 +248,7 @@ async fn a_full_disk_is_a_503_for_each_write_and_loses_nothing_that_was_answered
     needs_own_host!();
     needs_postgres!();
     let Some(mut disk) = Disk::mount(200) else { return };
-    let program = program().expect("the tests on PostgreSQL need PostgreSQL");
-    let server = Arc::new(PostgresServer::start_on(&program, &disk));
+    let server = Arc::new(PostgresServer::start_on(&disk));
     let replicas = replicas(&server).await;
     let app = &replicas[0];
     let issued = app.issued(json!({ "credential": "before" })).await;

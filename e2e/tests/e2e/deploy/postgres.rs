@@ -27,7 +27,7 @@ struct Folder {
 
 impl Folder {
     fn new() -> Option<Self> {
-        let programs = postgres::program()?.parent().unwrap().display().to_string();
+        let programs = postgres::programs()?.display().to_string();
         tools::find("sqlite3", "SQLITE3", &[])?;
         let folder = tempfile::tempdir().unwrap();
         let user = launch::postgres_user();
