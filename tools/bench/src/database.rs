@@ -1,61 +1,24 @@
 //! The databases of the targets.
 
-use std::{fs, path::Path, time::SystemTime};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use credentials::{Secret, Timestamp, VerificationId};
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, params_from_iter};
 
 use crate::{
     interrupt,
-    load::{SECRET, hash, prefilled},
+    rows::{Rows, rows},
     schema::{ISSUANCE, Schema, VERIFICATION},
 };
 
-/// Creates both databases in a folder: one with this many credentials, one with as many verdicts on them.
-pub(crate) fn prefill(folder: &Path, rows: u64) -> Result<()> {
-    let now = i64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_millis())?;
-    // One per millisecond, the last a minute ago.
-    let first = now - 60_000 - i64::try_from(rows)?;
-    let secret = Secret::new(SECRET)?;
-    let key_id = secret.key_id().to_string();
-    fill(folder, ISSUANCE, |transaction| {
-        let mut insert = transaction.prepare(
-            "INSERT INTO credentials (credential_hash, key_id, worker_id, issued_at) VALUES (?, ?, ?, ?)",
-        )?;
-        for (index, millis) in (0..rows).zip(first..) {
-            insert.execute((
-                hash(&secret, &prefilled(index))?.to_string(),
-                &key_id,
-                "worker-000000",
-                millis,
-            ))?;
-            interrupt::check()?;
-        }
-        Ok(())
-    })?;
-    fill(folder, VERIFICATION, |transaction| {
-        let mut insert = transaction.prepare(
-            "INSERT INTO verifications (id, request_id, credential_hash, status, verified_by, verified_at) \
-             VALUES (?, ?, ?, 'valid', ?, ?)",
-        )?;
-        for (index, millis) in (0..rows).zip(first..) {
-            let mut random = [0; 10];
-            fastrand::fill(&mut random);
-            insert.execute((
-                VerificationId::new(Timestamp::from_millis(millis)?, random).to_string(),
-                format!("{:032x}", fastrand::u128(..)),
-                hash(&secret, &prefilled(index))?.to_string(),
-                "verification-worker-000000",
-                millis,
-            ))?;
-            interrupt::check()?;
-        }
-        Ok(())
-    })
+/// Creates both databases in a folder, with this many rows.
+pub(crate) fn prefill(folder: &Path, number: u64) -> Result<()> {
+    let [credentials, verifications] = rows(number)?;
+    fill(folder, ISSUANCE, &credentials)?;
+    fill(folder, VERIFICATION, &verifications)
 }
 
-fn fill(folder: &Path, schema: Schema, rows: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
+fn fill(folder: &Path, schema: Schema, rows: &Rows) -> Result<()> {
     let mut database = Connection::open(file(folder, schema))?;
     schema.apply(&mut database)?;
     // Nothing needs to be durable yet.
@@ -63,7 +26,13 @@ fn fill(folder: &Path, schema: Schema, rows: impl FnOnce(&Transaction<'_>) -> Re
     database.pragma_update(None, "synchronous", "OFF")?;
     database.pragma_update(None, "cache_size", -(1 << 20))?;
     let transaction = database.transaction()?;
-    rows(&transaction)?;
+    let values = vec!["?"; rows.table.split(',').count()].join(", ");
+    let mut insert = transaction.prepare(&format!("INSERT INTO {} VALUES ({values})", rows.table))?;
+    for row in rows.lines.lines() {
+        insert.execute(params_from_iter(row.split('\t')))?;
+        interrupt::check()?;
+    }
+    drop(insert);
     transaction.commit()?;
     database.pragma_update(None, "journal_mode", "WAL")?;
     Ok(())
@@ -110,5 +79,8 @@ mod tests {
         let database = Connection::open(file(&copied, ISSUANCE)).unwrap();
         let mode: String = database.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
         assert_eq!(mode, "wal");
+        let query = "SELECT DISTINCT typeof(issued_at) FROM credentials";
+        let time: String = database.query_row(query, [], |row| row.get(0)).unwrap();
+        assert_eq!(time, "integer");
     }
 }

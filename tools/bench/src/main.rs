@@ -17,6 +17,7 @@ mod measurement;
 mod options;
 mod postgres;
 mod report;
+mod rows;
 mod run;
 mod schema;
 mod target;

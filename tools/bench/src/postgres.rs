@@ -1,47 +1,26 @@
 //! The databases of the targets on PostgreSQL.
 
-use std::{fmt::Write, fs, path::Path, time::SystemTime};
+use std::{fmt::Write, fs, path::Path};
 
 use anyhow::{Context, Result};
-use credentials::{Secret, Timestamp, VerificationId};
 use launch::{Postgres, postgres_programs, workspace};
 
-use crate::{
-    interrupt,
-    load::{SECRET, hash, prefilled},
-};
+use crate::rows::{Rows, rows};
 
 const SERVICES: [&str; 2] = ["issuance", "verification"];
 
-/// Starts a server in a folder, with this many credentials and as many verdicts on them.
-pub(crate) fn start(folder: &Path, rows: u64) -> Result<Postgres> {
+/// Starts a server in a folder, with this many rows.
+pub(crate) fn start(folder: &Path, number: u64) -> Result<Postgres> {
     fs::create_dir_all(folder)?;
     let server = Postgres::start(postgres_programs()?, folder.to_owned(), "bench", SERVICES)?;
-    let now = i64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_millis())?;
-    // One per millisecond, the last a minute ago.
-    let first = now - 60_000 - i64::try_from(rows)?;
-    let secret = Secret::new(SECRET)?;
-    let key_id = secret.key_id();
-    let mut credentials = String::new();
-    let mut verifications = String::new();
-    for (index, millis) in (0..rows).zip(first..) {
-        let hash = hash(&secret, &prefilled(index))?;
-        writeln!(credentials, "{hash}\t{key_id}\tworker-000000\t{millis}")?;
-        let mut random = [0; 10];
-        fastrand::fill(&mut random);
-        let id = VerificationId::new(Timestamp::from_millis(millis)?, random);
-        let request = fastrand::u128(..);
-        writeln!(verifications, "{id}\t{request:032x}\t{hash}\tvalid\tverification-worker-000000\t{millis}")?;
-        interrupt::check()?;
+    for (service, rows) in SERVICES.into_iter().zip(rows(number)?) {
+        fill(&server, service, &rows)?;
     }
-    fill(&server, "issuance", "credentials (credential_hash, key_id, worker_id, issued_at)", &credentials)?;
-    let columns = "verifications (id, request_id, credential_hash, status, verified_by, verified_at)";
-    fill(&server, "verification", columns, &verifications)?;
     Ok(server)
 }
 
 /// Applies the migrations as the components do, which then find nothing left to do, and adds the rows.
-fn fill(server: &Postgres, service: &str, columns: &str, rows: &str) -> Result<()> {
+fn fill(server: &Postgres, service: &str, rows: &Rows) -> Result<()> {
     let folder = workspace().join(service).join("migrations/postgres");
     let mut files: Vec<_> = fs::read_dir(&folder)?.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
     files.sort();
@@ -52,7 +31,7 @@ fn fill(server: &Postgres, service: &str, columns: &str, rows: &str) -> Result<(
         script += &fs::read_to_string(file)?;
         writeln!(script, "INSERT INTO schema_migrations VALUES ({version}, 'bench', 0);")?;
     }
-    writeln!(script, "COPY {columns} FROM STDIN;\n{rows}\\.\nVACUUM ANALYZE;")?;
+    writeln!(script, "COPY {} FROM STDIN;\n{}\\.\nVACUUM ANALYZE;", rows.table, rows.lines)?;
     server.run(service, &script).with_context(|| format!("cannot fill the database {service}"))?;
     Ok(())
 }
