@@ -47,7 +47,8 @@ fn value(json: Json) -> Value {
     }
 }
 
-/// The error of a connection that was not made: the statement has not begun.
+/// The error of a connection that was not made: the statement has not begun. The interface has only a text for it, without
+/// the SQLSTATE, so a wrong password is retried like a server that is starting.
 pub(super) fn not_connected(error: PgError) -> DatabaseError {
     DatabaseError::Transient(format!("no connection: {}", text(&error)))
 }
