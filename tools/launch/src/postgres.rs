@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
 
 use crate::{
     cluster::{Cluster, output},
@@ -18,11 +19,13 @@ use crate::{
 
 const START_TIME: Duration = Duration::from_secs(30);
 
-/// A running server with a role and a database for each service. Killed when dropped.
+/// How long it may take to stop before it is killed.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
+/// A running server with a role and a database for each service. Stopped when dropped.
 #[derive(Debug)]
 pub struct Postgres {
     cluster: Cluster,
-    #[expect(dead_code, reason = "it kills the server when dropped")]
     server: Group,
 }
 
@@ -79,18 +82,32 @@ impl Postgres {
     }
 }
 
+impl Drop for Postgres {
+    /// Otherwise the next start would have to recover, after processes that outlive a killed server for a moment.
+    fn drop(&mut self) {
+        // Does not wait for clients, which SIGTERM does.
+        self.server.signal(Signal::SIGINT);
+        let started = Instant::now();
+        while matches!(self.server.child.try_wait(), Ok(None)) && started.elapsed() < STOP_TIME {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 /// Starts the server and waits until it serves.
 fn serve(cluster: &Cluster) -> Result<Group> {
-    let log = || OpenOptions::new().create(true).append(true).mode(0o600).open(cluster.folder.join("log"));
+    let path = cluster.folder.join("log");
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+    let earlier = log.metadata()?.len();
     let mut command = cluster.server();
     // Two pools of at most 64 connections.
-    command.args(["-c", "max_connections=150"]).stdin(Stdio::null()).stdout(log()?).stderr(log()?);
+    command.args(["-c", "max_connections=150"]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let mut group = Group::spawn(&mut command)?;
     let started = Instant::now();
     while run(cluster, "postgres", "postgres", "SELECT 1").is_err() {
         let ended = group.child.try_wait()?.is_some();
         if ended || started.elapsed() > START_TIME {
-            let log = fs::read_to_string(cluster.folder.join("log"))?;
+            let log = fs::read_to_string(&path)?.split_off(usize::try_from(earlier)?);
             let lines: Vec<_> = log.lines().collect();
             bail!("PostgreSQL does not start:\n{}", lines[lines.len().saturating_sub(10)..].join("\n"));
         }

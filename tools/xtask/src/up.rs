@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
@@ -42,6 +42,8 @@ pub(crate) fn up(
     wasi: Option<Wasi>,
     database: Database,
 ) -> Result<()> {
+    // Before all that takes minutes.
+    let programs = (database == Database::Postgres).then(postgres_programs).transpose()?;
     env_file::write(workspace())?;
     let (host, wasi) = choose(choice, wasi, SpinVersion::on_path())?;
     match database {
@@ -52,11 +54,11 @@ pub(crate) fn up(
         build_host()?;
     }
     let listen = listen.to_string();
-    if database == Database::Sqlite {
+    let Some(programs) = programs else {
         return serve(&mut host.command(workspace(), Path::new("spin.toml"), &listen)?);
-    }
+    };
     let services = ["issuance", "verification"];
-    let server = start_postgres(services)?;
+    let server = start_postgres(programs, services)?;
     // The host is started where .env is, on a manifest elsewhere.
     let folder = component_folder(database);
     Application::read(wasi, database)?.write(&folder)?;
@@ -65,8 +67,7 @@ pub(crate) fn up(
 }
 
 /// Starts the installed PostgreSQL with its data in `data/postgres`, and its password beside that.
-fn start_postgres(services: [&str; 2]) -> Result<Postgres> {
-    let programs = postgres_programs()?;
+fn start_postgres(programs: PathBuf, services: [&str; 2]) -> Result<Postgres> {
     step(&format!("starting PostgreSQL ({}) with its data in data/postgres", programs.display()));
     let folder = workspace().join("data/postgres");
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
