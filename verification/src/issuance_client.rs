@@ -301,6 +301,9 @@ impl IssuanceError {
 impl From<IssuanceError> for Problem {
     fn from(error: IssuanceError) -> Self {
         let detail = match error {
+            IssuanceError::Unrecognised(_) => {
+                "Issuance does not recognise this service; there is no verdict."
+            }
             IssuanceError::UnknownKeys { .. } => {
                 "Issuance has secrets that verification does not have; there is no verdict."
             }

@@ -238,12 +238,15 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     at_least(Duration::from_secs(5)).await;
     guessing.verify("guess").await;
     examples.expect("TooManyFailures/tooManyFailures", &guessing.verify("guess").await);
-    let closed = Setup::new().variable("admin_token", "").component("issuance").start().await;
+    let [retired, unknown] = ["a retired secret", "another secret"].map(|secret| secret.repeat(3));
+    let closed = Setup::new().variable("admin_token", "").variable("retired_credential_secrets", &retired);
+    let closed = closed.component("issuance").start().await;
     examples.expect("Forbidden/closed", &closed.get("/credentials").await);
-    let apart =
-        Setup::new().variable("credential_secret", &"another secret".repeat(3)).component("verification");
-    let apart = apart.variable("issuance_url", &closed.base_url).start().await;
-    examples.expect("Unavailable/otherSecrets", &apart.verify("a").await);
+    for (secret, example) in [(retired, "otherSecrets"), (unknown, "notRecognised")] {
+        let apart = Setup::new().variable("credential_secret", &secret).component("verification");
+        let apart = apart.variable("issuance_url", &closed.base_url).start().await;
+        examples.expect(&format!("Unavailable/{example}"), &apart.verify("a").await);
+    }
     closed.get("/health").await;
     // The code of a server that stops.
     closed.database("issuance").refuse_with("credentials", "INSERT", "true", "refused", "57P01");
