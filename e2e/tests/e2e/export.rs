@@ -24,6 +24,8 @@ const LISTS: [(&str, &[&str]); 2] = [
             "status",
             "expires_at",
             "revoked_at",
+            "max_uses",
+            "uses",
             "reason",
             "metadata",
         ],
@@ -99,7 +101,9 @@ pub(crate) fn items(file: &str) -> Vec<Value> {
     let item = |record: Vec<String>| {
         let cells = names.iter().zip(record).filter(|(_, cell)| !cell.is_empty());
         let value = |name: &str, cell: String| match name {
-            "metadata" | "is_valid" => serde_json::from_str(&cell.replace('\'', "")).unwrap(),
+            "metadata" | "is_valid" | "max_uses" | "uses" => {
+                serde_json::from_str(&cell.replace('\'', "")).unwrap()
+            }
             _ => Value::String(cell.replace('\'', "")),
         };
         cells.map(|(name, cell)| (name.clone(), value(name, cell))).collect()
@@ -107,7 +111,7 @@ pub(crate) fn items(file: &str) -> Vec<Value> {
     records.map(item).collect()
 }
 
-/// Issues nine credentials, some of them with expiry, metadata or a revocation, and verifies them.
+/// Issues nine credentials, some of them with expiry, metadata, a number of uses or a revocation, and verifies them.
 pub(crate) async fn filled() -> TestApp {
     let app = Setup::new().variable("worker_id", "=1+1").variable("audit_client_address", "true");
     let app = app.start().await;
@@ -119,6 +123,9 @@ pub(crate) async fn filled() -> TestApp {
         }
         if i % 3 == 0 {
             body["ttl_seconds"] = 3600.into();
+        }
+        if i % 5 == 0 {
+            body["max_uses"] = 1.into();
         }
         app.issued(body).await;
         if i % 4 == 0 {
