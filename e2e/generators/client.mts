@@ -53,3 +53,18 @@ const last = await page(first.next_cursor);
 assert(last.next_cursor === null, last);
 const hashes = [...first.credentials, ...last.credentials].map((row) => row.credential_hash);
 assert(hashes.join() === [generated.credential_hash, issued.data.credential_hash].join(), hashes);
+
+const header = { "Idempotency-Key": crypto.randomUUID() };
+const issueCode = (body: components["schemas"]["IssueRequest"]) =>
+  client.POST("/issue", { body, params: { header }, headers: issuer });
+const code = await issueCode({ generate: true, max_uses: 1 });
+assert(code.data?.credential !== undefined, code.error);
+const repeated = await issueCode({ generate: true, max_uses: 1 });
+assert(JSON.stringify(repeated.data) === JSON.stringify(code.data), repeated);
+const reused = await issueCode({ generate: true });
+assert(reused.error?.status === 422, reused);
+for (const [use, status, left] of [[false, "valid", 1], [true, "valid", 0], [true, "used_up", 0]] as const) {
+  const body = { credential: code.data.credential, use };
+  const verdict = await client.POST("/verify", { body, headers: verifier });
+  assert(verdict.data?.status === status && verdict.data.usesLeft === left, verdict);
+}

@@ -48,3 +48,19 @@ last = list_credentials.sync(client=admin, limit=1, cursor=first.next_cursor)
 assert isinstance(last, models.CredentialPage) and last.next_cursor is None, last
 hashes = [row.credential_hash for row in first.credentials + last.credentials]
 assert hashes == [generated.credential_hash, issued.credential_hash], hashes
+
+key = str(uuid4())
+code = issue_credential.sync(
+    client=issuer, body=models.IssueGeneratedRequest(generate=True, max_uses=1), idempotency_key=key
+)
+assert isinstance(code, models.IssueResponse) and isinstance(code.credential, str), code
+repeated = issue_credential.sync(
+    client=issuer, body=models.IssueGeneratedRequest(generate=True, max_uses=1), idempotency_key=key
+)
+assert repeated == code, repeated
+reused = issue_credential.sync(client=issuer, body=models.IssueGeneratedRequest(generate=True), idempotency_key=key)
+assert isinstance(reused, models.Problem) and reused.status == 422, reused
+for use, status, left in [(False, "valid", 1), (True, "valid", 0), (True, "used_up", 0)]:
+    verdict = verify_credential.sync(client=verifier, body=models.VerifyRequest(credential=code.credential, use=use))
+    assert isinstance(verdict, models.ValidVerdict | models.InvalidVerdict), verdict
+    assert (verdict.status, verdict.uses_left) == (status, left), verdict

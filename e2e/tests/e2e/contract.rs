@@ -20,7 +20,7 @@ use e2e::{
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
-use crate::limit::at_least;
+use crate::{limit::at_least, uses::post_with_key};
 
 /// The secret behind the hashes in the document.
 const EXAMPLE_SECRET: &str = "the example secret of openapi.yaml";
@@ -63,6 +63,8 @@ fn manifest_routers_and_document_have_the_same_paths() {
     }
     // The page's routes are files. `each_path_allows_exactly_the_documented_methods` requests these two.
     routed.extend(documented.iter().filter(|path| ["/", "/openapi.yaml"].contains(&path.as_str())).cloned());
+    // The services use this among themselves.
+    assert!(routed.remove("/check/use"));
     assert_eq!(documented, routed);
 }
 
@@ -187,8 +189,11 @@ async fn the_service_answers_as_in_the_examples() {
 }
 
 async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
-    examples.ask(app, "/issue", &["given", "withExpiryAndMetadata", "generated", "shortLived"]).await;
+    examples
+        .ask(app, "/issue", &["inviteCode", "given", "withExpiryAndMetadata", "generated", "shortLived"])
+        .await;
     examples.ask(app, "/check", &["one", "withExpiryAndMetadata", "unknown", "several"]).await;
+    examples.ask(app, "/verify", &["lookedUp", "lastUse", "usedUp"]).await;
     examples.ask(app, "/verify", &["valid", "withExpiryAndMetadata", "notFound"]).await;
     examples.ask(app, "/verify/batch", &["several"]).await;
     let given = &examples.responses["issueCredential/given"].1["credential_hash"];
@@ -216,6 +221,10 @@ async fn expect_other_examples(app: &TestApp, examples: &mut Examples) {
     examples.expect("Healthy/healthy", &app.get("/health").await);
 
     examples.expect("AlreadyIssued/alreadyIssued", &app.issue("MySecurePassword123!").await);
+    let key = document()["components"]["parameters"]["IdempotencyKey"]["example"].as_str().unwrap();
+    post_with_key(app, "/issue", key, &json!({ "generate": true })).await.expect(201);
+    let reused = post_with_key(app, "/issue", key, &json!({ "credential": "another" })).await;
+    examples.expect("IdempotencyKeyReused/reused", &reused);
     examples.expect("BadRequest/unknownMember", &app.post("/issue", &json!({ "credental": "typo" })).await);
     let malformed = app.post_raw("/issue", r#"{"credential": "MySecurePassword123!""#).await;
     examples.expect("BadRequest/malformed", &malformed);
