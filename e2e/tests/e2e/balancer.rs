@@ -12,13 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Setup, Signal, TestApp, free_address, needs_own_host, read, tools};
+use e2e::{Setup, Signal, TestApp, free_address, mock::read_request, needs_own_host, read, tools};
 use futures_util::future::join_all;
 use launch::Group;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
-use crate::replicas::assert_nothing_lost;
+use crate::{
+    replicas::assert_nothing_lost,
+    uses::{KEY, post_with_key},
+};
 
 /// nginx in front of replicas. Killed when dropped.
 pub(crate) struct Nginx {
@@ -64,7 +71,7 @@ impl Nginx {
         let group = Group::spawn(nginx.stdin(Stdio::null()).stderr(log)).unwrap();
         let nginx = Self { address, _group: group, folder };
         let started = Instant::now();
-        while tokio::net::TcpStream::connect(&nginx.address).await.is_err() {
+        while TcpStream::connect(&nginx.address).await.is_err() {
             assert!(started.elapsed() < Duration::from_secs(10), "nginx does not listen: {}", nginx.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -84,7 +91,7 @@ impl Nginx {
 
 /// One of three hosts is killed under load, and comes back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_host_costs_a_client_at_most_one_issue_and_loses_no_response() {
+async fn a_killed_host_costs_a_client_at_most_one_issue_without_a_key_and_loses_no_response() {
     needs_own_host!();
     let Some(program) = Nginx::program() else { return };
     let setup = |replica: usize| {
@@ -102,28 +109,37 @@ async fn a_killed_host_costs_a_client_at_most_one_issue_and_loses_no_response() 
     let front = nginx.front();
 
     let (issued, verdicts) = (Mutex::new(Vec::<Value>::new()), Mutex::new(Vec::<Value>::new()));
-    // The number of failed /issue requests of each client.
+    let generated = Mutex::new(Vec::<Value>::new());
+    // The number of failed /issue requests of each client without a key.
     let failures = Mutex::new([0; 12]);
     let done = AtomicBool::new(false);
     let clients = join_all((0..12).map(|client| {
         let (front, issued, verdicts) = (&front, &issued, &verdicts);
-        let (failures, done) = (&failures, &done);
+        let (generated, failures, done) = (&generated, &failures, &done);
         async move {
             for i in 0.. {
                 if done.load(Ordering::SeqCst) {
                     break;
                 }
-                let credential = format!("balanced-{client}-{i}");
-                let response = front.issue(&credential).await;
-                match response.status {
-                    201 => issued.lock().unwrap().push(response.json()),
-                    502 | 503 => {
-                        failures.lock().unwrap()[client] += 1;
-                        // The credential may have been issued all the same: a second try shows it.
-                        let again = front.issue(&credential).await.status;
-                        assert!(again == 201 || again == 409, "{again}");
+                let mut credential = format!("balanced-{client}-{i}");
+                if client % 2 == 0 {
+                    let key = format!("the-key-of-request-{client}-{i}");
+                    let body = json!({ "generate": true, "max_uses": 1 });
+                    let response = post_with_key(front, "/issue", &key, &body).await.expect(201);
+                    credential = response["credential"].as_str().unwrap().to_owned();
+                    generated.lock().unwrap().push(response);
+                } else {
+                    let response = front.issue(&credential).await;
+                    match response.status {
+                        201 => issued.lock().unwrap().push(response.json()),
+                        502 | 503 => {
+                            failures.lock().unwrap()[client] += 1;
+                            // The credential may have been issued all the same: a second try shows it.
+                            let again = front.issue(&credential).await.status;
+                            assert!(again == 201 || again == 409, "{again}");
+                        }
+                        _ => panic!("{}", response.text()),
                     }
-                    _ => panic!("{}", response.text()),
                 }
                 let response = front.verify(&credential).await;
                 assert_eq!(response.status, 200, "{}", response.text());
@@ -146,6 +162,12 @@ async fn a_killed_host_costs_a_client_at_most_one_issue_and_loses_no_response() 
 
     let (issued, verdicts) = (issued.into_inner().unwrap(), verdicts.into_inner().unwrap());
     assert_nothing_lost(&front, &replicas[0], &issued, &verdicts).await;
+    // Each was issued once and used once.
+    let generated = generated.into_inner().unwrap();
+    assert_nothing_lost(&front, &replicas[0], &generated, &[]).await;
+    let used: usize = replicas[0].query("issuance", "SELECT sum(uses) FROM credentials WHERE max_uses = 1");
+    let rows: usize = replicas[0].query("issuance", "SELECT count(*) FROM credentials WHERE max_uses = 1");
+    assert_eq!((rows, used), (generated.len(), generated.len()));
     let by = |verdicts: &[Value], replica: usize| {
         let name = format!("credential verified by replica-{replica}");
         verdicts.iter().filter(|verdict| verdict["message"] == json!(name)).count()
@@ -156,4 +178,60 @@ async fn a_killed_host_costs_a_client_at_most_one_issue_and_loses_no_response() 
     assert!(by(&verdicts[back..], 1) > 0, "the replica that came back gets no requests");
     let failures = failures.into_inner().unwrap();
     assert!(failures.iter().all(|failures| *failures <= 1), "{failures:?}");
+}
+
+/// A replica that hands requests on to an application and dies before it responds.
+async fn dying_replica(application: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let request = read_request(&mut client).await;
+            let mut application = TcpStream::connect(&application).await.unwrap();
+            application.write_all(request.as_bytes()).await.unwrap();
+            application.read_exact(&mut [0; 1]).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_request_whose_replica_dies_under_way_is_done_once() {
+    needs_own_host!();
+    let Some(program) = Nginx::program() else { return };
+    let app = Setup::new().without_validation().start().await;
+    let address = app.base_url.replace("http://", "");
+    let dying = dying_replica(address.clone()).await;
+    let upstream = format!("upstream app {{ server {dying} max_fails=0; server {address} backup; }}");
+    let edit = |config: String| config.replace("include upstreams.conf;", &upstream);
+    let nginx = Nginx::start_with(&program, &[], tempfile::tempdir().unwrap(), "", edit).await;
+    let front = nginx.front();
+
+    let code = json!({ "generate": true, "max_uses": 2 });
+    let issued = post_with_key(&front, "/issue", KEY, &code).await.expect(201);
+    assert_eq!(app.count("issuance", "credentials"), 1);
+    let hash = issued["credential_hash"].as_str().unwrap();
+    assert_eq!(app.check(hash).await.expect(200)["issued_at"], issued["issued_at"]);
+    let uses = || app.query::<usize>("issuance", "SELECT sum(uses) FROM credentials");
+    let body = json!({ "credential": issued["credential"] });
+    for (left, used) in [(1, 1), (0, 2)] {
+        let verdict = front.post("/verify", &body).await.expect(200);
+        assert_eq!((&verdict["status"], &verdict["usesLeft"]), (&json!("valid"), &json!(left)));
+        assert_eq!(uses(), used);
+    }
+    assert_eq!(app.count("verification", "verifications"), 4);
+
+    let batch = json!({ "credentials": [code, code] });
+    let key = KEY.replace('8', "9");
+    let results = post_with_key(&front, "/issue/batch", &key, &batch).await.expect(200)["results"].clone();
+    assert_eq!(app.count("issuance", "credentials"), 3);
+    let batch = json!({ "credentials": [results[0]["credential"], results[1]["credential"]] });
+    let results = front.post("/verify/batch", &batch).await.expect(200)["results"].clone();
+    assert_eq!((&results[0]["usesLeft"], &results[1]["usesLeft"], uses()), (&json!(1), &json!(1), 4));
+
+    // Without a key, a second request to issue would be a duplicate, so there is none.
+    front.issue("without a key").await.assert_problem(502, "bad-gateway");
+    assert_eq!(app.count("issuance", "credentials"), 4);
+    front.post("/issue/batch", &json!({ "credentials": [code] })).await.assert_problem(502, "bad-gateway");
+    assert_eq!(app.count("issuance", "credentials"), 5);
 }

@@ -12,6 +12,7 @@ use e2e::{
 };
 use launch::Group;
 use reqwest::Method;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::nginx::{self, NOBODY};
@@ -77,6 +78,10 @@ async fn responses_of_caddy_itself_are_problem_documents_and_its_log_names_no_cl
         let replaced = assert_own(&response, 502, "bad-gateway");
         assert_eq!(replaced.len(), 36, "{id}");
         assert!(replaced.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'), "{id}");
+    }
+
+    for path in ["/check/use", "/check//%75se?a"] {
+        assert_own(&dead.front.post(path, &json!({})).await, 404, "not-found");
     }
 
     let replica = Mock::stalling_after("").await;

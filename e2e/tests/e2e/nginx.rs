@@ -16,7 +16,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::balancer::Nginx;
+use crate::{balancer::Nginx, uses::KEY};
 
 /// An address that refuses connections.
 pub(crate) const NOBODY: &str = "127.0.0.1:1";
@@ -73,6 +73,8 @@ async fn responses_of_nginx_itself_are_problem_documents_and_its_log_names_no_cl
     let long = "a".repeat(9000);
     let body = "a".repeat(2_000_000);
     let dead = Nginx::start(&program, &[NOBODY.to_owned()]).await;
+    let with_key = format!("Idempotency-Key: {KEY}\r\nContent-Length: 2\r\n");
+    let chunked_with_key = format!("Idempotency-Key: {KEY}\r\nTransfer-Encoding: chunked\r\n");
     for (sent, status, kind) in [
         (request("GET /Pa55word HTTP/1.1", ""), 502, "bad-gateway"),
         (request("GET /Pa55word HTTP/1.1", "Origin: https://app.example\r\n"), 502, "bad-gateway"),
@@ -94,6 +96,14 @@ async fn responses_of_nginx_itself_are_problem_documents_and_its_log_names_no_cl
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400, "malformed-request"),
         ("Pa55word\r\n\r\n".to_owned(), 400, "malformed-request"),
         (request("GET /problem HTTP/1.1", ""), 404, "not-found"),
+        (request("POST /issue HTTP/1.1", &with_key) + "{}", 502, "bad-gateway"),
+        (
+            request("POST /issue/batch HTTP/1.1", &chunked_with_key) + "1e8480\r\n" + &body + "\r\n",
+            413,
+            "payload-too-large",
+        ),
+        (request("POST /check/use HTTP/1.1", "Content-Length: 2\r\n") + "{}", 404, "not-found"),
+        (request("POST /check//%75se?a HTTP/1.1", "Content-Length: 2\r\n") + "{}", 404, "not-found"),
     ] {
         let response = send_raw(&dead.address, &sent).await;
         assert_own("nginx", &response, status, kind);
