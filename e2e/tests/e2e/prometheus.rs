@@ -9,7 +9,7 @@ use std::{
 
 use e2e::{METRICS_TOKEN, Setup, free_address, needs_own_host, tools, workspace};
 use launch::Group;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A Prometheus that scrapes an application. Killed when dropped.
@@ -67,14 +67,17 @@ async fn prometheus_reads_both_services_and_answers_queries() {
     for credential in ["a", "b", "c"] {
         app.issue(credential).await;
     }
-    for credential in ["a", "guess", "a"] {
+    app.issued(json!({ "credential": "code", "max_uses": 1 })).await;
+    for credential in ["a", "guess", "a", "code", "code"] {
         app.verify(credential).await;
     }
     let prometheus = Prometheus::start(&program, app.base_url.strip_prefix("http://").unwrap());
     assert_eq!(prometheus.query(r#"up{job="issuance"} == 1"#).await, "1");
-    assert_eq!(prometheus.query("kube_credentials_issued_total").await, "3");
-    assert_eq!(prometheus.query(r#"kube_credentials_verifications_total{status="valid"}"#).await, "2");
-    assert_eq!(prometheus.query("sum(kube_credentials_verifications_total)").await, "3");
+    assert_eq!(prometheus.query("kube_credentials_issued_total").await, "4");
+    assert_eq!(prometheus.query("kube_credentials_used_total").await, "1");
+    assert_eq!(prometheus.query(r#"kube_credentials_verifications_total{status="valid"}"#).await, "3");
+    assert_eq!(prometheus.query(r#"kube_credentials_verifications_total{status="used_up"}"#).await, "1");
+    assert_eq!(prometheus.query("sum(kube_credentials_verifications_total)").await, "5");
     assert_eq!(prometheus.query("count(kube_credentials_database_bytes > 0)").await, "2");
     let rules = reqwest::get(format!("http://{}/api/v1/rules", prometheus.address)).await.unwrap();
     let rules: Value = rules.json().await.unwrap();
