@@ -26,18 +26,18 @@ fn curl_examples() -> Vec<(String, String)> {
 async fn run_curl(app: &TestApp, command: &str) -> Response {
     let words = shell_words::split(command).unwrap();
     let mut words = words.iter().map(String::as_str);
-    let (mut path, mut header, mut body) = (None, None, None);
+    let (mut path, mut headers, mut body) = (None, Vec::new(), None);
     while let Some(word) = words.next() {
         match word {
             "-s" => {}
-            "-H" => header = words.next().unwrap().split_once(": "),
+            "-H" => headers.push(words.next().unwrap().split_once(": ").unwrap()),
             "-d" => body = Some(words.next().unwrap().to_owned()),
             url => path = url.strip_prefix("localhost:3000"),
         }
     }
     let method = if body.is_some() { Method::POST } else { Method::GET };
     let mut request = app.request(method, path.expect("examples call localhost:3000"));
-    if let Some((name, value)) = header {
+    for (name, value) in headers {
         request = request.header(name, value);
     }
     app.send(request.body(body.unwrap_or_default())).await

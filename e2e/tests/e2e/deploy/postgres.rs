@@ -159,9 +159,11 @@ fn rows_and_counts_move_from_files_to_postgresql() {
         sqlite3 issuance.db < issuance.sqlite.sql
         sqlite3 verification.db < verification.sqlite.sql
         sqlite3 issuance.db "INSERT INTO credentials
-            (credential_hash, key_id, worker_id, issued_at, expires_at, metadata) VALUES
-            ('00', 'k1', 'w', 1700000000000, NULL, '{\"a\": \"x,\\n\"\"ä\"}'),
-            ('01', 'k2', 'a \"\"b\"\", c' || char(10) || 'd', 1700003600000, 1800000000000, NULL);
+            (credential_hash, key_id, worker_id, issued_at, expires_at, metadata, max_uses, uses,
+             request_tag, request_index, request_fingerprint) VALUES
+            ('00', 'k1', 'w', 1700000000000, NULL, '{\"a\": \"x,\\n\"\"ä\"}', NULL, 0, NULL, NULL, NULL),
+            ('01', 'k2', 'a \"\"b\"\", c' || char(10) || 'd', 1700003600000, 1800000000000, NULL, 5, 2, 't', 1, 'f');
+            INSERT INTO uses (tag, number, used_at) VALUES ('u', 2, 1700003600001);
             UPDATE credentials SET revoked_at = 1700007200000, revocation_reason = 'lost, \"\"x\"\"'
             WHERE credential_hash = '01'"
         sqlite3 verification.db "INSERT INTO verifications
@@ -179,9 +181,11 @@ fn rows_and_counts_move_from_files_to_postgresql() {
         assert!(!sqlite.is_empty());
     };
     let rows = "SELECT credential_hash, key_id, worker_id, issued_at, coalesce(expires_at, -1), \
-                coalesce(revoked_at, -1), coalesce(revocation_reason, 'none'), coalesce(metadata, 'none') \
-                FROM credentials ORDER BY id";
+                coalesce(revoked_at, -1), coalesce(revocation_reason, 'none'), coalesce(metadata, 'none'), \
+                coalesce(max_uses, -1), uses, coalesce(request_tag, 'none'), coalesce(request_index, -1), \
+                coalesce(request_fingerprint, 'none') FROM credentials ORDER BY id";
     select("issuance", rows);
+    select("issuance", "SELECT tag, number, used_at FROM uses");
     select("issuance", "SELECT key_id FROM key_ids ORDER BY 1");
     select(
         "verification",
@@ -207,13 +211,13 @@ const ISSUED: &str =
     "psql \"$ISSUANCE\" -At --command \"SELECT sum(count) FROM counts WHERE kind = 'issued'\"";
 
 #[test]
-fn a_dump_is_restored_and_the_old_database_tells_what_was_revoked_since() {
+fn a_dump_is_restored_and_the_old_database_tells_what_was_revoked_and_used_since() {
     let Some(folder) = served() else { return };
     folder.sh(&(issue("aa") + &issue("bb")));
     folder.sh(&block("pg_dump"));
     folder.sh(
         "psql \"$ISSUANCE\" --quiet --command \"UPDATE credentials
-         SET revoked_at = extract(epoch FROM now()) * 1000 WHERE credential_hash = 'bb'\"
+         SET revoked_at = extract(epoch FROM now()) * 1000, uses = 3 WHERE credential_hash = 'bb'\"
          psql 'user=postgres dbname=postgres' --quiet --command 'ALTER DATABASE issuance RENAME TO issuance_old'",
     );
     folder.sh(&block("pg_restore"));
@@ -223,6 +227,9 @@ fn a_dump_is_restored_and_the_old_database_tells_what_was_revoked_since() {
     assert_eq!((folder.sh(HASHES), folder.sh(ISSUED)), ("aa bb cc\n".to_owned(), "3\n".to_owned()));
     folder.sh(&block("revoked.txt"));
     assert_eq!(fs::read_to_string(folder.path().join("revoked.txt")).unwrap(), "bb\n");
+    folder.sh(&block("uses.csv"));
+    let uses = "psql \"$ISSUANCE\" -At --command 'SELECT credential_hash, uses FROM credentials ORDER BY id'";
+    assert_eq!(folder.sh(uses), "aa|0\nbb|3\ncc|0\n");
 }
 
 #[test]
