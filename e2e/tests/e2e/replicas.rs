@@ -14,7 +14,7 @@ pub(crate) async fn replicas(count: usize) -> Vec<TestApp> {
 }
 
 /// The same, each with a setup of its own.
-async fn replicas_with(count: usize, own: impl Fn(usize, Setup) -> Setup) -> Vec<TestApp> {
+pub(crate) async fn replicas_with(count: usize, own: impl Fn(usize, Setup) -> Setup) -> Vec<TestApp> {
     let setup = |replica| own(replica, Setup::new().without_validation());
     let mut replicas = vec![setup(0).start().await];
     for replica in 1..count {

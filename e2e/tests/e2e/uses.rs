@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     counts::assert_counted,
-    replicas::{replicas, replicas_with_different_secrets},
+    replicas::{replicas, replicas_with, replicas_with_different_secrets},
 };
 
 pub(crate) const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
@@ -142,6 +142,28 @@ async fn a_repetition_with_the_same_key_is_granted_the_same_use() {
     replicas[0].revoke(&body).await.expect(200);
     assert_eq!(post_with_key(&replicas[1], "/verify", KEY, &body).await.expect(200)["status"], "revoked");
     assert_recorded(&replicas[0], &issued["credential_hash"], &[("valid", 32), ("used_up", 2)], 2);
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_know_a_new_secret_yet_grants_the_same_use() {
+    needs_own_host!();
+    // The first step of a rotation, half done.
+    let (old, new) = ("o".repeat(32), "n".repeat(32));
+    let replicas = replicas_with(2, |replica, setup| {
+        let retired = if replica == 0 { "" } else { &new };
+        setup.variable("credential_secret", &old).variable("retired_credential_secrets", retired)
+    });
+    let replicas = replicas.await;
+    replicas[0].issued(json!({ "credential": "invite", "max_uses": 20 })).await;
+    let body = json!({ "credential": "invite" });
+    // Which secret's tag is the first depends on the key.
+    for i in 0..10 {
+        let key = format!("{KEY}-{i}");
+        for app in [&replicas[(i + 1) % 2], &replicas[i % 2]] {
+            let verdict = post_with_key(app, "/verify", &key, &body).await.expect(200);
+            assert_eq!(verdict["usesLeft"], 19 - i, "{i}");
+        }
+    }
 }
 
 #[tokio::test]

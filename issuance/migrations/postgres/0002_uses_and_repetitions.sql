@@ -17,7 +17,8 @@ CREATE INDEX credentials_limited ON credentials (issued_at, id) WHERE max_uses I
 
 -- The uses of the last day that a repeated verification is granted again.
 CREATE TABLE uses (
-    -- A keyed hash of verifier, idempotency key and credential.
+    -- A keyed hash of verifier, idempotency key and credential. A use has one under each secret, for verifications that know
+    -- only one of them.
     tag text COLLATE "C" PRIMARY KEY,
     -- Which use of the credential it was, from 1.
     number integer NOT NULL,
@@ -84,7 +85,8 @@ BEGIN
     RETURN QUERY WITH clock AS (
         SELECT round(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
     ), item AS (
-        SELECT ordinality - 1 AS place, value ->> 'credential_hash' AS credential_hash, value #>> '{tags,0}' AS tag, (
+        SELECT ordinality - 1 AS place, value ->> 'credential_hash' AS credential_hash, value -> 'tags' AS tags,
+            value #>> '{tags,0}' AS tag, (
             SELECT max(number) FROM uses, clock
             WHERE tag = ANY (ARRAY(SELECT json_array_elements_text(value -> 'tags'))) AND used_at > now - 86400000
         ) AS earlier
@@ -109,19 +111,20 @@ BEGIN
         CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= now THEN 'expired' END AS ended
         FROM numbered, clock
     ), taken AS (
-        SELECT credential_hash, tag, number, now FROM outcome WHERE ended IS NULL AND fresh AND number <= max_uses
+        SELECT credential_hash, tags, number, now FROM outcome WHERE ended IS NULL AND fresh AND number <= max_uses
     ), counted_uses AS (
         UPDATE credentials SET uses = credentials.uses + taken_of.count
         FROM (SELECT credential_hash, count(*)::integer AS count FROM taken GROUP BY credential_hash) AS taken_of
         WHERE credentials.credential_hash = taken_of.credential_hash
     ), kept AS (
-        INSERT INTO uses (tag, number, used_at) SELECT tag, number, now FROM taken WHERE tag IS NOT NULL ORDER BY tag
+        INSERT INTO uses (tag, number, used_at)
+        SELECT tag, number, now FROM taken, json_array_elements_text(tags) AS tag ORDER BY tag
         ON CONFLICT (tag) DO UPDATE SET number = excluded.number, used_at = excluded.used_at
     ), forgotten AS (
         DELETE FROM uses WHERE tag IN (
             SELECT tag FROM uses, clock WHERE used_at <= now - 86400000 ORDER BY used_at LIMIT 100
             FOR UPDATE OF uses SKIP LOCKED
-        ) AND tag NOT IN (SELECT tag FROM taken WHERE tag IS NOT NULL)
+        ) AND tag NOT IN (SELECT json_array_elements_text(tags) FROM taken)
     )
     SELECT place, coalesce(ended, CASE WHEN earlier IS NOT NULL OR number <= max_uses THEN 'active' ELSE 'used_up' END),
         greatest(max_uses - number, 0), expires_at, revoked_at

@@ -20,7 +20,8 @@ CREATE INDEX credentials_limited ON credentials (issued_at, id) WHERE max_uses I
 
 -- The uses of the last day that a repeated verification is granted again.
 CREATE TABLE uses (
-    -- A keyed hash of verifier, idempotency key and credential.
+    -- A keyed hash of verifier, idempotency key and credential. A use has one under each secret, for verifications that know
+    -- only one of them.
     tag TEXT PRIMARY KEY,
     -- Which use of the credential it was, from 1.
     number INTEGER NOT NULL,
@@ -32,7 +33,7 @@ CREATE INDEX uses_by_time ON uses (used_at);
 
 -- Verifications that ask for a use are written to this view, which takes it unless it was refused or had been taken before.
 CREATE VIEW use_attempts AS
-SELECT NULL AS place, credential_hash, NULL AS tag, NULL AS number, NULL AS taken, NULL AS status, NULL AS uses_left,
+SELECT NULL AS place, credential_hash, NULL AS tags, NULL AS number, NULL AS taken, NULL AS status, NULL AS uses_left,
     expires_at, revoked_at
 FROM credentials WHERE false;
 
@@ -43,7 +44,7 @@ CREATE TRIGGER use_attempt INSTEAD OF INSERT ON use_attempts WHEN new.taken BEGI
         ORDER BY used_at LIMIT 100
     );
     INSERT OR REPLACE INTO uses (tag, number, used_at)
-    SELECT new.tag, new.number, CAST(round(unixepoch('subsec') * 1000) AS INTEGER) WHERE new.tag IS NOT NULL;
+    SELECT value, new.number, CAST(round(unixepoch('subsec') * 1000) AS INTEGER) FROM json_each(new.tags);
     INSERT INTO counts (hour, kind, count) VALUES (unixepoch() / 3600 * 3600000, 'used', 1)
     ON CONFLICT DO UPDATE SET count = count + 1;
 END;
