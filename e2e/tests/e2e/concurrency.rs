@@ -121,7 +121,7 @@ async fn a_burst_on_empty_databases_succeeds() {
         assert_eq!(app.count("issuance", "credentials"), each);
         assert_eq!(app.count("verification", "verifications"), each);
         for (service, versions) in
-            databases().either([("issuance", 4), ("verification", 3)], [("issuance", 1), ("verification", 1)])
+            databases().either([("issuance", 5), ("verification", 3)], [("issuance", 2), ("verification", 1)])
         {
             if databases() == Databases::Files {
                 assert_eq!(app.query::<String>(service, "PRAGMA journal_mode"), "wal");
