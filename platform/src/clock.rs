@@ -52,12 +52,17 @@ impl Deadline {
 
     /// Whether it has passed.
     pub fn has_passed(self) -> bool {
-        Instant::now() >= self.0
+        self.left().is_zero()
+    }
+
+    /// The time until then.
+    pub(crate) fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
     }
 
     /// Waits for `future` until the deadline; `None` if that passes first, and the future is dropped.
     pub async fn within<T>(self, future: impl Future<Output = T>) -> Option<T> {
-        before(async { sleep(self.0.saturating_duration_since(Instant::now())).await }, future).await
+        before(async { sleep(self.left()).await }, future).await
     }
 }
 

@@ -150,8 +150,10 @@ async fn the_first_burst_waits_little_longer_than_the_next_one() {
         let app = Setup::new().without_validation().start().await;
         waits.push((slowest(&app, 0).await, slowest(&app, 1).await));
     }
+    // On PostgreSQL, the first one also logs in on each connection, and may wait for another poll.
+    let more = Duration::from_millis(databases().either(300, 700));
     // On a busy machine one round may be slow for other reasons.
-    let within = |(first, next): &&(Duration, Duration)| *first < 3 * *next + Duration::from_millis(300);
+    let within = |(first, next): &&(Duration, Duration)| *first < 3 * *next + more;
     assert!(waits.iter().filter(within).count() >= 2, "{waits:?}");
 }
 

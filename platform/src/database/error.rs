@@ -72,6 +72,12 @@ impl DatabaseError {
             | Self::Parameter(_) => false,
         }
     }
+
+    /// Whether the statement was refused because it refers to something that the schema does not have.
+    pub(super) fn is_about_schema(&self) -> bool {
+        // An undefined table, column and function.
+        matches!(self, Self::Refused { code, .. } if ["42P01", "42703", "42883"].contains(&code.as_str()))
+    }
 }
 
 impl Transient for DatabaseError {

@@ -12,9 +12,12 @@ mod sqlite;
 mod value;
 
 use std::{
+    future::Future,
     sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
+
+use tokio::sync::MutexGuard;
 
 use crate::{
     batch::Transient,
@@ -43,9 +46,9 @@ pub struct Database {
     location: Location,
     migrations: &'static [Migration],
     opened: OnceLock<Connection>,
-    /// Held by the request that opens it.
+    /// Held by the request that opens or migrates it.
     opening: tokio::sync::Mutex<()>,
-    /// When opening last failed, and why.
+    /// When that last failed, and why.
     failure: Mutex<Option<(Instant, DatabaseError)>>,
 }
 
@@ -101,7 +104,14 @@ impl Database {
             Some(connection) => connection,
             None => self.open(deadline).await?,
         };
-        connection.execute(access, statement, parameters.into_iter().collect(), deadline).await
+        let parameters: Vec<Value> = parameters.into_iter().collect();
+        match connection.execute(access, statement, parameters.clone(), deadline).await {
+            Err(error) if error.is_about_schema() => {
+                self.migrate(connection, deadline).await?;
+                connection.execute(access, statement, parameters, deadline).await
+            }
+            result => result,
+        }
     }
 
     /// Like [`query`](Self::query), but hardly waits for the connection or for a server. For work that can be skipped.
@@ -118,37 +128,47 @@ impl Database {
         self.try_once(access, statement, parameters, Deadline::after(SHORT)).await
     }
 
-    /// Opens the database, unless another request just did, or failed to within the last second: otherwise requests
-    /// that waited for the failed attempt would try one after another.
+    /// Opens the database, unless another request just did. On PostgreSQL, its schema is not known yet.
     async fn open(&self, deadline: Deadline) -> Result<&Connection, DatabaseError> {
-        const PAUSE: Duration = Duration::from_secs(1);
-
-        // Once it has its turn, a request may go on past its deadline: an interrupted migration is lost.
-        let _turn = deadline.within(self.opening.lock()).await.ok_or(DatabaseError::Busy)?;
+        let _turn = self.turn(deadline).await?;
         if let Some(connection) = self.opened.get() {
             return Ok(connection);
         }
+        let connection = self.attempt(Connection::open(&self.location, self.migrations, deadline)).await?;
+        Ok(self.opened.get_or_init(|| connection))
+    }
+
+    /// Brings the schema up to date after a statement did not fit it.
+    async fn migrate(&self, connection: &Connection, deadline: Deadline) -> Result<(), DatabaseError> {
+        let _turn = self.turn(deadline).await?;
+        self.attempt(connection.migrate(self.migrations, deadline)).await
+    }
+
+    /// Once it has its turn, a request may go on past its deadline: an interrupted migration is lost.
+    async fn turn(&self, deadline: Deadline) -> Result<MutexGuard<'_, ()>, DatabaseError> {
+        deadline.within(self.opening.lock()).await.ok_or(DatabaseError::Busy)
+    }
+
+    /// Opens or migrates, unless that failed within the last second: otherwise requests that waited for the failed attempt
+    /// would try one after another.
+    async fn attempt<T>(
+        &self,
+        work: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        const PAUSE: Duration = Duration::from_secs(1);
+
         let failure = || self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, error)) = failure().as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
             return Err(error.clone());
         }
         // Migrations may have run; the request's own statement has not.
-        let opened = self.connect(deadline).await.map_err(|error| match error {
+        let result = work.await.map_err(|error| match error {
             DatabaseError::Open { .. } | DatabaseError::NewerSchema { .. } => error,
             error => DatabaseError::Open { label: self.location.label(), reason: error.to_string() },
         });
-        match opened {
-            Ok(connection) => Ok(self.opened.get_or_init(|| connection)),
-            Err(error) => {
-                *failure() = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
+        if let Err(error) = &result {
+            *failure() = Some((Instant::now(), error.clone()));
         }
-    }
-
-    async fn connect(&self, deadline: Deadline) -> Result<Connection, DatabaseError> {
-        let connection = Connection::open(&self.location).await?;
-        connection.migrate(self.migrations, deadline).await?;
-        Ok(connection)
+        result
     }
 }

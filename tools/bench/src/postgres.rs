@@ -31,6 +31,7 @@ fn fill(server: &Postgres, service: &str, rows: &Rows) -> Result<()> {
         script += &fs::read_to_string(file)?;
         writeln!(script, "INSERT INTO schema_migrations VALUES ({version}, 'bench', 0);")?;
     }
+    writeln!(script, "CREATE VIEW schema_version_{} AS SELECT;", files.len())?;
     writeln!(script, "COPY {} FROM STDIN;\n{}\\.\nVACUUM ANALYZE;", rows.table, rows.lines)?;
     server.run(service, &script).with_context(|| format!("cannot fill the database {service}"))?;
     Ok(())

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{Connection, Session, convert};
+use super::{AS_JSON, Connection, Session, Statement, convert, schema_view};
 use crate::{
     batch::Transient,
     clock::{self, Deadline},
-    database::{error::DatabaseError, migration::Migration, retry::pause, sql::Access},
+    database::{error::DatabaseError, migration::Migration, retry::pause},
 };
 
 /// The key of the advisory lock that the migrating instance holds. Any number will do, if it stays the same.
@@ -54,10 +54,10 @@ impl Connection {
     /// The number of migrations applied so far.
     async fn version(&self, deadline: Deadline) -> Result<u64, DatabaseError> {
         const STATEMENT: &str = "SELECT coalesce(max(version), 0) AS version FROM schema_migrations";
-        const UNDEFINED_TABLE: &str = "42P01";
 
-        match self.execute(Access::Read(1), STATEMENT, Vec::new(), deadline).await {
-            Err(DatabaseError::Refused { code, .. }) if code == UNDEFINED_TABLE => Ok(0),
+        let statement = Statement { statement: STATEMENT, rows: AS_JSON, from: "result".to_owned() };
+        match self.run(&statement, Vec::new(), deadline).await {
+            Err(error) if error.is_about_schema() => Ok(0),
             rows => {
                 let rows = rows?;
                 let row = rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?;
@@ -71,6 +71,7 @@ impl Connection {
 /// so: then it fails as if a lock were not available.
 fn script(applied: u64, missing: &[Migration]) -> String {
     let now = clock::now().map_or(0, |now| now.as_millis());
+    let version = applied + missing.len() as u64;
     let mut script = format!(
         "DO $migration$ BEGIN
 IF NOT pg_try_advisory_xact_lock({LOCK}) THEN
@@ -90,5 +91,11 @@ END IF;
             migration.sql, migration.name
         );
     }
-    script + "END $migration$"
+    // Last, in the order in which statements lock tables and the view.
+    let (before, after) = (schema_view(applied), schema_view(version));
+    let _ = write!(
+        script,
+        "DROP VIEW IF EXISTS {before};\nCREATE VIEW {after} AS SELECT {version} AS version;\nEND $migration$"
+    );
+    script
 }

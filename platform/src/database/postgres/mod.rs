@@ -17,6 +17,7 @@ use std::{
 
 use super::{
     error::DatabaseError,
+    migration::Migration,
     retry::pause,
     sql::Access,
     value::{Row, Value},
@@ -66,28 +67,53 @@ impl Location {
 pub(super) struct Connection {
     label: &'static str,
     address: Address,
+    /// The version of the schema that statements are written for.
+    schema: u64,
     /// Why the last connection was not made, until one is.
     refusal: Mutex<Option<DatabaseError>>,
 }
 
 impl Connection {
-    /// Does not connect: an unreachable server shows up at the first statement.
+    /// Does not connect: an unreachable server, or another version of the schema, shows up at the first statement.
     #[allow(clippy::unused_async, reason = "the same as for SQLite")]
-    pub(super) async fn open(location: &Location) -> Result<Self, DatabaseError> {
+    pub(super) async fn open(
+        location: &Location,
+        migrations: &'static [Migration],
+        _: Deadline,
+    ) -> Result<Self, DatabaseError> {
         let unset = || DatabaseError::Open {
             label: location.service,
             reason: "its settings cannot be used".to_owned(),
         };
         let address = location.address.clone().ok_or_else(unset)?;
-        Ok(Self { label: location.service, address, refusal: Mutex::default() })
+        Ok(Self {
+            label: location.service,
+            address,
+            schema: migrations.len() as u64,
+            refusal: Mutex::default(),
+        })
     }
 
     /// Runs one statement if it gets a connection before the deadline, and awaits it until shortly after. Its writes are
-    /// durable once this returns `Ok`.
+    /// durable once this returns `Ok`. It is refused if the database has another version of the schema.
     pub(super) async fn execute(
         &self,
         access: Access,
         statement: &str,
+        parameters: Vec<Value>,
+        deadline: Deadline,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let view = schema_view(self.schema);
+        let statement = match access {
+            Access::Write(0) => Statement { statement, rows: "'[]'", from: view },
+            _ => Statement { statement, rows: AS_JSON, from: format!("result, {view}") },
+        };
+        self.run(&statement, parameters, deadline).await
+    }
+
+    async fn run(
+        &self,
+        statement: &Statement<'_>,
         parameters: Vec<Value>,
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
@@ -106,11 +132,7 @@ impl Connection {
         *refusal() = None;
         let parameters = parameters.into_iter().map(Into::into).collect();
         let run = async {
-            if access == Access::Write(0) {
-                session.execute(statement, parameters).await.map_err(convert::failed)?;
-                return Ok(Vec::new());
-            }
-            convert::rows(session.query(access, statement, parameters).await.map_err(convert::failed)?)
+            convert::rows(session.query(statement, parameters, deadline).await.map_err(convert::failed)?)
         };
         let late = || Err(DatabaseError::Statement("the server did not respond in time".to_owned()));
         let result = deadline.later(GRACE).within(run).await.unwrap_or_else(late);
@@ -121,16 +143,35 @@ impl Connection {
     }
 }
 
-/// The statement with all its rows in one, a JSON array: one row costs one turn of the host's event loop.
-fn one_row(statement: &str) -> String {
-    format!("WITH result AS ({statement}) SELECT coalesce(json_agg(result)::text, '[]') FROM result")
+/// The rows of a statement as a JSON array.
+const AS_JSON: &str = "coalesce(json_agg(result)::text, '[]')";
+
+/// A statement that the server is sent within another one.
+struct Statement<'a> {
+    statement: &'a str,
+    /// Its rows, in one: each row costs one turn of the host's event loop.
+    rows: &'static str,
+    from: String,
 }
 
-/// The statement with its rows, a JSON array, in a setting of the session.
-#[cfg(target_env = "p1")]
-fn set_rows(statement: &str) -> String {
-    format!(
-        "WITH result AS ({statement}) \
-         SELECT set_config('kube_credentials.rows', coalesce(json_agg(result)::text, '[]'), false) FROM result"
-    )
+impl Statement<'_> {
+    /// The statement that returns the rows.
+    fn returning_rows(&self) -> String {
+        format!("WITH result AS ({}) SELECT {} FROM {}", self.statement, self.rows, self.from)
+    }
+
+    /// The statement that leaves the rows in a setting of the session.
+    #[cfg(target_env = "p1")]
+    fn setting_rows(&self) -> String {
+        let Self { statement, rows, from } = self;
+        format!(
+            "WITH result AS ({statement}) SELECT set_config('kube_credentials.rows', {rows}, false) FROM {from}"
+        )
+    }
+}
+
+/// The view that exists while the schema has this version. Every statement reads from it, and so fails before it begins
+/// if it was written for another version.
+fn schema_view(version: u64) -> String {
+    format!("schema_version_{version}")
 }

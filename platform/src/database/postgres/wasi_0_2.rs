@@ -1,13 +1,13 @@
 //! A session with WASI 0.2: a statement blocks the instance, which serves no other request.
 //!
-//! The interface tells the SQLSTATE of a failed `execute` only, not of a failed `query`; and in Spin 4.0, a `query` without
-//! rows never returns (spinframework/spin, issue 3671).
+//! `query` returns once the server is done with a statement and its commit. Of some errors it has the text but not the
+//! SQLSTATE, which `execute` always has. In Spin 4.0, a `query` without rows never returns (spinframework/spin, issue 3671).
 
 pub(super) use spin_sdk::pg4 as pg;
-use spin_sdk::pg4::{DbValue, ParameterValue, PgError};
+use spin_sdk::pg4::{DbValue, ParameterValue, PgError, QueryError};
 
-use super::{one_row, set_rows};
-use crate::database::sql::Access;
+use super::Statement;
+use crate::clock::Deadline;
 
 /// A connection of the host's pool, which gets it back when this is dropped.
 pub(super) struct Session(pg::Connection);
@@ -32,15 +32,19 @@ impl Session {
     #[allow(clippy::unused_async, reason = "the same as with WASI 0.3")]
     pub(super) async fn query(
         self,
-        access: Access,
-        statement: &str,
+        statement: &Statement<'_>,
         parameters: Vec<ParameterValue>,
+        deadline: Deadline,
     ) -> Result<Option<DbValue>, PgError> {
-        let rows = if matches!(access, Access::Write(_)) {
-            self.0.execute(&set_rows(statement), &parameters)?;
-            self.0.query("SELECT current_setting('kube_credentials.rows')", &[])
-        } else {
-            self.0.query(&one_row(statement), &parameters)
+        let rows = match self.0.query(&statement.returning_rows(), &parameters) {
+            Err(PgError::QueryFailed(QueryError::Text(_))) => {
+                // If the session still works, then the server has rolled the statement back.
+                let timeout = deadline.left().as_millis().max(1);
+                self.0.execute(&format!("SET statement_timeout = {timeout}"), &[])?;
+                self.0.execute(&statement.setting_rows(), &parameters)?;
+                self.0.query("SELECT current_setting('kube_credentials.rows')", &[])
+            }
+            rows => rows,
         };
         Ok(rows?.rows.into_iter().flatten().next())
     }

@@ -3,8 +3,8 @@
 pub(super) use spin_sdk::pg;
 use spin_sdk::pg::{DbValue, Error, ParameterValue, PgError};
 
-use super::one_row;
-use crate::database::sql::Access;
+use super::Statement;
+use crate::clock::Deadline;
 
 /// A connection of the host's pool, which gets it back when this is dropped.
 pub(super) struct Session(pg::Connection);
@@ -26,11 +26,11 @@ impl Session {
     /// Runs one statement to completion. Its rows are the elements of a JSON array.
     pub(super) async fn query(
         self,
-        _: Access,
-        statement: &str,
+        statement: &Statement<'_>,
         parameters: Vec<ParameterValue>,
+        _: Deadline,
     ) -> Result<Option<DbValue>, PgError> {
-        let mut result = self.0.query(one_row(statement), parameters).await.map_err(inner)?;
+        let mut result = self.0.query(statement.returning_rows(), parameters).await.map_err(inner)?;
         let row = result.rows().next().await;
         // Errors are reported after the rows.
         result.result().await.map_err(inner)?;

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use super::{
     error::DatabaseError,
+    migration::Migration,
     retry::pause,
     sql::{ALL_ROWS, Access},
     value::{Row, Value},
@@ -69,9 +70,16 @@ struct Opened {
 }
 
 impl Connection {
-    pub(super) async fn open(location: &Location) -> Result<Self, DatabaseError> {
+    /// Opens a database, and brings its schema up to date.
+    pub(super) async fn open(
+        location: &Location,
+        migrations: &'static [Migration],
+        deadline: Deadline,
+    ) -> Result<Self, DatabaseError> {
         let label = location.label;
-        Ok(Self { label, opened: Mutex::new(Opened::connect(label).await?) })
+        let connection = Self { label, opened: Mutex::new(Opened::connect(label).await?) };
+        connection.migrate(migrations, deadline).await?;
+        Ok(connection)
     }
 
     /// Runs one statement to completion if it gets its turn before the deadline. Its writes are durable once this returns
