@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     client::{Addresses, Client},
     load::{Known, Load, Source, issued_hash, judge},
-    measurement::{Measurement, Tally},
+    measurement::{Measurement, Tally, Used},
     target::url,
     usage::Usage,
 };
@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// The process whose CPU time and memory to measure, with its descendants.
     #[arg(long)]
     pub(crate) pid: Option<u32>,
+    /// The process of its database server, whose CPU time to measure with that of its descendants.
+    #[arg(long, value_name = "PID")]
+    pub(crate) database_pid: Option<u32>,
 }
 
 /// Loads a server and measures it. Fails if the process to measure does not exist.
@@ -79,18 +82,24 @@ async fn generate(options: &Options) -> Result<Measurement> {
         .map(|client| spawn_local(send_until(end, client, Rc::clone(&source), Rc::clone(&tally))))
         .collect();
 
-    let usage = || anyhow::Ok((options.pid.map(Usage::of).transpose()?, Usage::of(std::process::id())?));
+    let usage = || {
+        anyhow::Ok(Used {
+            server: options.pid.map(Usage::of).transpose()?,
+            database: options.database_pid.map(Usage::of).transpose()?,
+            own: Usage::of(std::process::id())?,
+        })
+    };
     sleep_until(start.into()).await;
-    let (server_before, own_before) = usage()?;
+    let before = usage()?;
     sleep_until(end.into()).await;
-    let (server_after, own_after) = usage()?;
+    let after = usage()?;
 
     for connection in connections {
         if timeout_at((end + GRACE_PERIOD).into(), connection).await.is_err() {
             tally.borrow_mut().timed_out(GRACE_PERIOD);
         }
     }
-    Ok(tally.borrow().measurement(server_before.zip(server_after), (own_before, own_after)))
+    Ok(tally.borrow().measurement(&before, &after))
 }
 
 /// Issues credentials for later requests; returns each with its hash.
@@ -220,6 +229,7 @@ mod tests {
             seconds: 0.4,
             prefilled: rows,
             pid: Some(std::process::id()),
+            database_pid: Some(std::process::id()),
         })
     }
 
@@ -231,6 +241,7 @@ mod tests {
             let Latency { p50, p99, p999, max } = found.latency;
             assert!(0.0 < p50 && p50 <= p99 && p99 <= p999 && p999 <= max, "{load}: {:?}", found.latency);
             assert!(found.throughput > 0.0 && found.resident > Some(0), "{load}");
+            assert!(found.database_cpu_seconds_per_1000.is_some(), "{load}");
             assert_eq!(found.issued > 0, matches!(load, Load::Issue | Load::Mixed), "{load}");
             let verifies = matches!(load, Load::VerifyHit | Load::VerifyMiss | Load::Mixed);
             assert_eq!(found.verified > 0, verifies, "{load}");
@@ -265,6 +276,7 @@ mod tests {
             seconds: 0.1,
             prefilled: None,
             pid: None,
+            database_pid: None,
         };
         let found = run(&options).unwrap();
         assert!(found.errors.connection > 0 && found.throughput == 0.0);

@@ -26,6 +26,8 @@ pub(crate) struct Measurement {
     pub(crate) errors: Errors,
     /// The server's user and system time; `None` if its process is unknown or there was no correct response.
     pub(crate) cpu_seconds_per_1000: Option<f64>,
+    /// The same of its database server.
+    pub(crate) database_cpu_seconds_per_1000: Option<f64>,
     /// The server's resident memory in bytes at the end.
     pub(crate) resident: Option<u64>,
     /// The load generator's own user and system time.
@@ -64,6 +66,16 @@ impl Errors {
     pub(crate) fn total(&self) -> u64 {
         self.status.values().sum::<u64>() + self.verdict + self.connection + self.timeout
     }
+}
+
+/// What the processes have used so far.
+pub(crate) struct Used {
+    /// `None` if its process is unknown.
+    pub(crate) server: Option<Usage>,
+    /// `None` without a database server.
+    pub(crate) database: Option<Usage>,
+    /// This process, the load generator.
+    pub(crate) own: Usage,
 }
 
 /// Counts the responses on all connections.
@@ -127,8 +139,8 @@ impl Tally {
         self.errors.first.get_or_insert_with(|| format!("no response within {limit:?} of the end"));
     }
 
-    /// The result, given what the server and this process had used at the beginning and at the end of the measured time.
-    pub(crate) fn measurement(&self, server: Option<(Usage, Usage)>, own: (Usage, Usage)) -> Measurement {
+    /// The result, given what all processes had used at the beginning and at the end of the measured time.
+    pub(crate) fn measurement(&self, before: &Used, after: &Used) -> Measurement {
         let cpu_seconds_per_1000 = |(from, to): (Usage, Usage)| {
             let used = to.cpu.saturating_sub(from.cpu).as_secs_f64();
             (self.completed > 0).then(|| used * 1000.0 / self.completed as f64)
@@ -144,9 +156,10 @@ impl Tally {
                 max: milliseconds(self.latencies.max()),
             },
             errors: self.errors.clone(),
-            cpu_seconds_per_1000: server.and_then(cpu_seconds_per_1000),
-            resident: server.map(|(_, end)| end.resident),
-            own_cpu_seconds_per_1000: cpu_seconds_per_1000(own),
+            cpu_seconds_per_1000: before.server.zip(after.server).and_then(cpu_seconds_per_1000),
+            database_cpu_seconds_per_1000: before.database.zip(after.database).and_then(cpu_seconds_per_1000),
+            resident: after.server.map(|server| server.resident),
+            own_cpu_seconds_per_1000: cpu_seconds_per_1000((before.own, after.own)),
             issued: self.issued,
             verified: self.verified,
         }

@@ -30,6 +30,7 @@ pub(crate) struct Summary {
     pub(crate) latency: Latency,
     pub(crate) errors: u64,
     pub(crate) cpu_seconds_per_1000: Option<f64>,
+    pub(crate) database_cpu_seconds_per_1000: Option<f64>,
     pub(crate) resident: Option<u64>,
     /// The median ratios to the bare component on the same host in the same round; `None` without it.
     pub(crate) throughput_to_bare: Option<f64>,
@@ -68,6 +69,9 @@ impl Cell {
             },
             errors: self.rounds.iter().map(|round| round.errors.total()).sum(),
             cpu_seconds_per_1000: median(self.rounds.iter().filter_map(|round| round.cpu_seconds_per_1000)),
+            database_cpu_seconds_per_1000: median(
+                self.rounds.iter().filter_map(|round| round.database_cpu_seconds_per_1000),
+            ),
             resident: median(self.rounds.iter().filter_map(|round| Some(round.resident? as f64)))
                 .map(|bytes| bytes as u64),
             throughput_to_bare: ratio(|round| round.throughput),
@@ -101,7 +105,7 @@ pub(crate) fn rows(cells: &[Cell]) -> Vec<Row<'_>> {
 
 /// The rows as a Markdown table.
 pub(crate) fn table(rows: &[Row<'_>]) -> Table {
-    const HEAD: [&str; 15] = [
+    const HEAD: [&str; 16] = [
         "rows",
         "load",
         "conns",
@@ -116,11 +120,13 @@ pub(crate) fn table(rows: &[Row<'_>]) -> Table {
         "errors",
         "CPU s/1000",
         "to bare",
+        "database",
         "RSS MiB",
     ];
     let dash = || "-".to_owned();
     let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, |ratio| format!("{ratio:.2}"));
     let milliseconds = |time: f64| format!("{time:.2}");
+    let seconds = |time: Option<f64>| time.map_or_else(dash, |time| format!("{time:.3}"));
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(HEAD).add_rows(rows.iter().map(|Row { cell, summary }| {
         [
@@ -136,8 +142,9 @@ pub(crate) fn table(rows: &[Row<'_>]) -> Table {
             milliseconds(summary.latency.p999),
             milliseconds(summary.latency.max),
             summary.errors.to_string(),
-            summary.cpu_seconds_per_1000.map_or_else(dash, |seconds| format!("{seconds:.3}")),
+            seconds(summary.cpu_seconds_per_1000),
             ratio(summary.cpu_to_bare),
+            seconds(summary.database_cpu_seconds_per_1000),
             summary.resident.map_or_else(dash, |bytes| grouped(bytes as f64 / f64::from(1 << 20))),
         ]
     }));
@@ -172,6 +179,7 @@ mod tests {
             latency: Latency { p50: 1.0, p99, p999: 3.0, max: p99 * 10.0 },
             errors: Errors { verdict: 1, ..Errors::default() },
             cpu_seconds_per_1000: target.starts_with("embedded").then_some(10.0 / throughput),
+            database_cpu_seconds_per_1000: None,
             resident: Some(1 << 20),
             own_cpu_seconds_per_1000: None,
             issued: 0,
@@ -239,7 +247,7 @@ mod tests {
             fields,
             [
                 "-", "issue", "64", "node", "12,346", "-", "1.00", "1.00", "-", "3.00", "10.00", "1", "-",
-                "-", "1"
+                "-", "-", "1"
             ]
         );
     }

@@ -149,6 +149,9 @@ impl Bench<'_> {
         if let Some(pid) = server.pid {
             command.args(["--pid", &pid.to_string()]);
         }
+        if let Some(pid) = server.database_pid() {
+            command.args(["--database-pid", &pid.to_string()]);
+        }
         let mut generator = Group::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
         let mut output = String::new();
         generator.child.stdout.take().context("no standard output")?.read_to_string(&mut output)?;

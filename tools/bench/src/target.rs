@@ -229,6 +229,8 @@ impl Server {
             // Counted but never reached: every verify-miss is a failure.
             .env("SPIN_VARIABLE_VERIFY_FAILURES_PER_MINUTE", "1000000")
             .envs(postgres.as_ref().map(postgres::variables).unwrap_or_default())
+            // Spin would collect a backtrace for each of its errors, which costs a request up to a third more CPU.
+            .env_remove("RUST_BACKTRACE")
             .stderr(fs::File::create(&log)?);
         let server = launch::Server::start(&mut command, |_| {}).or_else(|error| {
             interrupt::check()?;
@@ -242,6 +244,11 @@ impl Server {
             pid,
             own: Some(Own { server, data, postgres, log }),
         })
+    }
+
+    /// The process of its database server, if it has one that was started here.
+    pub(crate) fn database_pid(&self) -> Option<u32> {
+        Some(self.own.as_ref()?.postgres.as_ref()?.pid())
     }
 
     /// The end of its log, if it was started here.

@@ -55,6 +55,11 @@ impl Postgres {
         ]
     }
 
+    /// The id of the server's first process, the parent of the others.
+    pub fn pid(&self) -> u32 {
+        self.server.child.id()
+    }
+
     /// The address of a service's database: a URL with user and password, and what it may be allowed as.
     pub fn url(&self, service: &str) -> (String, String) {
         let Cluster { host, port, password, .. } = &self.cluster;
