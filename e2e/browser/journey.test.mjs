@@ -59,6 +59,37 @@ test("a credential is issued, verified, revoked and refused, and the history sho
   assert((await chart.locator("rect.invalid").count()) >= 1);
 });
 
+test("the lists show how often a credential was used", async (t) => {
+  const page = await open(t, APP);
+  const credential = unique("uses");
+  const { credential_hash: hash } = await api("/issue", { credential, max_uses: 1200 });
+  await api("/verify", { credential });
+  const { credential_hash: spent } = await api("/issue", { credential: `${credential} once`, max_uses: 1 });
+  for (let sent = 0; sent < 2; sent += 1) await api("/verify", { credential: `${credential} once` });
+  const list = await unlock(page, "Credentials");
+  const row = (hash) => list.getByRole("row").filter({ has: page.getByTitle(hash) });
+  assert.match(await words(row(hash)), /active[^]*1 of 1,200 used/);
+  await list.getByLabel("Status").selectOption("Used up");
+  await list.getByRole("button", { name: "Show" }).click();
+  await row(hash).waitFor({ state: "detached" });
+  assert.match(await words(row(spent)), /used up[^]*1 of 1 used/);
+  await list.locator(".chart rect.used").first().waitFor();
+  await list.getByLabel("Credential hash").fill(hash);
+  await list.getByLabel("Status").selectOption("Any");
+  await list.getByRole("button", { name: "Show" }).click();
+  await row(spent).waitFor({ state: "detached" });
+  const revoke = row(hash).getByRole("button", { name: /Revoke/ });
+  await revoke.waitFor();
+
+  const history = await view(page, "History");
+  await history.getByLabel("Credential hash").fill(spent);
+  await history.getByLabel("Status").selectOption("Used up");
+  await history.getByRole("button", { name: "Show" }).click();
+  await history.getByText(/ not valid \(.*\d used up/).waitFor();
+  const verdicts = await history.locator("tbody tr td:nth-child(2)").allInnerTexts();
+  assert.deepEqual(verdicts.map((text) => text.trim()), ["used up"]);
+});
+
 test("a generated credential is shown once, can be copied, and is valid", async (t) => {
   const page = await open(t, APP, { permissions: ["clipboard-read", "clipboard-write"] });
   const section = await view(page, "Issue");

@@ -13,10 +13,10 @@ function aDay(query) {
     const hour = start.getUTCHours();
     const valid = Math.round(130 + 120 * Math.cos(((hour - 12) / 12) * Math.PI) + 17 * Math.sin(hour * 2));
     const guessed = hour === 2 || hour === 3;
-    const failed = { expired: hour % 3, revoked: hour % 5 === 0 ? 1 : 0, not_found: guessed ? 60 : 4 + (hour % 4) };
+    const failed = { expired: hour % 3, revoked: hour % 5 === 0 ? 1 : 0, used_up: hour % 4, not_found: guessed ? 60 : 4 + (hour % 4) };
     return { start: start.toISOString(), valid, ...failed, refused: guessed ? 25 : 0 };
   });
-  const kinds = ["valid", "expired", "revoked", "not_found", "refused"];
+  const kinds = ["valid", "expired", "revoked", "used_up", "not_found", "refused"];
   const total = (kind) => buckets.reduce((sum, bucket) => sum + bucket[kind], 0);
   const totals = Object.fromEntries(kinds.map((kind) => [kind, total(kind)]));
   return { by: "hour", since, until, buckets, totals };

@@ -38,10 +38,11 @@ async function invent(page) {
       valid: 2,
       expired: 0,
       revoked: 1,
+      used_up: 0,
       not_found: 0,
       refused: 0,
     }));
-    const totals = { valid: 2 * buckets.length, expired: 0, revoked: buckets.length, not_found: 0, refused: 0 };
+    const totals = { valid: 2 * buckets.length, expired: 0, revoked: buckets.length, used_up: 0, not_found: 0, refused: 0 };
     const [since, until] = [first, last].map((bucket) => new Date(bucket * length).toISOString());
     return route.fulfill({ json: { by: query.by, since, until, buckets, totals } });
   });
@@ -82,9 +83,9 @@ test("the credentials' chart counts what was issued and revoked", async (t) => {
   await dialog.getByRole("textbox", { name: "Credential" }).fill(credentials[1]);
   await dialog.getByRole("button", { name: "Revoke", exact: true }).click();
   await list.getByText("no longer counts").waitFor();
-  const { issued, revoked } = await statistics("issuance");
+  const { issued, revoked, used } = await statistics("issuance");
   assert(issued >= 2 && revoked >= 1);
-  await list.getByRole("img", { name: `${issued} issued, ${revoked} revoked, from ` }).waitFor();
+  await list.getByRole("img", { name: `${issued} issued, ${revoked} revoked, ${used} used, from ` }).waitFor();
 });
 
 test("the range of the chart can be chosen, and the bars adapt to it", async (t) => {

@@ -1,17 +1,17 @@
 // The list of issued credentials, their chart, and revocation.
 
-import { busy, el, errorNotice, json, notice, say, time } from "./dom.js";
+import { busy, el, errorNotice, json, notice, number, say, time } from "./dom.js";
 import { credentialField } from "./field.js";
 import { badge, copyHash, list, shortHash } from "./list.js";
 
-const KINDS = { active: "good", expired: "warn", revoked: "bad" };
+const KINDS = { active: "good", expired: "warn", used_up: "warn", revoked: "bad" };
 
 export function start(section) {
   const dialog = document.querySelector("[data-revoke]");
   const view = list(section, {
     path: "/credentials",
     member: "credentials",
-    statuses: [["active", "Active"], ["expired", "Expired"], ["revoked", "Revoked"]],
+    statuses: [["active", "Active"], ["expired", "Expired"], ["used_up", "Used up"], ["revoked", "Revoked"]],
     empty: "Nothing has been issued yet.",
     columns: [
       ["Credential", (row) => el("span", {}, shortHash(row.credential_hash), " ", copyHash(row.credential_hash))],
@@ -32,6 +32,7 @@ export function start(section) {
       series: [
         { name: "issued", kind: "valid", kinds: ["issued"] },
         { name: "revoked", kind: "invalid", kinds: ["revoked"] },
+        { name: "used", kind: "used", kinds: ["used"] },
       ],
     },
     shown: (above) => above.replaceChildren(anyButton),
@@ -99,10 +100,13 @@ function metadata(row) {
   return el("details", {}, el("summary", {}, el("code", {}, `${text.slice(0, 40)}…`)), json(row.metadata));
 }
 
-/** When and why a credential stops or stopped counting. */
+/** When and why a credential stops or stopped counting, and how much of it is used. */
 function ends(row) {
+  const used = row.max_uses === undefined
+    ? []
+    : [el("br"), el("small", {}, `${number(row.uses)} of ${number(row.max_uses)} used`)];
   if (row.revoked_at !== undefined) {
-    return el("span", {}, "revoked ", time(row.revoked_at), row.reason ? el("small", {}, " (", el("bdi", {}, row.reason), ")") : null);
+    return el("span", {}, "revoked ", time(row.revoked_at), row.reason ? el("small", {}, " (", el("bdi", {}, row.reason), ")") : null, used);
   }
-  return row.expires_at === undefined ? "never" : time(row.expires_at);
+  return el("span", {}, row.expires_at === undefined ? "never" : time(row.expires_at), used);
 }

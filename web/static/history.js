@@ -7,7 +7,7 @@ export function start(section) {
   const { load } = list(section, {
     path: "/verifications",
     member: "verifications",
-    statuses: [["valid", "Valid"], ["not_found", "Not found"], ["expired", "Expired"], ["revoked", "Revoked"]],
+    statuses: [["valid", "Valid"], ["not_found", "Not found"], ["expired", "Expired"], ["used_up", "Used up"], ["revoked", "Revoked"]],
     empty: "Nothing has been verified yet.",
     columns: [
       ["Verified", (row) => time(row.verified_at)],
@@ -22,7 +22,7 @@ export function start(section) {
       title: "All verifications",
       series: [
         { name: "valid", kind: "valid", kinds: ["valid"] },
-        { name: "not valid", kind: "invalid", kinds: ["not_found", "expired", "revoked"] },
+        { name: "not valid", kind: "invalid", kinds: ["not_found", "expired", "used_up", "revoked"] },
         { name: "refused after too many failures", kind: "refused", kinds: ["refused"] },
       ],
     },
