@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import { chromium } from "playwright-core";
 
 // Set by browser.rs.
@@ -49,12 +50,12 @@ export async function open(test, url, { expected = null, ...options } = {}) {
   context.setDefaultTimeout(10_000);
   const page = await context.newPage();
   const complaints = [];
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => {
+  context.on("weberror", (error) => complaints.push(error.error().message));
+  context.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) complaints.push(message.text());
   });
   const urls = [];
-  page.on("request", (request) => urls.push(request.url()));
+  context.on("request", (request) => urls.push(request.url()));
   test.after(async () => {
     await context.close();
     assert.deepEqual(complaints.filter((text) => !expected?.test(text)), []);
@@ -119,6 +120,19 @@ export async function api(path, body, app = APP) {
     body: JSON.stringify(body),
   });
   return response.json();
+}
+
+/** The credentials in the database that have this metadata. */
+export async function issuedWith(metadata) {
+  const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+  const found = [];
+  for (let cursor = ""; cursor !== null;) {
+    const response = await fetch(`${APP}/credentials?limit=1000${cursor && `&cursor=${cursor}`}`, { headers });
+    const page = await response.json();
+    found.push(...page.credentials.filter((row) => isDeepStrictEqual(row.metadata, metadata)));
+    cursor = page.next_cursor;
+  }
+  return found;
 }
 
 /** A credential that no other test uses. */

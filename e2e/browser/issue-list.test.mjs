@@ -1,64 +1,11 @@
 // Issuing a list: the requests, the outcome, and the warnings before anything is lost.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { APP, GUARDED_APP, ISSUER_TOKEN, api, open, said, unique, view, words } from "./harness.mjs";
+import { fill, outcome, save, several, submit } from "./lists.mjs";
 
 const STATUS = /the server responded with a status of/;
-const HEADER = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at"];
-
-/** Chooses a list and fills in these lines. */
-async function fill(page, lines) {
-  const section = await view(page, "Issue");
-  await section.getByLabel("I have a list").check();
-  await section.getByLabel("Credentials, one per line").fill(lines.join("\n"));
-  return section;
-}
-
-/** Chooses a list of generated credentials. */
-async function several(page, count) {
-  const section = await view(page, "Issue");
-  await section.getByLabel("Generate a list for me").check();
-  await section.getByLabel("How many").fill(String(count));
-  return section;
-}
-
-async function submit(section) {
-  await section.getByRole("button", { name: "Issue", exact: true }).click();
-}
-
-/** Waits for the outcome of a list and returns its notice. */
-async function outcome(section, heading) {
-  await section.getByRole("heading", { name: heading, exact: true }).waitFor();
-  return section.locator("[data-result] > .notice");
-}
-
-/** Saves the file and returns its rows without the header. */
-async function save(page) {
-  const downloading = page.waitForEvent("download");
-  await page.getByRole("button", { name: "Save as CSV file" }).click();
-  const download = await downloading;
-  assert.match(download.suggestedFilename(), /^credentials-[0-9T-]+\.csv$/);
-  const text = await readFile(await download.path(), "utf8");
-  assert(text.startsWith('\u{feff}"line",'), "the file has no byte order mark");
-  const [header, ...rows] = parse(text.slice(1));
-  assert.deepEqual(header, HEADER);
-  await page.locator("[data-file]", { hasText: "This page no longer has the credentials" }).waitFor();
-  return rows.map((row) => Object.fromEntries(row.map((cell, index) => [HEADER[index], cell])));
-}
-
-/** Parses CSV (RFC 4180) in which all cells are quoted. */
-function parse(text) {
-  const rows = [[]];
-  for (const [, quoted, end] of text.matchAll(/"((?:[^"]|"")*)"(,|\r\n)/g)) {
-    rows.at(-1).push(quoted.replaceAll('""', '"'));
-    if (end === "\r\n") rows.push([]);
-  }
-  assert.deepEqual(rows.pop(), []);
-  assert(rows.every((row) => row.length === HEADER.length), "a row is too short or too long");
-  return rows;
-}
 
 /** Records the bodies of requests that issue lists. */
 function requests(page) {
@@ -67,17 +14,6 @@ function requests(page) {
     if (request.url().endsWith("/issue/batch")) sent.push(request.postData());
   });
   return sent;
-}
-
-/** Lets the service carry out the second request, but replaces its response. */
-async function loseSecond(page, respond) {
-  let count = 0;
-  await page.route("**/issue/batch", async (route) => {
-    count += 1;
-    if (count !== 2) return route.continue();
-    await route.fetch();
-    return respond(route);
-  });
 }
 
 test("each line of a list is issued as it is, and the file has the outcome", async (t) => {
@@ -135,7 +71,7 @@ test("generated credentials are issued by the hundred, saved once, and valid", a
   const section = await several(page, 250);
   await submit(section);
   const notice = await outcome(section, "Issued 250 of 250 credentials");
-  assert.match(await words(notice), /exist only in this page/);
+  assert.match(await words(notice), /there is only one chance/);
   assert.deepEqual(sent.map((body) => JSON.parse(body).credentials.length), [100, 100, 50]);
   const rows = await save(page);
   assert.equal(new Set(rows.map(({ credential }) => credential)).size, 250);
@@ -228,52 +164,13 @@ test("a list can be stopped and continued, and each part is saved once", async (
   assert.equal(second[0].line, "201");
 });
 
-test("a list can be continued after a request without a response", async (t) => {
-  const page = await open(t, APP, { expected: /ERR_FAILED/ });
-  await loseSecond(page, (route) => route.abort());
-  const lines = Array.from({ length: 250 }, () => unique("lost"));
-  const section = await fill(page, lines);
-  await submit(section);
-  const notice = await words(await outcome(section, "Interrupted: issued 100 of 250 credentials"));
-  assert.match(notice, /The service cannot be reached/);
-  assert.match(notice, /A failed request may have issued 100 credentials\./);
-  const field = section.getByLabel("Credentials, one per line");
-  assert.equal(await field.inputValue(), lines.join("\n"));
-  await field.fill("the next list");
-  await section.getByRole("button", { name: "Continue" }).click();
-  await outcome(section, "Issued 150 of 250 credentials");
-  assert.equal(await field.inputValue(), "the next list");
-  const rows = await save(page);
-  const maybe = "already issued, perhaps by a failed request";
-  assert.deepEqual(rows.map(({ credential }) => credential), lines);
-  const expected = lines.map((_, index) => (index >= 100 && index < 200 ? maybe : "issued"));
-  assert.deepEqual(rows.map(({ status }) => status), expected);
-});
-
-test("generated credentials of a failed request are lost, and new ones take their place", async (t) => {
-  const page = await open(t, APP, { expected: STATUS });
-  const problem = { title: "Service unavailable", status: 503, detail: "It may have been done.", request_id: "r-503" };
-  const contentType = "application/problem+json";
-  await loseSecond(page, (route) => route.fulfill({ status: 503, contentType, body: JSON.stringify(problem) }));
-  const section = await several(page, 150);
-  await submit(section);
-  const notice = await words(await outcome(section, "Interrupted: issued 100 of 150 credentials"));
-  assert.match(notice, /It may have been done\.[^]*r-503/);
-  assert.match(notice, /may have issued 50 generated credentials that nobody knows/);
-  await section.getByRole("button", { name: "Continue" }).click();
-  const after = await words(await outcome(section, "Issued 150 of 150 credentials"));
-  assert.match(after, /50 generated credentials that nobody knows/);
-  const rows = await save(page);
-  assert.equal(new Set(rows.map(({ credential }) => credential)).size, 150);
-});
-
 test("the issuer token is asked for, and the list continues", async (t) => {
   const page = await open(t, GUARDED_APP, { expected: STATUS });
   const section = await several(page, 2);
   await submit(section);
   const notice = await words(await outcome(section, "Interrupted: issued 0 of 2 credentials"));
   assert.match(notice, /Unauthorized/);
-  assert.doesNotMatch(notice, /may have issued/);
+  assert.doesNotMatch(notice, /repeats the failed request/);
   const field = section.getByLabel("Issuer token");
   assert(await field.evaluate((element) => element === document.activeElement));
   await field.fill(ISSUER_TOKEN);
@@ -281,6 +178,29 @@ test("the issuer token is asked for, and the list continues", async (t) => {
   await outcome(section, "Issued 2 of 2 credentials");
   assert(await field.isHidden());
   assert.equal((await save(page)).length, 2);
+});
+
+test("a list is continued with the issuer token after the page was closed", async (t) => {
+  const page = await open(t, GUARDED_APP, { expected: /ERR_FAILED|the server responded with a status of/ });
+  await page.evaluate((token) => sessionStorage.setItem("token:issuer", token), ISSUER_TOKEN);
+  let lost;
+  await page.route("**/issue/batch", async (route) => {
+    lost = await (await route.fetch()).json();
+    await route.abort();
+  });
+  await submit(await several(page, 2));
+  await outcome(page.locator("[data-view=issue]"), "Interrupted: issued 0 of 2 credentials");
+  const next = await page.context().newPage();
+  await page.close();
+  await next.goto(GUARDED_APP);
+  const section = await view(next, "Issue");
+  await section.getByRole("button", { name: "Continue" }).click();
+  await section.getByRole("alert").filter({ hasText: "Unauthorized" }).waitFor();
+  await section.getByLabel("Issuer token").fill(ISSUER_TOKEN);
+  await section.getByRole("button", { name: "Continue" }).click();
+  await outcome(section, "Issued 2 of 2 credentials");
+  const rows = await save(next);
+  assert.deepEqual(rows.map(({ credential }) => credential), lost.results.map(({ credential }) => credential));
 });
 
 test("unsaved generated credentials are not lost without a warning", async (t) => {

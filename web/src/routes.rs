@@ -64,6 +64,8 @@ const ASSETS: &[Asset] = assets! {
     "list.js": JAVASCRIPT,
     "session.js": JAVASCRIPT,
     "statistics.js": JAVASCRIPT,
+    "unfinished-lists.js": JAVASCRIPT,
+    "unfinished.js": JAVASCRIPT,
     "verify.js": JAVASCRIPT,
 };
 

@@ -24,21 +24,54 @@ export class ApiError extends Error {
     super(detail);
     Object.assign(this, { status, title, requestId, errors, retryAfter });
   }
+
+  /** Whether the service may have carried out the request. */
+  get isUncertain() {
+    return this.status === 0 || this.status >= 500;
+  }
 }
+
+/** Statuses with which the service has decided about a request, so that repeating it is pointless. */
+const DECIDED = [400, 409, 413, 415, 422];
 
 /** The error for input that cannot be sent. */
 export function inputError(location, message) {
   return new ApiError(400, "Not sent", message, { errors: [{ location, message }] });
 }
 
+/** A random key for a request, or for a list of them. (`crypto.randomUUID` needs HTTPS.) */
+export function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /**
- * Calls a route and returns its JSON. `body` is a value or JSON text, `token` a bearer token. A status in `also` is a
- * success unless its body is a problem document.
+ * Returns a function that posts JSON text to a route, with an idempotency key. Until the service has decided, it sends
+ * the same text with the same key, so that nothing is done twice.
  */
-export async function call(method, path, { body, token, signal, also = [] } = {}) {
+export function repeatable(path) {
+  let undecided = null;
+  return async (body, token) => {
+    if (undecided?.body !== body) undecided = { body, key: newKey() };
+    try {
+      const response = await call("POST", path, { body, token, key: undecided.key });
+      undecided = null;
+      return response;
+    } catch (error) {
+      if (DECIDED.includes(error.status)) undecided = null;
+      throw error;
+    }
+  };
+}
+
+/**
+ * Calls a route and returns its JSON. `body` is a value or JSON text, `token` a bearer token, `key` an idempotency key.
+ * A status in `also` is a success unless its body is a problem document.
+ */
+export async function call(method, path, { body, token, key, signal, also = [] } = {}) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (token) headers.authorization = `Bearer ${token}`;
+  if (key) headers["idempotency-key"] = `"${key}"`;
   const timeout = AbortSignal.timeout(TIMEOUT);
   let response, text;
   try {

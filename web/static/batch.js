@@ -1,6 +1,6 @@
 // A list of credentials, issued in as few requests as the service's limits allow.
 
-import { call } from "./api.js";
+import { ApiError, call } from "./api.js";
 
 const MAX_ITEMS = 100;
 const MAX_BYTES = 64 * 1024;
@@ -30,11 +30,18 @@ export class Batch {
    */
   done = [];
 
-  /** The number of generated credentials that may have been issued in requests without a response. */
-  lost = 0;
+  /** Whether another list was begun with the key. */
+  isAnother = false;
 
-  /** `items` come from `lines` or `generated`; `terms` is the JSON text of the members they have in common. */
-  constructor(items, terms) {
+  /** The number of requests that were answered. */
+  #answered = 0;
+
+  /**
+   * `items` come from `lines` or `generated`; `terms` is the JSON text of the members they have in common. The same list
+   * with the same `key` gets the same results, because it is sent in the same requests.
+   */
+  constructor(items, { key, terms }) {
+    this.key = key;
     this.terms = terms;
     this.generates = items[0].credential === null;
     for (const item of items) {
@@ -48,21 +55,19 @@ export class Batch {
     return this.pending.length + this.done.length;
   }
 
-  /** Sends one request with the next items. If it throws, they stay pending. */
+  /** Sends one request with the next items. If it throws, they stay pending, and the next call repeats it. */
   async next(token) {
     const texts = this.#fill();
     const items = this.pending.slice(0, texts.length);
+    const key = `${this.key}-${this.#answered}`;
     try {
-      const { results } = await call("POST", "/issue/batch", { body: body(texts), token });
+      const { results } = await call("POST", "/issue/batch", { body: body(texts), token, key });
       this.done.push(...items.map((item, index) => outcome(item, results[index])));
     } catch (error) {
-      // After a 4xx nothing was done. After any other error nobody knows.
-      if (!(error.status >= 400 && error.status < 500)) {
-        for (const item of items) item.uncertain = true;
-        if (this.generates) this.lost += items.length;
-      }
-      throw error;
+      this.isAnother = error.status === 422;
+      throw this.isAnother ? anotherList(items, error) : error;
     }
+    this.#answered += 1;
     this.pending.splice(0, items.length);
   }
 
@@ -106,10 +111,18 @@ function unsendable({ credential }, text) {
   return bytes(body([text])) > MAX_BYTES ? "too long: a request has at most 64 KiB" : null;
 }
 
+/** The error for a key that belongs to other items. */
+function anotherList(items, { requestId }) {
+  const [first, last] = [items[0].line, items.at(-1).line];
+  const message = `Within lines ${first} to ${last}, this is not the list that was begun. None of these was issued now.`;
+  return new ApiError(422, "Another list", message, { requestId });
+}
+
 function outcome(item, { error, ...result }) {
   if (error === undefined) return { ...item, ...result, kind: "issued", status: "issued" };
   if (error.status === 409) {
-    const status = item.uncertain ? "already issued, perhaps by a failed request" : "already issued";
+    // A day after it was issued, or once it no longer counts, the service does not repeat a generated credential.
+    const status = item.credential === null ? "issued earlier, and can no longer be shown" : "already issued";
     return { ...item, kind: "known", status };
   }
   return { ...item, kind: "refused", status: reason(error) };

@@ -2,10 +2,12 @@
 
 import { Batch } from "./batch.js";
 import { asText, save } from "./csv.js";
-import { el, errorNotice, facts, lineNumbers, notice, number, plural, present, say } from "./dom.js";
+import { el, errorNotice, facts, lineNumbers, notice, number, plural, present, say, time } from "./dom.js";
 import { token } from "./session.js";
+import { begin, forget, isKept, keptUntil, progress } from "./unfinished.js";
+import { unfinishedLists } from "./unfinished-lists.js";
 
-const COLUMNS = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at"];
+const COLUMNS = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at", "max_uses"];
 
 /** The interval at which screen readers announce progress, in milliseconds. */
 const ANNOUNCE_EVERY = 10_000;
@@ -13,14 +15,17 @@ const ANNOUNCE_EVERY = 10_000;
 const SAVED = "The file is being saved. This page no longer has the credentials.";
 
 /**
- * Sets up an element that shows lists. `act` runs a task with the form busy and passes errors to its second argument.
+ * Sets up lists in a section. `act` runs a task with the form busy and passes errors to its second argument.
  *
- * Returns `start`, which issues a list and calls its last argument on completion, and `mayDrop`, which asks the user
- * whether the last list may be discarded.
+ * Returns `start`, which issues a list and calls its last argument on completion, `mayDrop`, which asks the user
+ * whether the last list may be discarded, and `shown`, to be called whenever the section is shown.
  */
-export function issueList(place, act) {
+export function issueList(section, act) {
+  const place = section.querySelector("[data-result]");
+  const form = section.querySelector("[data-form]");
   const reminder = document.querySelector("[data-unsaved]");
   let batch = null;
+  let kept = null;
   let completed = null;
   let running = false;
 
@@ -31,7 +36,7 @@ export function issueList(place, act) {
   const guard = () => {
     if (running || unsaved()) addEventListener("beforeunload", warn);
     else removeEventListener("beforeunload", warn);
-    const remind = unsaved() && place.closest("section").hidden;
+    const remind = unsaved() && section.hidden;
     if (remind === (reminder.childElementCount > 0)) return;
     reminder.replaceChildren(...(remind
       ? ["Generated credentials are not saved yet. ", el("a", { href: "#/issue" }, "Go to them")]
@@ -39,6 +44,13 @@ export function issueList(place, act) {
   };
   // Views change after this event.
   addEventListener("hashchange", () => setTimeout(guard));
+
+  /** Forgets the list once there is nothing left to get from it. */
+  const settle = () => {
+    if (batch.pending.length === 0 && !unsaved()) forget(kept);
+    guard();
+    drawOthers();
+  };
 
   const send = () => act(async () => {
     const bar = el("progress", { "aria-label": "Credentials done", max: batch.total });
@@ -64,6 +76,7 @@ export function issueList(place, act) {
       while (batch.pending.length > 0 && !stopping) {
         guard();
         await batch.next(token("issuer"));
+        progress(kept, kept.count - batch.pending.length);
         show();
         if (Date.now() - announced > ANNOUNCE_EVERY) {
           announced = Date.now();
@@ -78,8 +91,8 @@ export function issueList(place, act) {
   }, finish);
 
   const finish = (error) => {
-    guard();
-    const card = summary(batch, error, { download, send });
+    const card = summary(batch, kept, error, { download, send });
+    settle();
     present(place, card);
     say(card.querySelector("h2").textContent);
     // The focused button is disabled or gone by now.
@@ -89,42 +102,64 @@ export function issueList(place, act) {
   const download = () => {
     const rows = batch.take().map((row) => COLUMNS.map((column) => row[column] ?? ""));
     save(`credentials-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.csv`, [COLUMNS, ...rows]);
-    guard();
+    settle();
     const after = el("p", { tabindex: -1 }, SAVED);
     place.querySelector("[data-file]").replaceChildren(after);
     after.focus();
   };
 
+  const mayDrop = () => {
+    if (form.hasAttribute("aria-busy")) return false;
+    if (unsaved()) {
+      if (!confirm("Generated credentials are not saved yet. Discard them?")) return false;
+      forget(kept);
+    }
+    batch = null;
+    guard();
+    drawOthers();
+    return true;
+  };
+
+  const run = (items, list, whenCompleted) => {
+    [batch, kept, completed] = [new Batch(items, list), list, whenCompleted];
+    drawOthers();
+    return send();
+  };
+
+  const drawOthers = unfinishedLists(section, {
+    isCurrent: ({ key }) => batch?.key === key && !batch.isAnother,
+    proceed: (items, list) => {
+      if (mayDrop()) run(items, list, () => {});
+    },
+  });
+
   return {
     start: (items, terms, whenCompleted) => {
-      batch = new Batch(items, terms);
-      completed = whenCompleted;
-      send();
+      const generates = items[0].credential === null;
+      run(items, begin({ count: items.length, terms, generates }), whenCompleted);
     },
-    mayDrop: () => {
-      if (unsaved() && !confirm("Generated credentials are not saved yet. Discard them?")) return false;
-      batch = null;
-      guard();
-      return true;
-    },
+    mayDrop,
+    shown: drawOthers,
   };
 }
 
+const AGAIN = "“Continue” repeats the failed request: nothing is issued twice, and what it issued is not lost.";
+
 /** The outcome of a list so far. */
-function summary({ generates, pending, done, lost, total }, error, { download, send }) {
+function summary({ generates, pending, done, total, isAnother }, kept, error, { download, send }) {
   const count = (kind) => done.filter((row) => row.kind === kind).length;
   const issued = count("issued");
   const state = error !== null ? "Interrupted: issued" : pending.length > 0 ? "Stopped: issued" : "Issued";
   const others = [["Already issued", count("known")], ["Refused", count("refused")], ["Not done", pending.length]];
   return notice(
-    issued === total && lost === 0 ? "good" : "warn",
+    issued === total ? "good" : "warn",
     `${state} ${number(issued)} of ${plural(total, "credential")}`,
     error === null ? null : errorNotice(error),
     facts(others.map(([name, rows]) => [name, rows > 0 ? number(rows) : null])),
     reasons(done),
-    generates ? aboutLost(lost) : aboutUncertain(pending.filter((item) => item.uncertain).length),
-    done.length > 0 ? file(done, generates, download) : null,
-    pending.length > 0 ? el("p", {}, el("button", { type: "button", onclick: send }, "Continue")) : null,
+    error?.isUncertain ? el("p", {}, AGAIN) : null,
+    done.length > 0 ? file(done, generates, kept, download) : null,
+    pending.length > 0 && !isAnother ? el("p", {}, el("button", { type: "button", onclick: send }, "Continue")) : null,
   );
 }
 
@@ -136,31 +171,26 @@ function reasons(done) {
   return el("ul", {}, [...groups].map(([status, rows]) => el("li", {}, `${status}: ${lines(rows)}`)));
 }
 
-function aboutLost(lost) {
-  if (lost === 0) return null;
-  const some = plural(lost, "generated credential");
-  return el("p", {}, `A failed request may have issued ${some} that nobody knows. New ones take their place.`);
-}
-
-function aboutUncertain(uncertain) {
-  if (uncertain === 0) return null;
-  const some = plural(uncertain, "credential");
-  return el("p", {}, `A failed request may have issued ${some}. “Continue” sends them again and tells which were.`);
-}
-
-function file(done, generates, download) {
+function file(done, generates, kept, download) {
   const known = done.map(({ credential }) => credential).filter((credential) => credential !== null);
   const changed = known.filter((credential) => credential !== asText(credential)).length;
   const some = `${plural(changed, "credential")} that a spreadsheet would take for a formula or a number`;
   return el(
     "div",
     { "data-file": "" },
-    el("p", {}, generates
-      ? "The credentials exist only in this page. Save them before you close it: there is only one chance."
-      : "The file contains the credentials in plain text and can be saved only once."),
+    generates ? once(kept) : el("p", {}, "The file contains the credentials in plain text and can be saved only once."),
     changed > 0
       ? el("p", {}, `In the file, ${some} ${changed === 1 ? "has" : "have"} an apostrophe added to prevent that.`)
       : null,
     el("button", { type: "button", class: "primary", onclick: download }, "Save as CSV file"),
   );
+}
+
+/** How generated credentials can be lost. */
+function once(kept) {
+  if (!isKept(kept)) {
+    return el("p", {}, "The credentials exist only in this page. Save them before you close it: there is only one chance.");
+  }
+  const until = time(keptUntil(kept).toISOString());
+  return el("p", {}, "Save the credentials: there is only one chance. If the page is closed before that, this browser can get them again until ", until, ".");
 }

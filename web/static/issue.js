@@ -1,11 +1,13 @@
 // Issues credentials: the user's own, or generated ones that are shown once.
 
-import { call, inputError } from "./api.js";
+import { inputError, repeatable } from "./api.js";
 import { generated, lines } from "./batch.js";
-import { copyButton, el, errorNotice, facts, notice, plural, present, say, time, utc, wait } from "./dom.js";
+import { copyButton, el, errorNotice, facts, notice, number, plural, present, say, time, utc, wait } from "./dom.js";
 import { credentialField, tell, warningOfLines } from "./field.js";
 import { issueList } from "./issue-list.js";
 import { token, tokenField } from "./session.js";
+
+const AGAIN = "Press “Issue” again before you close this page: nothing is issued twice.";
 
 const ONCE = "This is your credential. It is shown this once: copy it now.";
 
@@ -43,12 +45,17 @@ export function start(section) {
   addEventListener("pageshow", arrange);
 
   const act = tokenField(form, "issuer");
-  const fail = (error) => present(result, errorNotice(error));
-  const list = issueList(result, act);
+  const send = repeatable("/issue");
+  const fail = (error) => {
+    const card = errorNotice(error);
+    if (error.isUncertain) card.append(el("p", { class: "hint" }, AGAIN));
+    present(result, card);
+  };
+  const list = issueList(section, act);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (form.hasAttribute("aria-busy") || !list.mayDrop()) return;
+    if (!list.mayDrop()) return;
     const typed = ["credential", "lines", "metadata"].map((name) => [fields[name], fields[name].value]);
     const clear = () => {
       for (const [field, value] of typed) {
@@ -74,14 +81,17 @@ export function start(section) {
       wait(result, "Issuing…");
       const own = fields.source.value === "own";
       const credential = own ? `"credential":${JSON.stringify(fields.credential.value)}` : '"generate":true';
-      const response = await call("POST", "/issue", { body: `{${credential}${common}}`, token: token("issuer") });
+      const response = await send(`{${credential}${common}}`, token("issuer"));
       present(result, issued(response));
       say(response.credential === undefined ? "Issued." : `Issued. ${ONCE}`);
       clear();
     }, fail);
   });
 
-  return arrange;
+  return () => {
+    arrange();
+    list.shown();
+  };
 }
 
 /** How many credentials and empty lines a text has. */
@@ -110,6 +120,7 @@ function terms(fields) {
   let text = "";
   if (fields.expiry.value === "at") text = `,"expires_at":${JSON.stringify(utc(fields.expires_at.value))}`;
   else if (fields.expiry.value !== "") text = `,"ttl_seconds":${fields.expiry.value}`;
+  if (fields.max_uses.value !== "") text += `,"max_uses":${Number(fields.max_uses.value)}`;
   const metadata = fields.metadata.value.trim();
   if (metadata === "") return text;
   let value;
@@ -135,6 +146,7 @@ function issued(response) {
       ["Issued by", response.worker_id],
       ["Issued", time(response.issued_at)],
       ["Expires", response.expires_at === undefined ? "never" : time(response.expires_at)],
+      ["Uses", response.max_uses === undefined ? "any number" : number(response.max_uses)],
       ["Key", el("code", {}, response.key_id)],
     ]),
   );
