@@ -40,7 +40,7 @@ test("the screenshots are taken", async (t) => {
   await section.locator("[data-credential]").waitFor();
   await take(page, "issue");
 
-  const phone = await open(t, SCREENSHOT_APP, { viewport: { width: 390, height: 960 }, isMobile: true, colorScheme: "dark" });
+  const phone = await open(t, SCREENSHOT_APP, { viewport: { width: 390, height: 1140 }, isMobile: true, colorScheme: "dark" });
   await verify(phone, credential);
   await phone.getByText('"plan": "team"').waitFor();
   await take(phone, "verify");

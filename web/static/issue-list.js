@@ -5,7 +5,7 @@ import { asText, save } from "./csv.js";
 import { el, errorNotice, facts, lineNumbers, notice, number, plural, present, say, time } from "./dom.js";
 import { token } from "./session.js";
 import { begin, forget, isKept, keptUntil, progress } from "./unfinished.js";
-import { unfinishedLists } from "./unfinished-lists.js";
+import { mayForget, unfinishedLists } from "./unfinished-lists.js";
 
 const COLUMNS = ["line", "credential", "status", "credential_hash", "issued_at", "expires_at", "max_uses"];
 
@@ -13,6 +13,8 @@ const COLUMNS = ["line", "credential", "status", "credential_hash", "issued_at",
 const ANNOUNCE_EVERY = 10_000;
 
 const SAVED = "The file is being saved. This page no longer has the credentials.";
+
+const SAVED_PART = `${SAVED} It can get them again until the list is finished or forgotten.`;
 
 /**
  * Sets up lists in a section. `act` runs a task with the form busy and passes errors to its second argument.
@@ -91,7 +93,7 @@ export function issueList(section, act) {
   }, finish);
 
   const finish = (error) => {
-    const card = summary(batch, kept, error, { download, send });
+    const card = summary(batch, kept, error, { download, send, discard });
     settle();
     present(place, card);
     say(card.querySelector("h2").textContent);
@@ -103,9 +105,15 @@ export function issueList(section, act) {
     const rows = batch.take().map((row) => COLUMNS.map((column) => row[column] ?? ""));
     save(`credentials-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.csv`, [COLUMNS, ...rows]);
     settle();
-    const after = el("p", { tabindex: -1 }, SAVED);
+    const after = el("p", { tabindex: -1 }, batch.generates && isKept(kept) ? SAVED_PART : SAVED);
     place.querySelector("[data-file]").replaceChildren(after);
     after.focus();
+  };
+
+  const drop = () => {
+    batch = null;
+    guard();
+    drawOthers();
   };
 
   const mayDrop = () => {
@@ -114,10 +122,16 @@ export function issueList(section, act) {
       if (!confirm("Generated credentials are not saved yet. Discard them?")) return false;
       forget(kept);
     }
-    batch = null;
-    guard();
-    drawOthers();
+    drop();
     return true;
+  };
+
+  const discard = () => {
+    if (!mayForget(kept)) return;
+    forget(kept);
+    drop();
+    place.replaceChildren();
+    section.querySelector("h1").focus();
   };
 
   const run = (items, list, whenCompleted) => {
@@ -146,7 +160,7 @@ export function issueList(section, act) {
 const AGAIN = "“Continue” repeats the failed request: nothing is issued twice, and what it issued is not lost.";
 
 /** The outcome of a list so far. */
-function summary({ generates, pending, done, total, isAnother }, kept, error, { download, send }) {
+function summary({ generates, pending, done, total, isAnother }, kept, error, { download, send, discard }) {
   const count = (kind) => done.filter((row) => row.kind === kind).length;
   const issued = count("issued");
   const state = error !== null ? "Interrupted: issued" : pending.length > 0 ? "Stopped: issued" : "Issued";
@@ -159,7 +173,14 @@ function summary({ generates, pending, done, total, isAnother }, kept, error, { 
     reasons(done),
     error?.isUncertain ? el("p", {}, AGAIN) : null,
     done.length > 0 ? file(done, generates, kept, download) : null,
-    pending.length > 0 && !isAnother ? el("p", {}, el("button", { type: "button", onclick: send }, "Continue")) : null,
+    pending.length > 0 && !isAnother
+      ? el(
+        "div",
+        { class: "buttons" },
+        el("button", { type: "button", onclick: send }, "Continue"),
+        el("button", { type: "button", onclick: discard }, "Forget it"),
+      )
+      : null,
   );
 }
 

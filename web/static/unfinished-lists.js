@@ -37,8 +37,7 @@ export function unfinishedLists(section, { isCurrent, proceed }) {
   };
 
   const discard = (list) => {
-    const question = "Forget this list? Credentials that were generated and not saved cannot be had again.";
-    if (list.generates && !confirm(question)) return;
+    if (!mayForget(list)) return;
     forget(list);
     draw();
     // The focused button is gone.
@@ -48,6 +47,11 @@ export function unfinishedLists(section, { isCurrent, proceed }) {
   // Another tab began, continued or finished one.
   addEventListener("storage", draw);
   return draw;
+}
+
+/** Asks the user whether a list may be forgotten, if that could lose credentials. */
+export function mayForget({ generates }) {
+  return !generates || confirm("Forget this list? Credentials that were generated and not saved cannot be had again.");
 }
 
 function soFar({ count, done }) {
