@@ -84,7 +84,9 @@ test("the lists show how often a credential was used", async (t) => {
   const history = await view(page, "History");
   await history.getByLabel("Credential hash").fill(spent);
   await history.getByLabel("Status").selectOption("Used up");
-  await history.getByRole("button", { name: "Show" }).click();
+  const show = history.getByRole("button", { name: "Show" });
+  await show.click();
+  await show.and(page.locator(":enabled")).waitFor();
   await history.getByText(/ not valid \(.*\d used up/).waitFor();
   const verdicts = await history.locator("tbody tr td:nth-child(2)").allInnerTexts();
   assert.deepEqual(verdicts.map((text) => text.trim()), ["used up"]);
