@@ -80,7 +80,7 @@ impl Database {
 
         let parameters: Vec<Value> = parameters.into_iter().collect();
         loop {
-            match self.try_once(access, statement, parameters.clone(), deadline).await {
+            match self.run_once(access, statement, &parameters, deadline).await {
                 // With WASI 0.2 a statement blocks its instance; the pause lets other work go on.
                 Err(error) if error.is_transient() && !deadline.has_passed() => clock::sleep(PAUSE).await,
                 result => return result,
@@ -100,12 +100,22 @@ impl Database {
         parameters: impl IntoIterator<Item = Value>,
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
+        let parameters: Vec<Value> = parameters.into_iter().collect();
+        self.run_once(access, statement, &parameters, deadline).await
+    }
+
+    async fn run_once(
+        &self,
+        access: Access,
+        statement: &str,
+        parameters: &[Value],
+        deadline: Deadline,
+    ) -> Result<Vec<Row>, DatabaseError> {
         let connection = match self.opened.get() {
             Some(connection) => connection,
             None => self.open(deadline).await?,
         };
-        let parameters: Vec<Value> = parameters.into_iter().collect();
-        match connection.execute(access, statement, parameters.clone(), deadline).await {
+        match connection.execute(access, statement, parameters, deadline).await {
             Err(error) if error.is_about_schema() => {
                 self.migrate(connection, deadline).await?;
                 connection.execute(access, statement, parameters, deadline).await

@@ -56,7 +56,7 @@ impl Connection {
         const STATEMENT: &str = "SELECT coalesce(max(version), 0) AS version FROM schema_migrations";
 
         let statement = Statement { statement: STATEMENT, rows: AS_JSON, from: "result".to_owned() };
-        match self.run(&statement, Vec::new(), deadline).await {
+        match self.run(&statement, &[], deadline).await {
             Err(error) if error.is_about_schema() => Ok(0),
             rows => {
                 let rows = rows?;

@@ -100,7 +100,7 @@ impl Connection {
         &self,
         access: Access,
         statement: &str,
-        parameters: Vec<Value>,
+        parameters: &[Value],
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
         let view = schema_view(self.schema);
@@ -114,7 +114,7 @@ impl Connection {
     async fn run(
         &self,
         statement: &Statement<'_>,
-        parameters: Vec<Value>,
+        parameters: &[Value],
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
         let refusal = || self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +130,7 @@ impl Connection {
             None => return Err(refusal().clone().unwrap_or(DatabaseError::Busy)),
         };
         *refusal() = None;
-        let parameters = parameters.into_iter().map(Into::into).collect();
+        let parameters = parameters.iter().cloned().map(Into::into).collect();
         let run = async {
             convert::rows(session.query(statement, parameters, deadline).await.map_err(convert::failed)?)
         };

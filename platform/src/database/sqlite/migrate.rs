@@ -82,7 +82,7 @@ impl Connection {
             let statement = format!(
                 "SELECT coalesce(max(version), 0) AS version, {has_wal} AS has_wal FROM schema_migrations"
             );
-            let rows = self.execute(Access::Read(1), &statement, vec![], deadline).await?;
+            let rows = self.execute(Access::Read(1), &statement, &[], deadline).await?;
             let row = rows.first().ok_or(DatabaseError::UnexpectedRow { column: "version" })?;
             Ok(Schema { version: row.get("version")?, has_wal: row.get("has_wal")? })
         };

@@ -88,16 +88,16 @@ impl Connection {
         &self,
         access: Access,
         statement: &str,
-        parameters: Vec<Value>,
+        parameters: &[Value],
         deadline: Deadline,
     ) -> Result<Vec<Row>, DatabaseError> {
         let mut opened = deadline.within(self.opened.lock()).await.ok_or(DatabaseError::Busy)?;
-        let mut result = opened.execute(access, statement, parameters.clone()).await;
+        let mut result = opened.execute(access, statement, parameters.to_vec()).await;
         if let Err(DatabaseError::Disconnected(reason)) = &result {
             // The server refused the statement before it began, so it still runs only once.
             tracing::debug!(database = self.label, reason, "connecting again");
             *opened = Opened::connect(self.label).await?;
-            result = opened.execute(access, statement, parameters).await;
+            result = opened.execute(access, statement, parameters.to_vec()).await;
         }
         let waits = opened.waits == Some(true);
         drop(opened);
