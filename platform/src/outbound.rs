@@ -3,7 +3,8 @@
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use credentials::ServiceToken;
-use http::{HeaderValue, Method, Request, StatusCode, header, header::InvalidHeaderValue};
+use headers::{Authorization, HeaderMapExt};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 
@@ -75,24 +76,19 @@ async fn send(
     body: Bytes,
     limits: Limits,
 ) -> Result<Response, OutboundError> {
-    let authorization = token.map(|token| {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", token.as_str()))?;
-        value.set_sensitive(true);
-        Ok((header::AUTHORIZATION, value))
-    });
-    let authorization: Option<(_, _)> = authorization
-        .transpose()
-        .map_err(|error: InvalidHeaderValue| OutboundError::Request(error.to_string()))?;
-    let mut request = Request::builder().method(method).uri(url);
-    if let Some((name, value)) = authorization {
-        request = request.header(name, value);
-    }
-    let request = request
+    let mut request = Request::builder()
+        .method(method)
+        .uri(url)
         .header(RequestId::HEADER, request_id.as_str())
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::CONTENT_LENGTH, body.len())
         .body(Full::new(body))
         .map_err(|error| OutboundError::Request(error.to_string()))?;
+    if let Some(token) = token {
+        let authorization = Authorization::bearer(token.as_str());
+        let authorization = authorization.map_err(|error| OutboundError::Request(error.to_string()))?;
+        request.headers_mut().typed_insert(authorization);
+    }
     exchange(request, limits).await
 }
 
