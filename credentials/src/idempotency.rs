@@ -10,8 +10,8 @@ use crate::{CredentialHash, Error, generate};
 
 /// A key that a client chooses at random for a request, and sends again with each repetition of it.
 ///
-/// Among those who have the caller's token, whoever knows the key gets the credentials that were generated with it, so
-/// `Debug` does not show it.
+/// Anyone who has the caller's token and knows the key gets the credentials that were generated with it, so `Debug` does
+/// not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(Zeroizing<String>);
 

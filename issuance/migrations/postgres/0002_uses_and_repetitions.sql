@@ -73,7 +73,7 @@ CREATE OR REPLACE FUNCTION not_issued(items json) RETURNS SETOF json LANGUAGE pl
 END $$;
 
 -- Takes uses of limited credentials, the elements of a JSON array. One that was taken before with one of the same `tags`,
--- within a day, is granted again; of several in the array with the same first tag, one is taken. Nothing is granted of a
+-- within a day, is granted again. If several in the array have the same first tag, one is taken. Nothing is granted of a
 -- credential that has ended. Their rows are locked first, in one order, so the query sees what was committed meanwhile.
 CREATE FUNCTION take_uses(items json)
 RETURNS TABLE (place bigint, status text, uses_left integer, expires_at bigint, revoked_at bigint) LANGUAGE plpgsql AS $$
