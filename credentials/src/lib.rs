@@ -35,5 +35,5 @@ pub use reason::Reason;
 pub use record::{IssueRecord, Status};
 pub use secret::{KeyId, Secret, ServiceToken, Tag};
 pub use timestamp::Timestamp;
-pub use uses::{MaxUses, UseAnswer, UseList};
+pub use uses::{MaxUses, Use, UseAnswer, UseList};
 pub use verdict::{Verdict, VerdictStatus};

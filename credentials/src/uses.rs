@@ -1,4 +1,4 @@
-//! The uses of a limited credential, and the response to `POST /check/use`, which issuance writes and verification reads.
+//! The uses of a limited credential, and what the services say to each other with `POST /check/use`.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -35,6 +35,17 @@ impl<'de> Deserialize<'de> for MaxUses {
             .and_then(|number| Self::try_from(number).ok())
             .ok_or_else(|| de::Error::custom(Error::NotANumberOfUses))
     }
+}
+
+/// A use to be taken: an item of the request, which verification writes and issuance reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    /// The credential's.
+    pub credential_hash: CredentialHash,
+    /// Identify the use, one under each secret, if it may be asked for again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// Whether a use of a limited credential was granted.

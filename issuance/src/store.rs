@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use credentials::{CheckList, CredentialHash, IssueRecord, KeyId, MaxUses, Reason, Status, Timestamp};
+use credentials::{
+    CheckList, CredentialHash, IssueRecord, KeyId, MaxUses, Reason, Status, Timestamp, Use, UseAnswer,
+};
 use platform::{
     batch::{Batch, Batcher},
     clock::Deadline,
@@ -25,7 +27,6 @@ use insert::Insert;
 use uses::Take;
 
 pub(crate) use insert::{Insertion, IssuedItem, NewCredential, RequestItem};
-pub(crate) use uses::{TakenUse, Use};
 
 /// The schema, step by step.
 pub const MIGRATIONS: &[Migration] = migrations!(
@@ -80,11 +81,11 @@ const REVOKE: Sql = Sql {
                RETURNING credential_hash, revoked_at, revocation_reason",
 };
 
-/// A credential's hash is one of a JSON array.
-const IS_ASKED_FOR: Sql = Sql {
-    sqlite: "credential_hash IN (SELECT value FROM json_each($1))",
+/// The condition that a column is one of a JSON array.
+const IS_ONE_OF: Sql = Sql {
+    sqlite: "IN (SELECT value FROM json_each($1))",
     // An array, because PostgreSQL expects a hundred rows of the function and may read the whole table instead.
-    postgres: "credential_hash = ANY (ARRAY(SELECT json_array_elements_text($1::text::json)))",
+    postgres: "= ANY (ARRAY(SELECT json_array_elements_text($1::text::json)))",
 };
 
 /// The table of issued credentials.
@@ -151,7 +152,7 @@ impl Store {
         &self,
         uses: Vec<Use>,
         deadline: Deadline,
-    ) -> Result<Vec<Option<TakenUse>>, DatabaseError> {
+    ) -> Result<Vec<Option<UseAnswer>>, DatabaseError> {
         if uses.is_empty() { Ok(Vec::new()) } else { self.uses.run(uses, deadline).await }
     }
 
@@ -285,8 +286,9 @@ impl Batch for Lookup {
         requests: &[Vec<CredentialHash>],
         deadline: Deadline,
     ) -> Result<Vec<HashMap<CredentialHash, IssueRecord>>, DatabaseError> {
-        static SELECT: LazyLock<String> =
-            LazyLock::new(|| format!("SELECT {CHECKED} FROM credentials WHERE {}", IS_ASKED_FOR.text()));
+        static SELECT: LazyLock<String> = LazyLock::new(|| {
+            format!("SELECT {CHECKED} FROM credentials WHERE credential_hash {}", IS_ONE_OF.text())
+        });
         let hashes: Vec<_> = requests.iter().flatten().collect();
         let mut found = HashMap::new();
         // A libSQL server sends at most 10 MB of rows.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use credentials::{UseAnswer, UseList};
+use credentials::{Use, UseAnswer, UseList};
 use platform::{
     clock::Deadline,
     edge::{ItemResult, Json, Problem, RawItems},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{app::App, store::Use};
+use crate::app::App;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,23 +29,12 @@ pub(crate) async fn take(
 ) -> Result<Json<UseResponse>, Problem> {
     let deadline = Deadline::of_request();
     let items = request.uses.read_objects::<Use>("body.uses", UseList::MAX_USES)?;
-    let hashes: Vec<_> = items
-        .iter()
-        .map(|item| item.as_ref().map(|item| item.credential_hash).map_err(Clone::clone))
-        .collect();
-    let uses = items.into_iter().flatten().collect();
+    let uses = items.iter().flatten().cloned().collect();
     let mut taken = app.store.take(uses, deadline).await?.into_iter();
-    let result = |hash: Result<_, Problem>| {
-        let credential_hash = hash?;
+    let result = |item: Result<Use, Problem>| {
+        item?;
         let taken = taken.next().flatten();
-        let taken = taken.ok_or_else(|| Problem::not_found("No such limited credential was issued."))?;
-        Ok(UseAnswer {
-            credential_hash,
-            status: taken.status,
-            uses_left: taken.uses_left,
-            expires_at: taken.expires_at,
-            revoked_at: taken.revoked_at,
-        })
+        taken.ok_or_else(|| Problem::not_found("No such limited credential was issued."))
     };
-    Ok(Json(UseResponse { results: hashes.into_iter().map(result).map(Into::into).collect() }))
+    Ok(Json(UseResponse { results: items.into_iter().map(result).map(Into::into).collect() }))
 }

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
 use credentials::{
-    CheckAnswer, CheckList, CredentialHash, IssueRecord, KeyId, KeyRing, ServiceToken, Status, UseAnswer,
-    UseList,
+    CheckAnswer, CheckList, CredentialHash, IssueRecord, KeyId, KeyRing, ServiceToken, Status, Use,
+    UseAnswer, UseList,
 };
 use platform::{
     batch::{Batch, BatchError, Batcher, Transient},
@@ -40,15 +40,6 @@ struct UseBatch {
     token: ServiceToken,
     /// The key that the token is derived from.
     key_id: KeyId,
-}
-
-/// A use to be taken.
-#[derive(Clone, Serialize)]
-pub(crate) struct Use {
-    pub(crate) credential_hash: CredentialHash,
-    /// Identifies the use, under each secret, if the request may be sent again.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) tags: Vec<String>,
 }
 
 /// What issuance knows, by hash: the record and the status it reported. Hashes that were not issued are missing.

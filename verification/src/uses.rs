@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use credentials::{CredentialHash, IssueRecord, Status, Timestamp, UseAnswer, Verdict, VerdictStatus};
+use credentials::{CredentialHash, IssueRecord, Status, Timestamp, Use, UseAnswer, Verdict, VerdictStatus};
 use platform::{
     clock::{self, Deadline},
     edge::Problem,
 };
 
-use crate::{
-    app::App,
-    issuance_client::{KnownCredentials, Use},
-    verify::Caller,
-};
+use crate::{app::App, issuance_client::KnownCredentials, verify::Caller};
 
 /// A credential that was presented, and what is known about it so far.
 #[derive(Debug)]
@@ -59,7 +55,7 @@ pub(crate) async fn take(
     if !presented.iter().any(|item| needs_use(&item.verdict)) {
         return Ok(answered);
     }
-    let mut failures = match app.limit.as_ref().zip(caller.limited.as_ref()) {
+    let mut failures = match caller.limit(app) {
         Some((limit, limited)) => {
             let failures = app.store.failures(limited.key(), deadline).await?;
             limit.note(limited, failures, false);

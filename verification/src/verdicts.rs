@@ -46,7 +46,7 @@ pub(crate) async fn verdicts(
     }
     let deadline = Deadline::of_request();
     let asked = clock::now()?;
-    let limit = app.limit.as_ref().zip(caller.limited.as_ref());
+    let limit = caller.limit(app);
     if let Some((limit, limited)) = limit
         && let Err(refusal) = limit.check(limited)
     {
@@ -83,7 +83,7 @@ async fn record(
     (asked, answered): (Timestamp, Timestamp),
     deadline: Deadline,
 ) -> Result<Verdicts, Problem> {
-    let limit = app.limit.as_ref().zip(caller.limited.as_ref());
+    let limit = caller.limit(app);
     let worker_id = &app.identity.worker_id;
     let has_taken = presented.iter().any(|item| item.taking == Taking::Yes);
     let mut verdicts = Verdicts::default();

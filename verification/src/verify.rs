@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     app::App,
-    limit::LimitedClient,
+    limit::{FailureLimit, LimitedClient},
     verdicts::{Verdicts, verdicts},
 };
 
@@ -81,6 +81,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// The limit on the client's failures, and the client, if there is one.
+    pub(crate) fn limit<'a>(&'a self, app: &'a App) -> Option<(&'a FailureLimit, &'a LimitedClient)> {
+        app.limit.as_ref().zip(self.limited.as_ref())
+    }
+
     /// Whether the request may be sent again.
     pub(crate) fn has_key(&self) -> bool {
         self.idempotency.has_key()

@@ -9,12 +9,12 @@ use credentials::{CredentialHash, IssueRecord, KeyId, Timestamp};
 use platform::{
     batch::Batch,
     clock::Deadline,
-    database::{ALL_ROWS, Access, Database, DatabaseError, Row, Sql, members, to_json},
+    database::{ALL_ROWS, Access, Database, DatabaseError, Row, members, to_json},
 };
 use serde::Serialize;
 use serde_json::json;
 
-use super::{CHECKED, record};
+use super::{CHECKED, IS_ONE_OF, record};
 
 /// The columns of a new credential.
 const NEW: &str = "credential_hash, key_id, worker_id, issued_at, expires_at, max_uses, metadata, request_tag, \
@@ -44,13 +44,9 @@ fn insert() -> String {
 
 /// The credentials that were issued by a request with one of these tags.
 fn issued_by() -> String {
-    let is_one_of = Sql {
-        sqlite: "IN (SELECT value FROM json_each($1))",
-        postgres: "= ANY (ARRAY(SELECT json_array_elements_text($1::text::json)))",
-    };
     format!(
         "SELECT request_tag, request_index, request_fingerprint, {CHECKED} FROM credentials WHERE request_tag {}",
-        is_one_of.text()
+        IS_ONE_OF.text()
     )
 }
 

@@ -2,16 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use credentials::{CredentialHash, Status, Timestamp};
+use credentials::{CredentialHash, Use, UseAnswer};
 use platform::{
     batch::Batch,
     clock::Deadline,
     database::{Access, Database, DatabaseError, Row, Sql, to_json},
 };
-use serde::{Deserialize, Serialize};
 
 /// Takes uses, the elements of a JSON array. One that was taken before with one of the same tags, within a day, is granted
-/// again; of several in the array with the same first tag, one is taken. Nothing is granted of a credential that has ended.
+/// again. If several in the array have the same first tag, one is taken. Nothing is granted of a credential that has ended.
 /// The time is the database's, because the statement may wait for its turn.
 const TAKE: Sql = Sql {
     // SQLite reads all rows before it fires a trigger.
@@ -43,16 +42,6 @@ const TAKE: Sql = Sql {
 /// Takes the uses of several requests at once.
 pub(super) struct Take(pub(super) Arc<Database>);
 
-/// A use to be taken.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Use {
-    pub(crate) credential_hash: CredentialHash,
-    /// Identifies the use, under each of the services' secrets, if it may be asked for again.
-    #[serde(default)]
-    pub(crate) tags: Vec<String>,
-}
-
 /// These uses, with the same tag first in all items for the same use. Verifications that know different secrets have
 /// only some of their tags in common.
 fn united(uses: &[&Use]) -> Vec<Use> {
@@ -70,53 +59,36 @@ fn united(uses: &[&Use]) -> Vec<Use> {
     united
 }
 
-/// Whether a use was granted.
-#[derive(Clone)]
-pub(crate) struct TakenUse {
-    /// [`Status::Active`] if it was, and otherwise why not.
-    pub(crate) status: Status,
-    pub(crate) uses_left: u32,
-    pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) revoked_at: Option<Timestamp>,
-}
-
-impl TakenUse {
-    fn from_row(row: &Row) -> Result<Self, DatabaseError> {
-        let status = match row.get::<String>("status")?.as_str() {
-            "active" => Status::Active,
-            "expired" => Status::Expired,
-            "revoked" => Status::Revoked,
-            "used_up" => Status::UsedUp,
-            _ => return Err(DatabaseError::UnexpectedRow { column: "status" }),
-        };
-        Ok(Self {
-            status,
-            uses_left: row.get("uses_left")?,
-            expires_at: row.get("expires_at")?,
-            revoked_at: row.get("revoked_at")?,
-        })
-    }
+fn answer(credential_hash: CredentialHash, row: &Row) -> Result<UseAnswer, DatabaseError> {
+    Ok(UseAnswer {
+        credential_hash,
+        status: row.get("status")?,
+        uses_left: row.get("uses_left")?,
+        expires_at: row.get("expires_at")?,
+        revoked_at: row.get("revoked_at")?,
+    })
 }
 
 impl Batch for Take {
     type Item = Vec<Use>;
     /// `None` for what is not a limited credential.
-    type Output = Vec<Option<TakenUse>>;
+    type Output = Vec<Option<UseAnswer>>;
     type Error = DatabaseError;
 
     async fn run(
         &self,
         requests: &[Vec<Use>],
         deadline: Deadline,
-    ) -> Result<Vec<Vec<Option<TakenUse>>>, DatabaseError> {
+    ) -> Result<Vec<Vec<Option<UseAnswer>>>, DatabaseError> {
         let uses = united(&requests.iter().flatten().collect::<Vec<_>>());
         let rows =
             self.0.try_once(Access::Write(uses.len()), TAKE.text(), [to_json(&uses)?], deadline).await?;
         let mut taken = vec![None; uses.len()];
         for row in &rows {
             let place: u64 = row.get("place")?;
-            let place = usize::try_from(place).ok().and_then(|place| taken.get_mut(place));
-            *place.ok_or(DatabaseError::UnexpectedRow { column: "place" })? = Some(TakenUse::from_row(row)?);
+            let place = usize::try_from(place).ok().filter(|place| *place < uses.len());
+            let place = place.ok_or(DatabaseError::UnexpectedRow { column: "place" })?;
+            taken[place] = Some(answer(uses[place].credential_hash, row)?);
         }
         let mut taken = taken.into_iter();
         Ok(requests.iter().map(|uses| taken.by_ref().take(uses.len()).collect()).collect())

@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use credentials::{CredentialHash, KeyId, MaxUses, Metadata, Reason, Timestamp, WorkerId};
-use serde::{Deserialize, Serialize};
+use credentials::{CredentialHash, KeyId, MaxUses, Metadata, Reason, Status, Timestamp, WorkerId};
+use serde::{
+    Deserialize, Serialize,
+    de::{
+        IntoDeserializer,
+        value::{Error, StrDeserializer},
+    },
+};
 
 use super::error::DatabaseError;
 
@@ -158,6 +164,13 @@ impl FromValue for KeyId {
 impl FromValue for Reason {
     fn from_value(value: &Value) -> Option<Self> {
         text(value).map(Self::stored)
+    }
+}
+
+impl FromValue for Status {
+    fn from_value(value: &Value) -> Option<Self> {
+        let text: StrDeserializer<'_, Error> = text(value)?.into_deserializer();
+        Self::deserialize(text).ok()
     }
 }
 
